@@ -1,0 +1,31 @@
+VIDEO ?=
+SPEECH ?=
+BUDGET ?= 2m
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test lint bench install clean
+
+demo: install
+	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt $(wildcard cuda_ext/*.cpp cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/CMakeLists.txt)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m bench.run
+
+clean:
+	rm -rf .venv build

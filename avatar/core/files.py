@@ -1,0 +1,55 @@
+"""Errors a person can mend, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something a person can mend. Its text is one line: the thing, what is wrong, what to do."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` (a file or a folder); rename it to `path` on success, remove it on failure.
+
+    Raises: UserError when the place cannot be written or the disk is full.
+    """
+    check_writable(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError unless a file or folder can be made at `path`; makes nothing but missing parent folders."""
+    parent = path.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: its folder cannot be made ({error.strerror}); choose another output") from error
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"{path}: its folder is not writable; choose another output")
+
+
+def check_readable(path: Path, what: str) -> None:
+    """Raise UserError unless `path` is an existing regular file that can be read."""
+    if not path.exists():
+        raise UserError(f"{path}: no such {what}; check the name")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a file; give a {what}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read; check its permissions")

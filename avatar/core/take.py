@@ -1,0 +1,196 @@
+"""Take and Track: one preprocessed clip, on disk and in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy.io import wavfile
+from torch import Tensor
+
+from avatar.core.files import UserError
+from avatar.core.geometry import Camera
+from avatar.core.motion_space import Motion
+from cuda_ext.shapes import check_shapes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Span:
+    """Frames [start, stop) that training leaves out, and why."""
+
+    start: int
+    stop: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the tracker saw, frame by frame, in the pixels of the crop."""
+
+    landmarks: Tensor  # [T, 478, 3] px
+    rotation: Tensor  # [T, 3, 3] head -> camera
+    translation: Tensor  # [T, 3] cm
+    expression: Tensor  # [T, K] unit variance over the generic corpus
+    eyes: Tensor  # [T, 4] lid openness left, right 0..1; gaze x, y -1..1
+    torso: Tensor  # [T, 4] shift x, y px, log-scale, roll rad against the reference frame
+    neutral: Tensor  # [478, 3] cm, head frame
+    confidence: Tensor  # [T] 0..1
+    fps: float
+
+    def __post_init__(self) -> None:
+        check_shapes(
+            "Track",
+            {
+                "landmarks": (self.landmarks, "T 478 3"),
+                "rotation": (self.rotation, "T 3 3"),
+                "translation": (self.translation, "T 3"),
+                "expression": (self.expression, "T K"),
+                "eyes": (self.eyes, "T 4"),
+                "torso": (self.torso, "T 4"),
+                "neutral": (self.neutral, "478 3"),
+                "confidence": (self.confidence, "T"),
+            },
+        )
+
+    def __len__(self) -> int:
+        return self.landmarks.shape[0]
+
+    def motion(self) -> Motion:
+        """The part of the track that drives a renderer."""
+        return Motion(self.expression, self.eyes, self.rotation, self.translation, self.torso, self.fps)
+
+    def __repr__(self) -> str:
+        return f"Track({len(self)} frames at {self.fps:g} fps)"
+
+
+@dataclass(frozen=True)
+class Take:
+    """One preprocessed clip. Frames stay on disk."""
+
+    root: Path
+    fps: float
+    length: int  # T
+    camera: Camera
+    crop: tuple[float, float, float]  # left, top, side in source px
+    train: range
+    test: range
+    excluded: tuple[Span, ...]
+    source: dict[str, str]  # name, sha256, fps, consent, ...
+    quality: dict[str, float]
+
+    def training_frames(self) -> list[int]:
+        """Frame indices that may be trained on: the train part less excluded spans."""
+        excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
+        return [frame for frame in self.train if frame not in excluded]
+
+    def frame_path(self, frame: int) -> Path:
+        return self.root / "frames" / f"{frame:06d}.jpg"
+
+    def matte_path(self, frame: int) -> Path:
+        return self.root / "mattes" / f"{frame:06d}.png"
+
+
+def split_frames(length: int, holdout: float) -> tuple[range, range]:
+    """Contiguous split: the last `holdout` part (0..0.9) of the clip is for testing."""
+    train = length - round(length * holdout)
+    return range(train), range(train, length)
+
+
+def write_take(take: Take, root: Path) -> None:
+    """Write `take.json` into `root` (the frames, mattes, audio and track are written by whoever made them)."""
+    content = asdict(take) | {"format": FORMAT, "train": len(take.train), "camera": asdict(take.camera)}
+    for name in ("root", "test"):
+        content.pop(name)
+    (root / "take.json").write_text(json.dumps(content, indent=1))
+
+
+def open_take(root: Path) -> Take:
+    """Open a Take folder. Raises: UserError when it is none, incomplete, or of another version."""
+    index = root / "take.json"
+    if not index.is_file():
+        raise UserError(f"{root}: is not a take (no take.json); make one with `avatar preprocess`")
+    try:
+        content = json.loads(index.read_text())
+        if content["format"] != FORMAT:
+            raise UserError(f"{root}: is a take of format {content['format']}, this version reads {FORMAT}; redo it")
+        length, train = int(content["length"]), int(content["train"])
+        take = Take(
+            root=root,
+            fps=float(content["fps"]),
+            length=length,
+            camera=Camera(**content["camera"]),
+            crop=(content["crop"][0], content["crop"][1], content["crop"][2]),
+            train=range(train),
+            test=range(train, length),
+            excluded=tuple(Span(**span) for span in content["excluded"]),
+            source=content["source"],
+            quality=content["quality"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{index}: is damaged ({error}); redo it with `avatar preprocess`") from error
+    for name in ("track.safetensors", "background.png", "frames", "mattes"):
+        if not (root / name).exists():
+            raise UserError(f"{root}: is incomplete ({name} is missing); redo it with `avatar preprocess`")
+    return take
+
+
+def with_holdout(take: Take, holdout: float) -> Take:
+    """The same take with another share of frames held out at its end."""
+    train, test = split_frames(take.length, holdout)
+    values = {field.name: getattr(take, field.name) for field in fields(take)}
+    return Take(**(values | {"train": train, "test": test}))
+
+
+def read_frames(take: Take, frames: range | list[int]) -> Tensor:
+    """Pictures [B, S, S, 3] uint8."""
+    return torch.stack([_read_image(take.frame_path(frame), "RGB") for frame in frames])
+
+
+def read_mattes(take: Take, frames: range | list[int]) -> Tensor:
+    """Person mattes [B, S, S] uint8."""
+    return torch.stack([_read_image(take.matte_path(frame), "L") for frame in frames])
+
+
+def read_plate(take: Take) -> Tensor:
+    """The background without the person [S, S, 3] uint8."""
+    return _read_image(take.root / "background.png", "RGB")
+
+
+def read_audio(take: Take) -> Tensor:
+    """The clip's sound [n] float32 -1..1 at 16 kHz. Raises: UserError when the take has none."""
+    path = take.root / "audio.wav"
+    if not path.is_file():
+        raise UserError(f"{take.root}: has no audio; the lips cannot be learned from a silent clip")
+    _, samples = wavfile.read(path)
+    return torch.from_numpy(samples.astype(np.float32) / 32768.0)
+
+
+def save_track(track: Track, path: Path) -> None:
+    """Write `track.safetensors`."""
+    tensors = {f.name: getattr(track, f.name).contiguous() for f in fields(track) if f.name != "fps"}
+    save_file(tensors, path, {"format": str(FORMAT), "fps": str(track.fps)})
+
+
+def read_track(take: Take) -> Track:
+    """The track of a take. Raises: UserError when the file is damaged."""
+    path = take.root / "track.safetensors"
+    try:
+        return Track(**load_file(path), fps=take.fps)
+    except (SafetensorError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: is damaged ({error}); redo the take with `avatar preprocess`") from error
+
+
+def _read_image(path: Path, mode: str) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.array(image.convert(mode)))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}); redo the take with `avatar preprocess`") from error

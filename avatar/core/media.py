@@ -1,0 +1,195 @@
+"""Video and sound, in and out, through the ffmpeg binary. Argument lists only, never a shell."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+import torch
+from scipy.io import wavfile
+from torch import Tensor
+
+from avatar.core.files import UserError, check_readable, whole
+
+SAMPLE_RATE = 16000
+CHUNK = SAMPLE_RATE  # samples read at a time: one second
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of itself, rotation applied."""
+
+    width: int
+    height: int
+    fps: float
+    seconds: float
+    has_video: bool
+    has_audio: bool
+
+
+def ffmpeg_binary() -> str:
+    """The system's ffmpeg when there is one, else the one of imageio-ffmpeg."""
+    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, frame rate, length and tracks of a media file. Raises: UserError when it is none."""
+    check_readable(path, "media file")
+    # imageio-ffmpeg ships no ffprobe; what `ffmpeg -i` prints has all we need
+    command = [ffmpeg_binary(), "-hide_banner", "-i", f"file:{path}"]
+    text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode("utf-8", "replace")
+    if "Stream #" not in text:
+        raise UserError(f"{path}: is not a video or sound file that ffmpeg can read, or it is cut short")
+    video = next((line for line in text.splitlines() if "Video:" in line and "attached pic" not in line), None)
+    width = height = 0
+    fps = 0.0
+    if video and (size := re.search(r"[ ,](\d{2,5})x(\d{2,5})[ ,\n\[]", video + " ")):
+        width, height = int(size[1]), int(size[2])
+        rate = re.search(r"([\d.]+)k? (?:fps|tbr)", video)
+        fps = float(rate[1]) if rate else 25.0
+        ratio = re.search(r"SAR (\d+):(\d+)", video)
+        if ratio and int(ratio[1]) and int(ratio[2]):
+            width = round(width * int(ratio[1]) / int(ratio[2]))
+        turn = re.search(r"rotation of (-?[\d.]+) degrees", text)
+        if turn and round(float(turn[1])) % 180 == 90:
+            width, height = height, width
+    length = re.search(r"Duration: (\d+):(\d\d):([\d.]+)", text)
+    seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else 0.0
+    return VideoInfo(width, height, fps, seconds, width > 0, "Audio:" in text)
+
+
+def read_video(
+    path: Path, *, size: int, crop: tuple[float, float, float] | None = None, fps: float = 25.0
+) -> Iterator[np.ndarray]:
+    """Frames [S, S, 3] uint8 RGB of a square crop (left, top, side in source px), resampled in time and size.
+
+    A crop that reaches over the border is filled by repeating the border.
+    """
+    info = probe(path)
+    if not info.has_video:
+        raise UserError(f"{path}: has no picture; give a video")
+    left, top, side = crop or (0.0, 0.0, float(min(info.width, info.height)))
+    scale = size / side
+    width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+    x, y = round(left * scale), round(top * scale)
+    filters = f"scale={width}:{height}:flags=bicubic,setsar=1"
+    borders = (max(0, -x), max(0, x + size - width), max(0, -y), max(0, y + size - height))
+    if any(borders):
+        filters += f",pad={width + borders[0] + borders[1]}:{height + borders[2] + borders[3]}:{borders[0]}:{borders[2]}"
+        filters += f",fillborders={borders[0]}:{borders[1]}:{borders[2]}:{borders[3]}:smear"
+    filters += f",crop={size}:{size}:{x + borders[0]}:{y + borders[2]},fps={fps:g},format=rgb24"
+    yield from _read_raw(path, filters, size, size)
+
+
+def read_small(path: Path, *, width: int, height: int, fps: float) -> Iterator[np.ndarray]:
+    """Whole frames [height, width, 3] uint8 RGB at a low rate: for looking over a clip."""
+    yield from _read_raw(path, f"scale={width}:{height},setsar=1,fps={fps:g},format=rgb24", width, height)
+
+
+def _read_raw(path: Path, filters: str, width: int, height: int) -> Iterator[np.ndarray]:
+    command = [ffmpeg_binary(), "-v", "error", "-i", f"file:{path}", "-map", "0:v:0", "-vf", filters]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
+        assert process.stdout
+        count = 0
+        try:
+            while len(data := process.stdout.read(width * height * 3)) == width * height * 3:
+                count += 1
+                yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        finally:
+            process.kill() if process.poll() is None else None
+            process.stdout.close()
+            process.wait()
+        if count == 0:
+            errors.seek(0)
+            reason = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["no frame came out"])[0]
+            raise UserError(f"{path}: no picture could be decoded ({reason[-160:]})")
+
+
+def read_speech(path: Path) -> Iterator[Tensor]:
+    """Sound of any media file as chunks [n] float32 -1..1, 16 kHz mono.
+
+    Raises: UserError when there is no sound track, it has zero length, or it holds NaN.
+    """
+    if not probe(path).has_audio:
+        raise UserError(f"{path}: has no sound; give a file with speech")
+    # float output, so that a NaN in the source is seen rather than turned into noise
+    command = [ffmpeg_binary(), "-v", "error", "-i", f"file:{path}", "-map", "0:a:0", "-ac", "1"]
+    command += ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    assert process.stdout
+    total = 0
+    try:
+        while data := process.stdout.read(CHUNK * 4):
+            samples = torch.from_numpy(np.frombuffer(data[: len(data) // 4 * 4], np.float32).copy())
+            if not torch.isfinite(samples).all():
+                raise UserError(f"{path}: holds samples that are not numbers (NaN or infinite); export it again")
+            total += len(samples)
+            yield samples.clamp(-1, 1)
+    finally:
+        process.kill() if process.poll() is None else None
+        process.stdout.close()
+        process.wait()
+    if total == 0:
+        raise UserError(f"{path}: its sound has zero length; give a file with speech")
+
+
+def write_video(frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: Path | None = None) -> int:
+    """Encode frames [H, W, 3] uint8 RGB as H.264 mp4 with the sound of another file; whole or not at all.
+
+    Frames are taken one by one, so memory does not grow with length. Returns the number of frames.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise UserError(f"{path}: there is no frame to write")
+    height, width = first.shape[:2]
+    with whole(path) as temporary, tempfile.TemporaryFile() as errors:
+        picture = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=fps)
+        streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
+        options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "preset": "veryfast", "crf": 16, "loglevel": "error"}
+        options |= {"movflags": "+faststart", "f": "mp4"} | ({"acodec": "aac", "audio_bitrate": "160k"} if sound else {})
+        command = ffmpeg.output(*streams, str(temporary), **options).overwrite_output()
+        process = subprocess.Popen(
+            command.compile(cmd=ffmpeg_binary()), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        assert process.stdin
+        count = 0
+        try:
+            for frame in _chain(first, iterator):
+                process.stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
+            process.stdin.close()
+            code = process.wait()
+        except BrokenPipeError:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if code != 0:
+            errors.seek(0)
+            reason = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["unknown reason"])[-1]
+            raise UserError(f"{path}: the video could not be written ({reason[-200:]})")
+    return count
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
+
+
+def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:
+    """Write samples [n] float -1..1 as 16-bit mono wav."""
+    wavfile.write(path, rate, (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy())
+
+

@@ -1,0 +1,128 @@
+"""The one training loop: a renderer, a take, a budget."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar.core.files import UserError
+from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
+from avatar.render.base import Renderer, random_generator
+from avatar.render.composite import blend
+from avatar.render.losses import attention, matte_loss, picture_loss
+
+MATTE_WEIGHT = 0.1
+SNAPSHOT_SECONDS = 30.0
+AVERAGE = 0.995  # of the running error per frame
+CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
+
+
+@dataclass(frozen=True)
+class Example:
+    """One frame to learn from."""
+
+    frame: int
+    image: Tensor  # [3, S, S] 0..1
+    matte: Tensor  # [1, S, S] 0..1
+    weight: Tensor  # [1, S, S]
+
+
+def train(
+    renderer: Renderer,
+    take: Take,
+    track: Track,
+    *,
+    budget_seconds: float,
+    seed: int,
+    progress: Callable[[float, float], None] | None = None,
+) -> list[float]:
+    """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
+
+    `progress(share of the budget, loss)` is called at every step. A step that is not finite is undone from the last
+    snapshot; three in a row end the run. Raises: UserError when training cannot go on.
+    """
+    motion = track.motion()
+    plate = read_plate(take).permute(2, 0, 1).float() / 255
+    losses: list[float] = []
+    start = snapshot_time = time.monotonic()
+    snapshot, failures = renderer.tensors(), 0
+    for example in _examples(take, track, seed):
+        share = (time.monotonic() - start) / budget_seconds
+        if share >= 1:
+            break
+        rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
+        image = blend(rgb[0], alpha[0], plate)
+        loss = picture_loss(image, example.image, example.weight) + MATTE_WEIGHT * matte_loss(alpha[0], example.matte)
+        value = float(loss)
+        if not torch.isfinite(loss):
+            failures += 1
+            if failures > 3:
+                raise UserError("training became unstable and could not be recovered; lower the rates in the recipe")
+            renderer.restore(snapshot)
+            continue
+        loss.backward()
+        renderer.update(share)
+        losses.append(value)
+        if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
+            snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
+        if progress:
+            progress(share, value)
+    if not losses:
+        raise UserError(f"the budget of {budget_seconds:g} s is too short for one training step; give more")
+    return losses
+
+
+def _examples(take: Take, track: Track, seed: int) -> Iterator[Example]:
+    """Endless examples in random order, each epoch a new one; decoded ahead in a thread."""
+    frames = [frame for frame in take.training_frames() if track.confidence[frame] > 0.3]
+    if not frames:
+        raise UserError(f"{take.root}: no frame is left to train on; see its report.html")
+    keep = CACHE_BYTES // (4 * take.camera.size**2)
+    cache: dict[int, tuple[Tensor, Tensor]] = {}
+    ready: queue.Queue[Example | Exception] = queue.Queue(maxsize=4)
+    stop = threading.Event()
+
+    def pictures(frame: int) -> tuple[Tensor, Tensor]:
+        if frame in cache:
+            return cache[frame]
+        pair = read_frames(take, [frame])[0].permute(2, 0, 1).contiguous(), read_mattes(take, [frame])
+        if len(cache) < keep:
+            cache[frame] = pair
+        return pair
+
+    def produce() -> None:
+        generator = random_generator(seed)
+        try:
+            while not stop.is_set():
+                for index in torch.randperm(len(frames), generator=generator).tolist():
+                    image, matte = pictures(frames[index])
+                    weight = attention(track.landmarks[frames[index]], take.camera)
+                    example = Example(frames[index], image.float() / 255, matte.float() / 255, weight)
+                    while not stop.is_set():
+                        try:
+                            ready.put(example, timeout=0.2)
+                            break
+                        except queue.Full:
+                            continue
+                    if stop.is_set():
+                        return
+        except Exception as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,99 @@
+"""Figures of merit: plain functions of tensors, with unit and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from cuda_ext import ops
+
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+             149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
+EYE_CORNERS = (33, 263)
+MESH_POINTS = 468
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A comparison of a picture with the truth."""
+
+    measure: Callable[[Tensor, Tensor, Tensor | None], float]
+    unit: str
+    better: str  # "higher" or "lower"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: what was drawn how, where it was looked at, and what came out."""
+
+    mode: str
+    region: str
+    metric: str
+    value: float
+    unit: str
+
+
+def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
+    """Peak signal to noise ratio in dB of pictures [S, S, 3] uint8, over mask [S, S] bool; 99 when equal."""
+    error = (image.double() - truth.double()).square().mean(-1)
+    mean = error[mask].mean() if mask is not None else error.mean()
+    return min(99.0, float(10 * torch.log10(255.0**2 / mean.clamp_min(1e-12))))
+
+
+def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
+    """Structural similarity (Wang et al. 2004, 11x11 Gaussian window) of pictures [S, S, 3] uint8; 1 when equal."""
+    first, second = (picture.permute(2, 0, 1).float() / 255 for picture in (image, truth))
+    weight = torch.ones_like(first[:1]) if mask is None else mask[None].float()
+    return 1 - 2 * float(ops.photo_error(first, second, weight, ssim_weight=1.0))
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(psnr, "dB", "higher"),
+    "ssim": Metric(ssim, "", "higher"),
+}
+
+
+def fill_polygon(points: Tensor, size: int) -> Tensor:
+    """Mask [S, S] bool of the inside of a polygon [n, 2] px."""
+    canvas = Image.new("1", (size, size))
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1, outline=1)
+    return torch.from_numpy(np.array(canvas))
+
+
+def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
+    """Regions of a frame by its landmarks [478, 3] px: whole, face (its outline), mouth (outer lips, a third wider)."""
+    points = landmarks[:, :2]
+    lips = points[list(OUTER_LIPS)]
+    center = lips.mean(0)
+    return {
+        "whole": None,
+        "face": fill_polygon(points[list(FACE_OVAL)], size),
+        "mouth": fill_polygon(center + 1.33 * (lips - center), size),
+    }
+
+
+def landmark_distance(found: Tensor, truth: Tensor) -> float:
+    """Mean distance in px of the mesh landmarks of frames [T, 478, 3] (LMD)."""
+    return float((found[:, :MESH_POINTS, :2] - truth[:, :MESH_POINTS, :2]).norm(dim=-1).mean())
+
+
+def lip_curves(landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Lip opening and mouth width [T] each, in distances of the outer eye corners, of landmarks [T, 478, 3] px."""
+    points = landmarks[..., :2]
+    scale = (points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]]).norm(dim=-1)
+    opening = (points[:, UPPER_LIP] - points[:, LOWER_LIP]).norm(dim=-1)
+    width = (points[:, LEFT_CORNER] - points[:, RIGHT_CORNER]).norm(dim=-1)
+    return opening / scale, width / scale
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson correlation of two curves [T]; 0 when one is constant."""
+    a, b = first.double() - first.double().mean(), second.double() - second.double().mean()
+    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))

@@ -1,0 +1,47 @@
+"""Progress bars; drawn on this floor only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Report = Callable[[str, int, int], None]  # stage, done, total
+
+
+@contextmanager
+def stage_bars() -> Iterator[Report]:
+    """A function that draws one bar a stage: call it with (stage, done, total)."""
+    bars: dict[str, tqdm] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(total=total or None, desc=f"{stage:<12}", unit="it", leave=True, mininterval=0.3)
+        bar = bars[stage]
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    try:
+        yield report
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@contextmanager
+def budget_bar(seconds: float) -> Iterator[Callable[[float, float], None]]:
+    """A function that draws the share of a time budget spent and the running loss: call it with (share, loss)."""
+    average = 0.0
+    with tqdm(total=round(seconds), desc=f"{'train':<12}", unit="s", leave=True, mininterval=0.5) as bar:
+
+        def report(share: float, loss: float) -> None:
+            nonlocal average
+            average = 0.98 * average + 0.02 * loss if average else loss
+            if (done := int(share * seconds)) > bar.n:
+                bar.set_postfix_str(f"loss {average:.4f}", refresh=False)
+                bar.update(done - bar.n)
+
+        yield report

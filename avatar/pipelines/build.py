@@ -1,0 +1,67 @@
+"""Video or Take -> Avatar, inside a budget."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from avatar.core.bundle import Avatar, save_avatar
+from avatar.core.files import UserError, check_writable
+from avatar.core.motion_space import load_space
+from avatar.core.recipe import Recipe, parse, to_yaml
+from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
+from avatar.motion.adapt import adapt
+from avatar.pipelines.bars import budget_bar, stage_bars
+from avatar.render import renderer_kind
+from avatar.render.train import train
+from preprocess.run import make_take
+
+MIN_FRAMES = 75  # three seconds
+TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them
+
+
+def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = "auto") -> Avatar:
+    """Build an avatar from a video or a Take folder and write it to `out`.
+
+    A video is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
+    Raises: UserError for anything a person can mend, before long work where it can be known before.
+    """
+    recipe = recipe or Recipe()
+    kind = renderer_kind(str(recipe.renderer.get("kind", "gaussian")))
+    settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
+    check_writable(out)
+    take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face), recipe.holdout)
+    if len(take.training_frames()) < MIN_FRAMES:
+        raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")
+    torch.set_num_threads(TORCH_THREADS)
+    track, space = read_track(take), load_space()
+    start = time.monotonic()
+    speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=take.training_frames(), seed=recipe.seed)
+    renderer = kind.begin(take, track, space, settings, recipe.seed)
+    left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
+    with budget_bar(left) as progress:
+        train(renderer, take, track, budget_seconds=left, seed=recipe.seed, progress=progress)
+    avatar = Avatar(
+        kind=settings.kind,
+        renderer=kind.pack(renderer.tensors()),
+        speech=speech,
+        habits=habits,
+        plate=read_plate(take),
+        camera=take.camera,
+        fps=take.fps,
+        space_id=space.id,
+        recipe=to_yaml(recipe),
+        provenance=take.source,
+    )
+    save_avatar(avatar, out)
+    return avatar
+
+
+def find_take(source: Path, beside: Path, recipe: Recipe, face: str) -> Take:
+    """The Take that `source` is, or the one made from the video it is. Raises: UserError."""
+    if source.is_dir():
+        return open_take(source)
+    with stage_bars() as progress:
+        return make_take(source, beside, tracker=recipe.tracker, face=face, size=recipe.size, progress=progress)

@@ -1,0 +1,119 @@
+"""How good an avatar is, on frames it never saw. Always says which mode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.core.bundle import Avatar
+from avatar.core.files import UserError, whole
+from avatar.core.motion_space import Motion, concatenate
+from avatar.core.page import to_curve, to_picture, to_table, write_page
+from avatar.core.recipe import Controls
+from avatar.core.take import Take, Track, read_audio, read_frames, read_track
+from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
+from avatar.motion.drive import drive
+from avatar.pipelines.speak import check_space, draw, match_size, pick_split
+from preprocess.trackers import detect
+
+OWN_TORSO = "own torso, torso track given"
+AUDIO_ONLY = "audio only"
+CHUNK = 16000
+SAMPLES = 4  # frames shown on the page
+
+
+def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, seed: int = 0) -> list[Score]:
+    """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
+
+    Two modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track) and
+    audio only (driven by the sound; nothing of the test frames).
+    """
+    check_space(avatar)
+    if take.camera.size != avatar.camera.size:
+        raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
+    frames = pick_split(take, "test" if len(take.test) else "all")
+    track = read_track(take)
+    motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]
+    drawn = np.stack(list(draw(avatar, [motion])))
+    scores = _compare_pictures(drawn, take, track, frames)
+    real = track.landmarks[frames.start : frames.stop]
+    found, seen = detect(list(drawn))
+    if seen.any():
+        scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
+    spoken, curves = _compare_lips(avatar, take, real, frames, seed)
+    scores += spoken
+    if page:
+        _write_evaluation(page, scores, drawn, take, frames, curves)
+    return scores
+
+
+def _compare_pictures(drawn: np.ndarray, take: Take, track: Track, frames: range) -> list[Score]:
+    values: dict[tuple[str, str], list[float]] = {}
+    for picture, frame in zip(drawn, frames, strict=True):
+        truth, image = read_frames(take, [frame])[0], torch.from_numpy(picture)
+        for region, mask in region_masks(track.landmarks[frame], take.camera.size).items():
+            for name, metric in METRICS.items():
+                values.setdefault((region, name), []).append(metric.measure(image, truth, mask))
+    return [
+        Score(OWN_TORSO, region, name, float(np.mean(list_of)), METRICS[name].unit)
+        for (region, name), list_of in values.items()
+    ]
+
+
+def _compare_lips(
+    avatar: Avatar, take: Take, real: Tensor, frames: range, seed: int
+) -> tuple[list[Score], dict[str, list[float]]]:
+    motion = _motion_from_sound(avatar, take, seed)
+    stop = min(frames.stop, len(motion))
+    drawn = list(draw(avatar, [motion[slice(frames.start, stop)]]))
+    found, seen = detect(drawn)
+    real = real[: len(drawn)]
+    scores, curves = [], {}
+    for name, driven, truth in zip(("opening", "width"), lip_curves(found), lip_curves(real), strict=True):
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
+        curves[f"{name}, driven by sound"], curves[f"{name}, real"] = driven.tolist(), truth.tolist()
+    return scores, curves
+
+
+def _motion_from_sound(avatar: Avatar, take: Take, seed: int) -> Motion:
+    def chunks(samples: Tensor) -> Iterator[Tensor]:
+        yield from samples.split(CHUNK)
+
+    speech = chunks(read_audio(take))
+    return concatenate(list(drive(avatar.speech, avatar.habits, speech, fps=avatar.fps, controls=Controls(), seed=seed)))
+
+
+def write_json(scores: list[Score], path: Path) -> None:
+    """Write scores as JSON."""
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps([asdict(score) for score in scores], indent=1))
+
+
+def table_rows(scores: list[Score]) -> list[list[str]]:
+    """Scores as rows of text; the first row is the head."""
+    head = ["mode", "region", "metric", "value"]
+    return [head] + [[s.mode, s.region, s.metric, f"{s.value:.3f} {s.unit}".strip()] for s in scores]
+
+
+def _write_evaluation(
+    path: Path, scores: list[Score], drawn: np.ndarray, take: Take, frames: range, curves: dict[str, list[float]]
+) -> None:
+    chosen = np.linspace(0, len(drawn) - 1, SAMPLES).round().astype(int)
+    rows = []
+    for index in chosen:
+        truth = read_frames(take, [frames[int(index)]])[0].numpy()
+        error = (np.abs(drawn[index].astype(int) - truth) * 4).clip(0, 255).astype(np.uint8)
+        row = np.concatenate([truth, drawn[index], error], 1)
+        rows.append(to_picture(row, f"frame {frames[int(index)]}: real, drawn, error x4"))
+    lips = {name: values for name, values in curves.items() if name.startswith("opening")}
+    widths = {name: values for name, values in curves.items() if name.startswith("width")}
+    unit = "eye distances"
+    sections = [("Figures", to_table(table_rows(scores))), ("Frames never trained on", "".join(rows))]
+    sections.append(("Lips driven by sound", to_curve(lips, unit=unit) + to_curve(widths, unit=unit)))
+    write_page(path, "Evaluation", f"{len(frames)} frames of {take.source.get('name', take.root.name)}", sections)

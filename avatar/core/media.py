@@ -83,7 +83,9 @@ def read_video(
     filters = f"scale={width}:{height}:flags=bicubic,setsar=1"
     borders = (max(0, -x), max(0, x + size - width), max(0, -y), max(0, y + size - height))
     if any(borders):
-        filters += f",pad={width + borders[0] + borders[1]}:{height + borders[2] + borders[3]}:{borders[0]}:{borders[2]}"
+        filters += (
+            f",pad={width + borders[0] + borders[1]}:{height + borders[2] + borders[3]}:{borders[0]}:{borders[2]}"
+        )
         filters += f",fillborders={borders[0]}:{borders[1]}:{borders[2]}:{borders[3]}:smear"
     filters += f",crop={size}:{size}:{x + borders[0]}:{y + borders[2]},fps={fps:g},format=rgb24"
     yield from _read_raw(path, filters, size, size)
@@ -157,7 +159,9 @@ def write_video(frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: 
         picture = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=fps)
         streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
         options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "preset": "veryfast", "crf": 16, "loglevel": "error"}
-        options |= {"movflags": "+faststart", "f": "mp4"} | ({"acodec": "aac", "audio_bitrate": "160k"} if sound else {})
+        options |= {"movflags": "+faststart", "f": "mp4"} | (
+            {"acodec": "aac", "audio_bitrate": "160k"} if sound else {}
+        )
         command = ffmpeg.output(*streams, str(temporary), **options).overwrite_output()
         process = subprocess.Popen(
             command.compile(cmd=ffmpeg_binary()), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
@@ -191,5 +195,3 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:
     """Write samples [n] float -1..1 as 16-bit mono wav."""
     wavfile.write(path, rate, (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy())
-
-

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from preprocess.run import make_take
 
 from avatar.core.bundle import Avatar, save_avatar
 from avatar.core.files import UserError, check_writable
@@ -16,7 +17,6 @@ from avatar.motion.adapt import adapt
 from avatar.pipelines.bars import budget_bar, stage_bars
 from avatar.render import renderer_kind
 from avatar.render.train import train
-from preprocess.run import make_take
 
 MIN_FRAMES = 75  # three seconds
 TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from preprocess.trackers import detect
 from torch import Tensor
 
 from avatar.core.bundle import Avatar
@@ -20,7 +21,6 @@ from avatar.core.take import Take, Track, read_audio, read_frames, read_track
 from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
 from avatar.motion.drive import drive
 from avatar.pipelines.speak import check_space, draw, match_size, pick_split
-from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
 AUDIO_ONLY = "audio only"
@@ -86,7 +86,9 @@ def _motion_from_sound(avatar: Avatar, take: Take, seed: int) -> Motion:
         yield from samples.split(CHUNK)
 
     speech = chunks(read_audio(take))
-    return concatenate(list(drive(avatar.speech, avatar.habits, speech, fps=avatar.fps, controls=Controls(), seed=seed)))
+    return concatenate(
+        list(drive(avatar.speech, avatar.habits, speech, fps=avatar.fps, controls=Controls(), seed=seed))
+    )
 
 
 def write_json(scores: list[Score], path: Path) -> None:

@@ -39,7 +39,9 @@ def draw(avatar: Avatar, motions: Iterable[Motion], *, background: Tensor | None
 def check_space(avatar: Avatar) -> None:
     """Raise UserError when the avatar was built with another MotionSpace than this version ships."""
     if avatar.space_id != load_space().id:
-        raise UserError(f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again")
+        raise UserError(
+            f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again"
+        )
 
 
 def drive_avatar(avatar: Avatar, speech: Path, controls: Controls, seed: int) -> Iterator[Motion]:
@@ -120,9 +122,7 @@ def match_size(motion: Motion, take: Take, avatar: Avatar) -> Motion:
     if abs(take.camera.focal / take.camera.size - avatar.camera.focal / avatar.camera.size) > 1e-3:
         raise UserError(f"{take.root}: was tracked with another focal length than the avatar; preprocess it again")
     scale = torch.tensor([1.0, 1.0, 0, 0]) * (avatar.camera.size / take.camera.size) + torch.tensor([0, 0, 1.0, 1.0])
-    return Motion(
-        motion.expression, motion.eyes, motion.rotation, motion.translation, motion.torso * scale, motion.fps
-    )
+    return Motion(motion.expression, motion.eyes, motion.rotation, motion.translation, motion.torso * scale, motion.fps)
 
 
 def _save_each(pictures: Iterator[np.ndarray], frames: range, folder: Path) -> Iterator[np.ndarray]:

@@ -43,7 +43,9 @@ def relocate(splats: Splats) -> int:
     pull[logits < DEAD_LOGIT] = 0
     busy = pull.topk(len(dead)).indices
     # two halves side by side along the longest axis replace one
-    offset = base["log_scales"][busy].exp() * torch.randn(len(busy), 3, generator=torch.Generator().manual_seed(0)) * 0.5
+    offset = (
+        base["log_scales"][busy].exp() * torch.randn(len(busy), 3, generator=torch.Generator().manual_seed(0)) * 0.5
+    )
     base["log_scales"][busy] -= 0.35
     base["opacity_logits"][busy] -= 0.2
     for columns in _rows(splats):

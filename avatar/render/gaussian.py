@@ -140,7 +140,9 @@ class GaussianRenderer:
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
             leaf_gradient = self._leaves[name].grad.reshape(-1)
-            self._adam(name, values.view(1, -1), leaf_gradient, torch.ones(1), torch.full_like(leaf_gradient, rate * decay))
+            self._adam(
+                name, values.view(1, -1), leaf_gradient, torch.ones(1), torch.full_like(leaf_gradient, rate * decay)
+            )
         self.rigidity.clamp_(0, 1)
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)

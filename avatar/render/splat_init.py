@@ -102,7 +102,9 @@ def _sample_pixels(
     detail = np.hypot(*np.gradient(gaussian_filter(grey, 0.7)))
     weight = region * (0.02 + detail + 0.5 * gaussian_filter(detail, 4))
     weight = weight if weight.sum() > 0 else np.ones_like(weight)
-    chosen = torch.multinomial(torch.from_numpy(weight.ravel()), count, replacement=count > (weight > 0).sum(), generator=generator)
+    chosen = torch.multinomial(
+        torch.from_numpy(weight.ravel()), count, replacement=count > (weight > 0).sum(), generator=generator
+    )
     return np.unravel_index(chosen.numpy(), grey.shape)  # type: ignore[return-value]
 
 
@@ -120,7 +122,9 @@ def _depth_of_pixels(posed: np.ndarray, camera: Camera, rows: np.ndarray, column
 
 def _mouth_region(landmarks: np.ndarray, size: int) -> np.ndarray:
     canvas = Image.new("L", (size, size))
-    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in landmarks[list(INNER_LIPS), :2]], fill=1, outline=1)
+    ImageDraw.Draw(canvas).polygon(
+        [(float(x), float(y)) for x, y in landmarks[list(INNER_LIPS), :2]], fill=1, outline=1
+    )
     return np.array(canvas, float)
 
 
@@ -144,4 +148,3 @@ def _rigidity(track: Track, frame: int, pixels: np.ndarray, camera: Camera) -> T
     beside = np.abs((pixels - landmarks[CHIN, :2]) @ np.array([-up[1], up[0]])) / height**2
     # away from the face the line sinks less: shoulders start below hair
     return torch.from_numpy(1 / (1 + np.exp(-(above_chin + 0.16 - 0.1 * beside.clip(0, 1)) / 0.05))).float()
-

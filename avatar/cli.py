@@ -1,0 +1,230 @@
+"""The `avatar` command: parse, call, print, exit code (0 done, 1 failed, 2 wrong use)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's own chatter
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle workers must not steal the native pool's cores
+
+import typer
+
+from avatar.core.files import UserError
+
+app = typer.Typer(
+    help="Turn a short video of one person into a talking avatar, and make it speak.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+a2m = typer.Typer(help="Train the speech-to-motion encoder that ships with the package.", no_args_is_help=True)
+space = typer.Typer(help="Make the MotionSpace asset from clips.", no_args_is_help=True)
+app.add_typer(a2m, name="a2m")
+app.add_typer(space, name="motion-space")
+
+AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avatar file.")]
+SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Background = Annotated[str | None, typer.Option(help="A picture file, or a colour such as '#20a040' or 'white'.")]
+Face = Annotated[
+    Literal["auto", "left", "right", "largest"], typer.Option(help="Which face, when there are several all the way.")
+]
+
+
+@app.command()
+def preprocess(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A clip of one person speaking.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="TAKE_DIR", help="Folder to make.")],
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the square crop.")] = 512,
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part of the clip kept for testing.")] = 0.1,
+    face: Face = "auto",
+) -> None:
+    """Video to Take: crop, track, matte, background plate, sound, report."""
+    from preprocess.run import make_take
+
+    from avatar.pipelines.bars import stage_bars
+
+    with stage_bars() as progress:
+        take = make_take(video, out, face=face, size=size, holdout=holdout, progress=progress)
+    left_out = take.length - len(take.training_frames()) - len(take.test)
+    print(
+        f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
+    )
+
+
+@app.command()
+def build(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_TAKE", help="A clip, or a folder of `preprocess`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.avatar", help="Avatar file to write.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Training time, such as 90s, 5m, 1h. [default: 5m]")] = None,
+    holdout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Last part never trained on.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    face: Face = "auto",
+) -> None:
+    """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
+    from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
+    from avatar.pipelines.build import build as run
+
+    changes: dict[str, Any] = {"holdout": holdout, "seed": seed}
+    changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
+    settings = load_recipe(recipe) if recipe else Recipe()
+    given = {name: value for name, value in changes.items() if value is not None}
+    run(source, out, recipe=parse(Recipe, settings.model_dump() | given, "recipe"), face=face)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
+
+
+@app.command()
+def speak(
+    name: AvatarFile,
+    speech: SpeechFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")],
+    background: Background = None,
+    mouth_gain: Annotated[float, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")] = 1.0,
+    expression_gain: Annotated[float, typer.Option(help="Times all expression.")] = 1.0,
+    blink: Annotated[float, typer.Option(help="Times the person's own blink rate; 0 = never.")] = 1.0,
+    head: Annotated[float, typer.Option(help="Times the person's own head motion; 0 = still.")] = 1.0,
+    seed: Seed = 0,
+) -> None:
+    """Make an avatar say what a sound file says; any length."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.recipe import Controls, parse
+    from avatar.pipelines.speak import speak as run
+
+    values = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head}
+    controls = parse(Controls, values, "controls")
+    frames = run(load_avatar(name), speech, out, controls=controls, background=background, seed=seed)
+    print(f"{out}: {frames} frames")
+
+
+@app.command()
+def render(
+    name: AvatarFile,
+    track: Annotated[Path, typer.Option(metavar="TAKE_DIR", help="Take whose own motion is re-enacted.")],
+    split: Annotated[Literal["test", "train", "all"], typer.Option(help="Which frames.")] = "test",
+    frames_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for lossless PNGs.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")] = None,
+    background: Background = None,
+) -> None:
+    """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.take import open_take
+    from avatar.pipelines.speak import reenact
+
+    take = open_take(track)
+    frames = reenact(load_avatar(name), take, split=split, out=out, frames_dir=frames_dir, background=background)
+    print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
+
+
+@app.command()
+def motion(
+    name: AvatarFile,
+    speech: SpeechFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.motion", help="Motion file to write.")],
+    seed: Seed = 0,
+) -> None:
+    """Speech to motion only."""
+    from avatar.core.bundle import load_avatar
+    from avatar.pipelines.speak import write_motion
+
+    print(f"{out}: {len(write_motion(load_avatar(name), speech, out, seed=seed))} frames")
+
+
+@app.command()
+def evaluate(
+    name: AvatarFile,
+    take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="Take with held-out frames.")],
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures.")] = None,
+) -> None:
+    """Figures on held-out frames: PSNR, SSIM, LMD, and lip correlation of the speech-driven video."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.take import open_take
+    from avatar.pipelines.evaluate import evaluate as run
+    from avatar.pipelines.evaluate import table_rows, write_json
+
+    scores = run(load_avatar(name), open_take(take), page=page)
+    for row in table_rows(scores):
+        print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
+    if json:
+        write_json(scores, json)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, and what is missing for what."""
+    from avatar.pipelines.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok     ' if finding.good else 'missing'} {finding.name:<22} {finding.detail}")
+    if any(finding.needed and not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    video: Annotated[Path | None, typer.Option(help="Your own clip; without it the synthetic actor.")] = None,
+    speech: Annotated[Path | None, typer.Option(help="What to say; without it the package's own recording.")] = None,
+    budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
+) -> None:
+    """The whole way once: a clip becomes an avatar, and the avatar speaks."""
+    from avatar.core.recipe import parse_duration
+    from avatar.pipelines.demo import run_demo
+
+    made = run_demo(folder, video, speech, parse_duration(budget, "--budget"))
+    for what, place in made.items():
+        print(f"{what:<22} {place}")
+
+
+@a2m.command("pretrain")
+def a2m_pretrain(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Training time.")] = 6.0,
+    seed: Seed = 0,
+) -> None:
+    """Synthesize speech with phone times and train the phonetic encoder on it."""
+    from avatar.motion.train import pretrain
+
+    pretrain(out, minutes=minutes, seed=seed)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@space.command("build")
+def space_build(
+    folder: Annotated[Path, typer.Argument(help="Folder of Takes (made by `avatar preprocess`).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Asset file to write.")],
+    modes: Annotated[int, typer.Option(min=4, max=64, help="Number of expression modes.")] = 32,
+) -> None:
+    """Generic neutral and expression basis from the tracks of many people."""
+    from preprocess.basis import fit_space
+
+    from avatar.core.motion_space import save_space
+
+    takes = sorted(path.parent for path in folder.glob("*/take.json"))
+    save_space(fit_space(takes, modes=modes), out)
+    print(f"{out}: {modes} modes from {len(takes)} takes")
+
+
+def main() -> None:
+    """Run the command; a mendable error is one line on stderr and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What this machine has, and what is missing for what."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for."""
+
+    name: str
+    good: bool
+    needed: bool  # nothing works without it
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look for everything the project can use."""
+    return [_native(), _torch(), _cuda(), _ffmpeg(), _mediapipe(), _assets(), *_optional()]
+
+
+def _native() -> Finding:
+    try:
+        from cuda_ext import ops
+
+        return Finding("native ops", True, True, f"instruction set {ops.isa()}, {ops.get_threads()} threads")
+    except ImportError as error:
+        return Finding("native ops", False, True, f"{error}; build them with: pip install -e .")
+
+
+def _torch() -> Finding:
+    import torch
+
+    return Finding("torch", True, True, f"{torch.__version__}, {os.cpu_count()} cores")
+
+
+def _cuda() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("CUDA", True, False, f"{torch.cuda.get_device_name()} (this version draws on the CPU)")
+    return Finding("CUDA", False, False, "no GPU that torch can use; everything runs on the CPU")
+
+
+def _ffmpeg() -> Finding:
+    from avatar.core.media import ffmpeg_binary
+
+    try:
+        binary = ffmpeg_binary()
+        first = subprocess.run([binary, "-version"], capture_output=True, text=True).stdout.splitlines()[0]
+        return Finding("ffmpeg", True, True, f"{first.split(' Copyright')[0]} ({binary})")
+    except (OSError, RuntimeError, IndexError) as error:
+        return Finding("ffmpeg", False, True, f"{error}; install it with: pip install imageio-ffmpeg")
+
+
+def _mediapipe() -> Finding:
+    spec = importlib.util.find_spec("mediapipe")
+    if spec is None or spec.origin is None:
+        return Finding("mediapipe", False, False, "needed to preprocess; pip install mediapipe==0.10.21")
+    modules = Path(spec.origin).parent / "modules"
+    models = sorted(path.name for path in modules.rglob("*.tflite"))
+    needed = {"face_landmark_with_attention.tflite", "selfie_segmentation.tflite"}
+    missing = needed - set(models)
+    if missing:
+        return Finding("mediapipe models", False, False, f"{', '.join(missing)} not in the wheel; use 0.10.21")
+    return Finding("mediapipe models", True, False, f"{version('mediapipe')}, {len(models)} models in the wheel")
+
+
+def _assets() -> Finding:
+    folder = Path(__file__).parent.parent / "assets"
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    good = {"motion_space.safetensors", "encoder.safetensors"} <= set(names)
+    return Finding("shipped weights", good, True, ", ".join(names) or "none; install the package again")
+
+
+def _optional() -> list[Finding]:
+    found = []
+    for name, what in (("gsplat", "another rasterizer on NVIDIA GPUs"), ("nerfacc", "occupancy grids on NVIDIA GPUs")):
+        try:
+            found.append(Finding(name, True, False, version(name)))
+        except PackageNotFoundError:
+            found.append(Finding(name, False, False, f"optional: {what}; pip install 'avatar-builder[cuda]'"))
+    return found

@@ -1,0 +1,157 @@
+"""Nouns, formats and errors of avatar.core."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from avatar.core.bundle import Avatar, Habits, load_avatar, save_avatar
+from avatar.core.files import UserError, whole
+from avatar.core.geometry import Camera, exponential, project, to_vector
+from avatar.core.motion_space import Motion, load_motion, resample, save_motion
+from avatar.core.recipe import Controls, Recipe, load_recipe, parse, parse_duration
+
+
+def make_motion(frames: int = 5, modes: int = 3) -> Motion:
+    random = torch.Generator().manual_seed(1)
+    turn = torch.randn(frames, 3, generator=random) * 0.1
+    return Motion(
+        torch.randn(frames, modes, generator=random),
+        torch.rand(frames, 4, generator=random),
+        exponential(turn),
+        torch.randn(frames, 3, generator=random),
+        torch.randn(frames, 4, generator=random),
+        25.0,
+    )
+
+
+def make_avatar() -> Avatar:
+    habits = Habits(torch.zeros(3), torch.ones(3), 0.3, 0.15, 0.04, make_motion())
+    return Avatar(
+        "gaussian", {"base": torch.arange(4.0)}, {"w": torch.ones(2)}, habits,
+        torch.zeros(16, 16, 3, dtype=torch.uint8), Camera(32.0, 16), 25.0, "abc", "name: x", {"consent": "own clip"},
+    )  # fmt: skip
+
+
+def test_avatar_round_trip(tmp_path: Path) -> None:
+    avatar = make_avatar()
+    save_avatar(avatar, tmp_path / "a.avatar")
+    back = load_avatar(tmp_path / "a.avatar")
+    assert back.provenance == avatar.provenance
+    assert back.camera == avatar.camera
+    assert torch.equal(back.habits.own.rotation, avatar.habits.own.rotation)
+    assert torch.equal(back.renderer["base"], avatar.renderer["base"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 0.999))
+def test_truncated_avatar_is_one_clear_line(share: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("cut") / "a.avatar"
+    save_avatar(make_avatar(), path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError) as caught:
+        load_avatar(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_edited_and_future_avatars(tmp_path: Path) -> None:
+    path = tmp_path / "a.avatar"
+    path.write_bytes(b"hello, not an avatar at all")
+    with pytest.raises(UserError, match="not an avatar file"):
+        load_avatar(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not an avatar file"):
+        load_avatar(path)
+    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/9"})
+    with pytest.raises(UserError, match="format avatar/9"):
+        load_avatar(path)
+    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/1", "avatar": "{}"})
+    with pytest.raises(UserError, match="damaged or edited"):
+        load_avatar(path)
+    with pytest.raises(UserError, match="no such avatar file"):
+        load_avatar(tmp_path / "missing.avatar")
+
+
+def test_whole_leaves_nothing_half(tmp_path: Path) -> None:
+    def fail() -> None:
+        with whole(tmp_path / "x.bin") as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_reports_a_full_disk(tmp_path: Path) -> None:
+    def fill() -> None:
+        with whole(tmp_path / "x.bin"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        fill()
+
+
+def test_motion_file_round_trip_and_refusal(tmp_path: Path) -> None:
+    motion = make_motion()
+    save_motion(motion, tmp_path / "m.motion", "abc")
+    back = load_motion(tmp_path / "m.motion")
+    assert torch.equal(back.expression, motion.expression)
+    (tmp_path / "bad.motion").write_bytes(b"xx")
+    with pytest.raises(UserError, match="not a readable motion file"):
+        load_motion(tmp_path / "bad.motion")
+
+
+def test_motion_names_the_culprit() -> None:
+    motion = make_motion()
+    with pytest.raises(ValueError, match=r"Motion.eyes is \[4, 4\], expected \[T, 4\] with T = 5 \(from expression\)"):
+        dataclasses.replace(motion, eyes=motion.eyes[:4])
+
+
+def test_resample_keeps_ends_and_rotations() -> None:
+    motion = make_motion(frames=11)
+    faster = resample(motion, 50.0)
+    assert len(faster) == 22
+    assert torch.allclose(faster.rotation[::2], motion.rotation, atol=1e-5)
+    assert torch.allclose(faster.rotation.mT @ faster.rotation, torch.eye(3).expand(22, 3, 3), atol=1e-5)
+
+
+def test_rotation_vector_round_trip() -> None:
+    vectors = 0.5 * torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(to_vector(exponential(vectors)), vectors, atol=1e-6)
+    assert torch.allclose(to_vector(exponential(torch.zeros(3))), torch.zeros(3))
+
+
+def test_project_puts_the_axis_in_the_middle() -> None:
+    assert project(torch.tensor([[0.0, 0, 50], [1, 0, 50]]), Camera(1000, 512)).tolist() == [[256, 256], [276, 256]]
+
+
+def test_recipe_errors_name_the_nearest_key(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("budget_secnds: 5\n")
+    with pytest.raises(UserError, match="unknown key 'budget_secnds'; did you mean 'budget_seconds'"):
+        load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text("size: [1\n")
+    with pytest.raises(UserError, match="is not YAML"):
+        load_recipe(tmp_path / "r.yaml")
+    with pytest.raises(UserError, match="'mouth_gain' input should be less than"):
+        parse(Controls, {"mouth_gain": 9}, "controls")
+    assert Recipe().budget_seconds == 300
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600), ("1.5m", 90)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text, "--budget") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5s", "nan", "soon", "0"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(UserError, match="is not a duration"):
+        parse_duration(text, "--budget")

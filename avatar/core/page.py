@@ -41,7 +41,7 @@ def to_curve(series: dict[str, Sequence[float]], *, unit: str = "", width: int =
     low, high = (float(everything.min()), float(everything.max())) if len(everything) else (0.0, 1.0)
     span = (high - low) or 1.0
     parts = [f'<svg viewBox="0 0 {width} {height + 20}" role="img">']
-    for color, (name, values) in zip(COLORS, series.items(), strict=False):
+    for color, values in zip(COLORS, series.values(), strict=False):
         data = np.nan_to_num(np.asarray(values, float), nan=low)
         x = np.linspace(0, width, max(2, len(data)))
         points = " ".join(f"{a:.1f},{height - (b - low) / span * height:.1f}" for a, b in zip(x, data, strict=False))

@@ -1,0 +1,25 @@
+// The CPU kernels: one name for callers, one copy for each instruction set.
+#pragma once
+#include "../include/deform.h"
+#include "../include/image.h"
+#include "../include/splat.h"
+
+#define AVATAR_KERNELS(X)                      \
+  X(splat_forward, SplatForward)               \
+  X(splat_backward, SplatBackward)             \
+  X(photo_error, PhotoError)                   \
+  X(to_bytes, ToBytes)                         \
+  X(deform, Deform)                            \
+  X(deform_coefficients, DeformCoefficients)   \
+  X(deform_adam, DeformAdam)
+
+#define AVATAR_DECLARE(name, Args) void name(const Args& args);
+namespace avatar {
+namespace generic { AVATAR_KERNELS(AVATAR_DECLARE) }
+namespace v2 { AVATAR_KERNELS(AVATAR_DECLARE) }
+namespace v3 { AVATAR_KERNELS(AVATAR_DECLARE) }
+namespace v4 { AVATAR_KERNELS(AVATAR_DECLARE) }
+namespace cpu { AVATAR_KERNELS(AVATAR_DECLARE) }
+const char* isa();
+}  // namespace avatar
+#undef AVATAR_DECLARE

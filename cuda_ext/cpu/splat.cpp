@@ -1,0 +1,423 @@
+// Gaussian splats to a picture and back. One depth sort, a stable scatter into tiles, tiles blended in L1; no atomics,
+// so the result is the same for any number of threads.
+#include "../include/splat.h"
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace avatar {
+namespace ISA {
+
+constexpr int64_t kProjectBlock = 256;
+constexpr int kChunks = 8;  // parts of the sorted list that are counted and scattered side by side
+constexpr int kRowVecs = kTile / kLanes;
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+constexpr float kLog2Cut = -7.99435344f;  // log2(1/255)
+
+HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+HD int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+struct Activated {
+  float q[4], scale[3], norm, opacity;
+};
+
+HD Activated activate(const SplatInputs& in, int64_t i) {
+  Activated a;
+  const float* q = in.quaternions + 4 * i;
+  a.norm = __builtin_sqrtf(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]) + 1e-12f;
+  for (int j = 0; j < 4; ++j) a.q[j] = q[j] / a.norm;
+  for (int j = 0; j < 3; ++j) a.scale[j] = exp_fast(in.log_scales[3 * i + j]);
+  a.opacity = sigmoid(in.opacity_logits[i]);
+  return a;
+}
+
+HD uint16_t tile_span(float low, float high, int size, uint16_t& first) {
+  const int last_pixel = size - 1;
+  const float from = __builtin_ceilf(clamp(low - 0.5f, 0.0f, 2e6f));
+  const float to = __builtin_floorf(clamp(high - 0.5f, -1.0f, static_cast<float>(last_pixel)));
+  if (to < from) return 0;
+  first = static_cast<uint16_t>(static_cast<int>(from) / kTile);
+  return static_cast<uint16_t>(static_cast<int>(to) / kTile - first + 1);
+}
+
+static void project_splat(const SplatInputs& in, int64_t i, Splat& s) {
+  s.tiles_x = s.tiles_y = 0;
+  const float* mean = in.means + 3 * i;
+  if (mean[2] < kNear) return;
+  const Activated a = activate(in, i);
+  if (a.opacity <= kAlphaCut) return;
+  Projection<float> p;
+  project(mean, a.q, a.scale, in.focal, in.size, p);
+  s.log2_opacity = __builtin_log2f(a.opacity);
+  const float reach = 2 * kLn2 * (s.log2_opacity - kLog2Cut);
+  const float rx = __builtin_sqrtf(p.cov_xx * reach);
+  s.ry = __builtin_sqrtf(p.cov_yy * reach);
+  s.tiles_x = tile_span(p.x - rx, p.x + rx, in.size, s.tile_x);
+  s.tiles_y = tile_span(p.y - s.ry, p.y + s.ry, in.size, s.tile_y);
+  s.x = p.x;
+  s.y = p.y;
+  s.a = 0.5f * kLog2E * p.cov_yy * p.inv_det;
+  s.b = -kLog2E * p.cov_xy * p.inv_det;
+  s.c = 0.5f * kLog2E * p.cov_xx * p.inv_det;
+  s.red = in.colors[3 * i];
+  s.green = in.colors[3 * i + 1];
+  s.blue = in.colors[3 * i + 2];
+  s.opacity = a.opacity;
+  s.depth = mean[2];
+}
+
+static void project_all(const SplatInputs& in, SplatContext& c) {
+  Splat* splats = static_cast<Splat*>(reserve(c.splats, in.count * sizeof(Splat)));
+  auto body = [&](int64_t block) {
+    const int64_t end = smaller(in.count, (block + 1) * kProjectBlock);
+    for (int64_t i = block * kProjectBlock; i < end; ++i) project_splat(in, i, splats[i]);
+  };
+  parallel((in.count + kProjectBlock - 1) / kProjectBlock, body);
+}
+
+struct Entry {
+  uint32_t depth, index;
+};
+
+// Stable radix sort of the visible splats by depth (positive floats sort as integers); digits that do not vary cost nothing.
+static Entry* sort_by_depth(SplatContext& c) {
+  Splat* splats = static_cast<Splat*>(c.splats.data);
+  Entry* from = static_cast<Entry*>(reserve(c.order, c.count * sizeof(Entry)));
+  Entry* to = static_cast<Entry*>(reserve(c.scratch, c.count * sizeof(Entry)));
+  uint32_t histogram[3][2048];
+  memset(histogram, 0, sizeof histogram);
+  uint32_t visible = 0;
+  uint64_t slots = 0;
+  for (int64_t i = 0; i < c.count; ++i) {
+    Splat& s = splats[i];
+    const uint32_t area = static_cast<uint32_t>(s.tiles_x) * s.tiles_y;
+    s.slot = static_cast<uint32_t>(slots);
+    if (area == 0) continue;
+    slots += area;
+    const uint32_t key = float_to_bits(s.depth);
+    from[visible++] = {key, static_cast<uint32_t>(i)};
+    ++histogram[0][key & 2047];
+    ++histogram[1][key >> 11 & 2047];
+    ++histogram[2][key >> 22];
+  }
+  c.visible = visible;
+  c.pairs = slots;
+  for (int pass = 0; pass < 3; ++pass) {
+    uint32_t* h = histogram[pass];
+    const int shift = 11 * pass;
+    if (visible == 0 || h[from[0].depth >> shift & 2047] == visible) continue;
+    uint32_t sum = 0;
+    for (int d = 0; d < 2048; ++d) {
+      const uint32_t n = h[d];
+      h[d] = sum;
+      sum += n;
+    }
+    for (uint32_t i = 0; i < visible; ++i) to[h[from[i].depth >> shift & 2047]++] = from[i];
+    Entry* other = from;
+    from = to;
+    to = other;
+  }
+  return from;
+}
+
+// Lists of splats for each tile, in depth order.
+static void bin(SplatContext& c, const Entry* order) {
+  const Splat* splats = static_cast<const Splat*>(c.splats.data);
+  const int64_t tiles = static_cast<int64_t>(c.tiles) * c.tiles;
+  uint32_t* counts = static_cast<uint32_t*>(reserve(c.chunk_counts, kChunks * tiles * sizeof(uint32_t)));
+  uint32_t* start = static_cast<uint32_t*>(reserve(c.tile_start, (tiles + 1) * sizeof(uint32_t)));
+  uint32_t* pairs = static_cast<uint32_t*>(reserve(c.pair_splat, c.pairs * sizeof(uint32_t)));
+  auto range = [&](int64_t chunk) { return static_cast<int64_t>(c.visible) * chunk / kChunks; };
+  auto count = [&](int64_t chunk) {
+    uint32_t* mine = counts + chunk * tiles;
+    memset(mine, 0, tiles * sizeof(uint32_t));
+    for (int64_t i = range(chunk); i < range(chunk + 1); ++i) {
+      const Splat& s = splats[order[i].index];
+      for (int y = s.tile_y; y < s.tile_y + s.tiles_y; ++y)
+        for (int x = s.tile_x; x < s.tile_x + s.tiles_x; ++x) ++mine[y * c.tiles + x];
+    }
+  };
+  parallel(kChunks, count);
+  uint32_t sum = 0;
+  for (int64_t t = 0; t < tiles; ++t) {
+    start[t] = sum;
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      uint32_t& n = counts[chunk * tiles + t];
+      const uint32_t here = n;
+      n = sum;
+      sum += here;
+    }
+  }
+  start[tiles] = sum;
+  auto scatter = [&](int64_t chunk) {
+    uint32_t* cursor = counts + chunk * tiles;
+    for (int64_t i = range(chunk); i < range(chunk + 1); ++i) {
+      const uint32_t index = order[i].index;
+      const Splat& s = splats[index];
+      for (int y = s.tile_y; y < s.tile_y + s.tiles_y; ++y)
+        for (int x = s.tile_x; x < s.tile_x + s.tiles_x; ++x) pairs[cursor[y * c.tiles + x]++] = index;
+    }
+  };
+  parallel(kChunks, scatter);
+}
+
+// What both directions share about one tile: where it lies and how much light its pixels still let through.
+struct Tile {
+  Vec through[kTile][kRowVecs];
+  int x, y, width, height;
+
+  void begin(const SplatContext& c, int64_t tile) {
+    x = static_cast<int>(tile % c.tiles) * kTile;
+    y = static_cast<int>(tile / c.tiles) * kTile;
+    width = static_cast<int>(smaller(kTile, c.size - x));
+    height = static_cast<int>(smaller(kTile, c.size - y));
+    const Vec lane = iota();
+    for (int v = 0; v < kRowVecs; ++v) {
+      const Vec open = lane + static_cast<float>(v * kLanes) < splat_of(static_cast<float>(width)) ? Vec{} + 1.0f : Vec{};
+      for (int row = 0; row < kTile; ++row) through[row][v] = row < height ? open : Vec{};
+    }
+  }
+
+  bool opaque() const {
+    Vec most = through[0][0];
+    for (int row = 0; row < kTile; ++row)
+      for (int v = 0; v < kRowVecs; ++v) most = through[row][v] > most ? through[row][v] : most;
+    for (int i = 0; i < kLanes; ++i)
+      if (most[i] >= kStop) return false;
+    return true;
+  }
+
+  void rows_of(const Splat& s, int& from, int& to) const {
+    const float top = s.y - 0.5f - y;
+    from = static_cast<int>(__builtin_ceilf(clamp(top - s.ry, 0.0f, 16.0f)));
+    to = static_cast<int>(__builtin_floorf(clamp(top + s.ry, -1.0f, static_cast<float>(height - 1)))) + 1;
+  }
+};
+
+HD void load_row(const float* from, int width, Vec* to) {
+  if (width == kTile) {
+    memcpy(to, from, kTile * sizeof(float));
+  } else {
+    memset(to, 0, kTile * sizeof(float));
+    memcpy(to, from, width * sizeof(float));
+  }
+}
+
+// exponent(row) = fall + dy (bdx + c dy), alpha = 2^exponent
+struct Column {
+  Vec dx[kRowVecs], fall[kRowVecs], bdx[kRowVecs];
+
+  void begin(const Splat& s, int tile_x) {
+    const Vec lane = iota();
+    for (int v = 0; v < kRowVecs; ++v) {
+      dx[v] = lane + (static_cast<float>(tile_x + v * kLanes) + 0.5f - s.x);
+      fall[v] = s.log2_opacity - s.a * dx[v] * dx[v];
+      bdx[v] = s.b * dx[v];
+    }
+  }
+};
+
+static void blend_tile(const SplatForward& args, int64_t index) {
+  SplatContext& c = *args.context;
+  const Splat* splats = static_cast<const Splat*>(c.splats.data);
+  const uint32_t* start = static_cast<const uint32_t*>(c.tile_start.data);
+  const uint32_t* pairs = static_cast<const uint32_t*>(c.pair_splat.data);
+  Tile tile;
+  tile.begin(c, index);
+  Vec red[kTile][kRowVecs], green[kTile][kRowVecs], blue[kTile][kRowVecs];
+  memset(red, 0, sizeof red);
+  memset(green, 0, sizeof green);
+  memset(blue, 0, sizeof blue);
+  const uint32_t first = start[index], last = start[index + 1];
+  uint32_t k = first;
+  for (; k < last; ++k) {
+    if (((k - first) & 15) == 0 && k > first && tile.opaque()) break;
+    if (k + 8 < last) __builtin_prefetch(&splats[pairs[k + 8]]);
+    const Splat s = splats[pairs[k]];
+    int from, to;
+    tile.rows_of(s, from, to);
+    Column column;
+    column.begin(s, tile.x);
+    for (int row = from; row < to; ++row) {
+      const float dy = static_cast<float>(tile.y + row) + 0.5f - s.y;
+      const float cdy = s.c * dy;
+      for (int v = 0; v < kRowVecs; ++v) {
+        const Vec exponent = column.fall[v] - dy * (column.bdx[v] + cdy);
+        Vec alpha = exp2_vec(exponent);
+        alpha = alpha < kAlphaMax ? alpha : Vec{} + kAlphaMax;
+        alpha = exponent >= kLog2Cut ? alpha : Vec{};
+        const Vec share = tile.through[row][v] * alpha;
+        tile.through[row][v] -= share;
+        red[row][v] += share * s.red;
+        green[row][v] += share * s.green;
+        blue[row][v] += share * s.blue;
+      }
+    }
+  }
+  static_cast<uint32_t*>(c.tile_end.data)[index] = k;
+  const int64_t plane = static_cast<int64_t>(c.size) * c.size;
+  for (int row = 0; row < tile.height; ++row) {
+    const int64_t at = static_cast<int64_t>(tile.y + row) * c.size + tile.x;
+    const size_t bytes = tile.width * sizeof(float);
+    Vec covered[kRowVecs];
+    for (int v = 0; v < kRowVecs; ++v) covered[v] = 1.0f - tile.through[row][v];
+    memcpy(args.rgb + at, red[row], bytes);
+    memcpy(args.rgb + plane + at, green[row], bytes);
+    memcpy(args.rgb + 2 * plane + at, blue[row], bytes);
+    memcpy(args.alpha + at, covered, bytes);
+  }
+}
+
+void splat_forward(const SplatForward& args) {
+  SplatContext& c = *args.context;
+  c.count = args.in.count;
+  c.size = args.in.size;
+  c.tiles = (c.size + kTile - 1) / kTile;
+  project_all(args.in, c);
+  const Entry* order = sort_by_depth(c);
+  if (c.pairs >= 0xffffffffu) return;  // the caller reports it
+  bin(c, order);
+  const int64_t tiles = static_cast<int64_t>(c.tiles) * c.tiles;
+  reserve(c.tile_end, tiles * sizeof(uint32_t));
+  auto body = [&](int64_t tile) { blend_tile(args, tile); };
+  parallel(tiles, body);
+}
+
+// Sums over the lanes of n registers, in a fixed order.
+template <int n>
+HD void sum_lanes(const Vec* values, float* out) {
+  for (int i = 0; i < n; ++i) {
+    typedef float Four __attribute__((vector_size(16)));
+    Four parts[kLanes / 4];
+    memcpy(parts, &values[i], sizeof parts);
+    Four sum = parts[0];
+    for (int p = 1; p < kLanes / 4; ++p) sum += parts[p];
+    out[i] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+  }
+}
+
+// Each (splat, tile) leaves nine sums: colour (3), h, h dx, h dy, h dx^2, h dx dy, h dy^2; h = dL/d(natural log of alpha).
+static void blend_tile_vjp(const SplatBackward& args, int64_t index) {
+  SplatContext& c = *args.context;
+  const Splat* splats = static_cast<const Splat*>(c.splats.data);
+  const uint32_t* start = static_cast<const uint32_t*>(c.tile_start.data);
+  const uint32_t* pairs = static_cast<const uint32_t*>(c.pair_splat.data);
+  const uint32_t end = static_cast<const uint32_t*>(c.tile_end.data)[index];
+  float* sums = static_cast<float*>(c.sums.data);
+  const int64_t plane = static_cast<int64_t>(c.size) * c.size;
+  Tile tile;
+  tile.begin(c, index);
+  const int tile_column = static_cast<int>(index % c.tiles), tile_row = static_cast<int>(index / c.tiles);
+  auto slot_of = [&](const Splat& s) {
+    const uint32_t local = (tile_row - s.tile_y) * s.tiles_x + (tile_column - s.tile_x);
+    return sums + (static_cast<size_t>(s.slot) + local) * kSums;
+  };
+  Vec g_red[kTile][kRowVecs], g_green[kTile][kRowVecs], g_blue[kTile][kRowVecs], g_alpha[kTile][kRowVecs];
+  Vec behind[kTile][kRowVecs];  // gradient carried by what lies behind the current splat
+  for (int row = 0; row < tile.height; ++row) {
+    const int64_t at = static_cast<int64_t>(tile.y + row) * c.size + tile.x;
+    load_row(args.grad_rgb + at, tile.width, g_red[row]);
+    load_row(args.grad_rgb + plane + at, tile.width, g_green[row]);
+    load_row(args.grad_rgb + 2 * plane + at, tile.width, g_blue[row]);
+    load_row(args.grad_alpha + at, tile.width, g_alpha[row]);
+    Vec red[kRowVecs], green[kRowVecs], blue[kRowVecs], alpha[kRowVecs];
+    load_row(args.rgb + at, tile.width, red);
+    load_row(args.rgb + plane + at, tile.width, green);
+    load_row(args.rgb + 2 * plane + at, tile.width, blue);
+    load_row(args.alpha + at, tile.width, alpha);
+    for (int v = 0; v < kRowVecs; ++v)
+      behind[row][v] = g_red[row][v] * red[v] + g_green[row][v] * green[v] + g_blue[row][v] * blue[v] +
+                       g_alpha[row][v] * alpha[v];
+  }
+  for (uint32_t k = start[index]; k < end; ++k) {
+    if (k + 8 < end) __builtin_prefetch(&splats[pairs[k + 8]]);
+    const Splat s = splats[pairs[k]];
+    int from, to;
+    tile.rows_of(s, from, to);
+    Column column;
+    column.begin(s, tile.x);
+    Vec acc[9];
+    for (Vec& v : acc) v = Vec{};
+    for (int row = from; row < to; ++row) {
+      const float dy = static_cast<float>(tile.y + row) + 0.5f - s.y;
+      const float cdy = s.c * dy;
+      for (int v = 0; v < kRowVecs; ++v) {
+        const Vec exponent = column.fall[v] - dy * (column.bdx[v] + cdy);
+        const Vec raw = exp2_vec(exponent);
+        Vec alpha = raw < kAlphaMax ? raw : Vec{} + kAlphaMax;
+        alpha = exponent >= kLog2Cut ? alpha : Vec{};
+        const Vec through = tile.through[row][v];
+        const Vec share = through * alpha;
+        const Vec f = g_red[row][v] * s.red + g_green[row][v] * s.green + g_blue[row][v] * s.blue + g_alpha[row][v];
+        behind[row][v] -= share * f;
+        const Vec d_alpha = through * f - behind[row][v] / (1.0f - alpha);
+        tile.through[row][v] = through - share;
+        Vec h = d_alpha * alpha;
+        h = raw < kAlphaMax ? h : Vec{};
+        acc[0] += share * g_red[row][v];
+        acc[1] += share * g_green[row][v];
+        acc[2] += share * g_blue[row][v];
+        const Vec hx = h * column.dx[v], hy = h * dy;
+        acc[3] += h;
+        acc[4] += hx;
+        acc[5] += hy;
+        acc[6] += hx * column.dx[v];
+        acc[7] += hy * column.dx[v];
+        acc[8] += hy * dy;
+      }
+    }
+    sum_lanes<9>(acc, slot_of(s));
+  }
+  for (uint32_t k = end; k < start[index + 1]; ++k) memset(slot_of(splats[pairs[k]]), 0, 9 * sizeof(float));
+}
+
+static void zero_gradients(const SplatBackward& args, int64_t i) {
+  for (int j = 0; j < 3; ++j)
+    args.grad_means[3 * i + j] = args.grad_log_scales[3 * i + j] = args.grad_colors[3 * i + j] = 0.0f;
+  for (int j = 0; j < 4; ++j) args.grad_quaternions[4 * i + j] = 0.0f;
+  args.grad_opacity_logits[i] = 0.0f;
+}
+
+static void splat_vjp(const SplatBackward& args, int64_t i) {
+  const Splat& s = static_cast<const Splat*>(args.context->splats.data)[i];
+  const int slots = static_cast<int>(s.tiles_x) * s.tiles_y;
+  if (slots == 0) return zero_gradients(args, i);
+  const float* slot = static_cast<const float*>(args.context->sums.data) + static_cast<size_t>(s.slot) * kSums;
+  float sum[9] = {};
+  for (int n = 0; n < slots; ++n, slot += kSums)
+    for (int j = 0; j < 9; ++j) sum[j] += slot[j];
+
+  const Activated a = activate(args.in, i);
+  const float* mean = args.in.means + 3 * i;
+  Projection<float> p;
+  project(mean, a.q, a.scale, args.in.focal, args.in.size, p);
+  const float vxx = p.cov_yy * p.inv_det, vxy = -p.cov_xy * p.inv_det, vyy = p.cov_xx * p.inv_det;
+  const float gx = vxx * sum[4] + vxy * sum[5], gy = vxy * sum[4] + vyy * sum[5];
+  // d(covariance) = V H V / 2 with H the second moments of h and V the inverse covariance.
+  const float h00 = sum[6] * vxx + sum[7] * vxy, h01 = sum[6] * vxy + sum[7] * vyy;
+  const float h10 = sum[7] * vxx + sum[8] * vxy, h11 = sum[7] * vxy + sum[8] * vyy;
+  const float cov[3] = {0.5f * (vxx * h00 + vxy * h10), 0.5f * (vxx * h01 + vxy * h11), 0.5f * (vxy * h01 + vyy * h11)};
+  float d_q[4];
+  project_vjp(p, mean, a.q, a.scale, args.in.focal, gx, gy, cov, args.grad_means + 3 * i, d_q,
+              args.grad_log_scales + 3 * i);
+  const float along = d_q[0] * a.q[0] + d_q[1] * a.q[1] + d_q[2] * a.q[2] + d_q[3] * a.q[3];
+  for (int j = 0; j < 4; ++j) args.grad_quaternions[4 * i + j] = (d_q[j] - along * a.q[j]) / a.norm;
+  for (int j = 0; j < 3; ++j) args.grad_colors[3 * i + j] = sum[j];
+  args.grad_opacity_logits[i] = sum[3] * (1.0f - a.opacity);
+  if (args.screen_gradient != nullptr) args.screen_gradient[i] += __builtin_sqrtf(gx * gx + gy * gy);
+}
+
+void splat_backward(const SplatBackward& args) {
+  SplatContext& c = *args.context;
+  reserve(c.sums, c.pairs * kSums * sizeof(float));
+  auto tile = [&](int64_t index) { blend_tile_vjp(args, index); };
+  parallel(static_cast<int64_t>(c.tiles) * c.tiles, tile);
+  auto block = [&](int64_t index) {
+    const int64_t end = smaller(c.count, (index + 1) * kProjectBlock);
+    for (int64_t i = index * kProjectBlock; i < end; ++i) splat_vjp(args, i);
+  };
+  parallel((c.count + kProjectBlock - 1) / kProjectBlock, block);
+}
+
+}  // namespace ISA
+}  // namespace avatar

@@ -1,0 +1,170 @@
+// Splatting: what one kernel call gets, and the projection of one splat with its VJP (EWA, as in 3D Gaussian Splatting).
+#pragma once
+#include <cmath>
+
+#include "hd.h"
+
+namespace avatar {
+
+constexpr int kTile = 16;
+constexpr float kNear = 1.0f;          // cm
+constexpr float kLowPass = 0.3f;       // px^2 added to the screen covariance
+constexpr float kAlphaMax = 0.999f;
+constexpr float kAlphaCut = 1.0f / 255.0f;
+constexpr float kStop = 1e-4f;         // a tile ends when no pixel lets more than this through
+constexpr int kSums = 12;              // floats of one (splat, tile) gradient slot, nine of them used
+
+struct Buffer {
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
+// One projected splat: one cache line.
+struct alignas(64) Splat {
+  float x, y;              // px
+  float a, b, c;           // alpha = opacity * 2^-(a dx^2 + b dx dy + c dy^2)
+  float log2_opacity;
+  float red, green, blue;
+  float opacity;
+  float depth;             // cm
+  float ry;                // px, half height of the area where alpha >= kAlphaCut
+  uint32_t slot;           // first gradient slot
+  uint16_t tile_x, tile_y, tiles_x, tiles_y;
+};
+
+// What forward leaves for backward.
+struct SplatContext {
+  int64_t count = 0;
+  int size = 0;
+  int tiles = 0;           // a side
+  uint32_t visible = 0;
+  uint64_t pairs = 0;      // (splat, tile)
+  Buffer splats, order, scratch, tile_start, tile_end, pair_splat, chunk_counts, sums;
+};
+
+struct SplatInputs {
+  const float* means;           // [N,3] cm
+  const float* quaternions;     // [N,4] wxyz
+  const float* log_scales;      // [N,3]
+  const float* opacity_logits;  // [N]
+  const float* colors;          // [N,3]
+  int64_t count;
+  float focal;                  // px
+  int size;                     // px
+};
+
+struct SplatForward {
+  SplatInputs in;
+  SplatContext* context;
+  float* rgb;    // [3,S,S] premultiplied
+  float* alpha;  // [1,S,S]
+};
+
+struct SplatBackward {
+  SplatInputs in;
+  SplatContext* context;
+  const float* rgb;
+  const float* alpha;
+  const float* grad_rgb;
+  const float* grad_alpha;
+  float* grad_means;
+  float* grad_quaternions;
+  float* grad_log_scales;
+  float* grad_opacity_logits;
+  float* grad_colors;
+  float* screen_gradient;  // [N] px, added to; may be null
+};
+
+// Screen position, the 2x3 factor T with covariance T T' + low-pass, and what the VJP needs again.
+template <class Real>
+struct Projection {
+  Real x, y, u, v, k, inv_z;
+  Real m[3][3];  // rotation * scale
+  Real t[2][3];
+  Real cov_xx, cov_xy, cov_yy, inv_det;
+  bool u_free, v_free;
+};
+
+template <class Real>
+HD void rotation_matrix(const Real q[4], Real r[3][3]) {
+  const Real w = q[0], x = q[1], y = q[2], z = q[3];
+  r[0][0] = 1 - 2 * (y * y + z * z); r[0][1] = 2 * (x * y - w * z); r[0][2] = 2 * (x * z + w * y);
+  r[1][0] = 2 * (x * y + w * z); r[1][1] = 1 - 2 * (x * x + z * z); r[1][2] = 2 * (y * z - w * x);
+  r[2][0] = 2 * (x * z - w * y); r[2][1] = 2 * (y * z + w * x); r[2][2] = 1 - 2 * (x * x + y * y);
+}
+
+template <class Real>
+HD void rotation_matrix_vjp(const Real q[4], const Real g[3][3], Real dq[4]) {
+  const Real w = q[0], x = q[1], y = q[2], z = q[3];
+  dq[0] = 2 * (x * (g[2][1] - g[1][2]) + y * (g[0][2] - g[2][0]) + z * (g[1][0] - g[0][1]));
+  dq[1] = 2 * (y * (g[0][1] + g[1][0]) + z * (g[0][2] + g[2][0]) + w * (g[2][1] - g[1][2])) -
+          4 * x * (g[1][1] + g[2][2]);
+  dq[2] = 2 * (x * (g[0][1] + g[1][0]) + z * (g[1][2] + g[2][1]) + w * (g[0][2] - g[2][0])) -
+          4 * y * (g[0][0] + g[2][2]);
+  dq[3] = 2 * (x * (g[0][2] + g[2][0]) + y * (g[1][2] + g[2][1]) + w * (g[1][0] - g[0][1])) -
+          4 * z * (g[0][0] + g[1][1]);
+}
+
+// mean: camera frame with z >= kNear; q: unit quaternion; scale: cm.
+template <class Real>
+HD void project(const Real mean[3], const Real q[4], const Real scale[3], Real focal, int size, Projection<Real>& p) {
+  p.inv_z = 1 / mean[2];
+  p.k = focal * p.inv_z;
+  const Real u = mean[0] * p.inv_z, v = mean[1] * p.inv_z;
+  p.x = focal * u + Real(0.5) * size;
+  p.y = focal * v + Real(0.5) * size;
+  // Outside 1.3 fields of view the linearisation is useless; hold it at the border.
+  const Real limit = Real(0.65) * size / focal;
+  p.u_free = u > -limit && u < limit;
+  p.v_free = v > -limit && v < limit;
+  p.u = u < -limit ? -limit : (u > limit ? limit : u);
+  p.v = v < -limit ? -limit : (v > limit ? limit : v);
+  Real r[3][3];
+  rotation_matrix(q, r);
+  for (int i = 0; i < 3; ++i)
+    for (int j = 0; j < 3; ++j) p.m[i][j] = r[i][j] * scale[j];
+  for (int j = 0; j < 3; ++j) {
+    p.t[0][j] = p.k * (p.m[0][j] - p.u * p.m[2][j]);
+    p.t[1][j] = p.k * (p.m[1][j] - p.v * p.m[2][j]);
+  }
+  const Real* a = p.t[0];
+  const Real* b = p.t[1];
+  const Real xx = a[0] * a[0] + a[1] * a[1] + a[2] * a[2], yy = b[0] * b[0] + b[1] * b[1] + b[2] * b[2];
+  p.cov_xy = a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+  p.cov_xx = xx + Real(kLowPass);
+  p.cov_yy = yy + Real(kLowPass);
+  // |a x b|^2 instead of xx yy - xy^2: no cancellation for needles.
+  const Real cx = a[1] * b[2] - a[2] * b[1], cy = a[2] * b[0] - a[0] * b[2], cz = a[0] * b[1] - a[1] * b[0];
+  const Real low = Real(kLowPass);
+  p.inv_det = 1 / (cx * cx + cy * cy + cz * cz + low * (xx + yy) + low * low);
+}
+
+// (gx, gy): gradient of the screen position; c: gradient of the symmetric screen covariance (xx, xy of one entry, yy).
+template <class Real>
+HD void project_vjp(const Projection<Real>& p, const Real mean[3], const Real q[4], const Real scale[3], Real focal,
+                    Real gx, Real gy, const Real c[3], Real d_mean[3], Real d_q[4], Real d_log_scale[3]) {
+  Real d_t[2][3], d_m[3][3], d_u = 0, d_v = 0, d_k = 0;
+  for (int j = 0; j < 3; ++j) {
+    d_t[0][j] = 2 * (c[0] * p.t[0][j] + c[1] * p.t[1][j]);
+    d_t[1][j] = 2 * (c[1] * p.t[0][j] + c[2] * p.t[1][j]);
+    d_m[0][j] = p.k * d_t[0][j];
+    d_m[1][j] = p.k * d_t[1][j];
+    d_m[2][j] = -p.k * (p.u * d_t[0][j] + p.v * d_t[1][j]);
+    d_u -= p.k * d_t[0][j] * p.m[2][j];
+    d_v -= p.k * d_t[1][j] * p.m[2][j];
+    d_k += d_t[0][j] * (p.m[0][j] - p.u * p.m[2][j]) + d_t[1][j] * (p.m[1][j] - p.v * p.m[2][j]);
+  }
+  d_u = (p.u_free ? d_u : 0) + focal * gx;
+  d_v = (p.v_free ? d_v : 0) + focal * gy;
+  d_mean[0] = d_u * p.inv_z;
+  d_mean[1] = d_v * p.inv_z;
+  d_mean[2] = -(d_u * mean[0] + d_v * mean[1]) * p.inv_z * p.inv_z - d_k * p.k * p.inv_z;
+  Real d_r[3][3];
+  for (int j = 0; j < 3; ++j) {
+    d_log_scale[j] = d_m[0][j] * p.m[0][j] + d_m[1][j] * p.m[1][j] + d_m[2][j] * p.m[2][j];
+    for (int i = 0; i < 3; ++i) d_r[i][j] = d_m[i][j] * scale[j];
+  }
+  rotation_matrix_vjp(q, d_r, d_q);
+}
+
+}  // namespace avatar

@@ -126,6 +126,7 @@ void deform_adam(Out deltas, Out moment1, Out moment2, In gradient, In coefficie
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // a graph that is alive at exit is no leak
   nb::class_<OwnedContext>(m, "SplatContext");
   m.def("splat_forward", &splat_forward);
   m.def("splat_backward", &splat_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),

@@ -123,6 +123,38 @@ void deform_adam(Out deltas, Out moment1, Out moment2, In gradient, In coefficie
                     static_cast<int64_t>(deltas.shape(0))});
 }
 
+void deform_int8(In base, Array<const int8_t> codes, In scales, In coefficients, Out out) {
+  nb::gil_scoped_release unlocked;
+  cpu::deform_int8({base.data(), codes.data(), scales.data(), coefficients.data(), static_cast<int64_t>(codes.shape(1)),
+                    static_cast<int64_t>(codes.shape(0)), out.data()});
+}
+
+PlaceInputs place_inputs(const In& means, const In& quaternions, const In& rigidity, const In& rotation,
+                         const In& translation, const In& rest_rotation, const In& rest_translation, const In& torso,
+                         float focal) {
+  return {means.data(),         quaternions.data(),      rigidity.data(), rotation.data(), translation.data(),
+          rest_rotation.data(), rest_translation.data(), torso.data(),    focal,           static_cast<int64_t>(means.shape(0))};
+}
+
+void place(In means, In quaternions, In rigidity, In rotation, In translation, In rest_rotation, In rest_translation,
+           In torso, float focal, Out out_means, Out out_quaternions) {
+  nb::gil_scoped_release unlocked;
+  cpu::place({place_inputs(means, quaternions, rigidity, rotation, translation, rest_rotation, rest_translation, torso,
+                           focal),
+              out_means.data(), out_quaternions.data()});
+}
+
+void place_backward(In means, In quaternions, In rigidity, In rotation, In translation, In rest_rotation,
+                    In rest_translation, In torso, float focal, In grad_out_means, In grad_out_quaternions,
+                    Out grad_means, Out grad_quaternions, Out grad_rigidity, Out grad_rotation, Out grad_translation) {
+  std::vector<float> partial((means.shape(0) / kPlaceBlock + 1) * kPoseSums);
+  nb::gil_scoped_release unlocked;
+  cpu::place_backward({place_inputs(means, quaternions, rigidity, rotation, translation, rest_rotation,
+                                    rest_translation, torso, focal),
+                       grad_out_means.data(), grad_out_quaternions.data(), partial.data(), grad_means.data(),
+                       grad_quaternions.data(), grad_rigidity.data(), grad_rotation.data(), grad_translation.data()});
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -138,6 +170,9 @@ NB_MODULE(_native, m) {
   m.def("deform_coefficients", &deform_coefficients);
   m.def("deform_adam", &deform_adam, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg());
+  m.def("deform_int8", &deform_int8);
+  m.def("place", &place);
+  m.def("place_backward", &place_backward);
   m.def("set_threads", &set_threads);
   m.def("get_threads", &get_threads);
   m.def("isa", &isa);

@@ -10,8 +10,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cuda_ext import reference
+from cuda_ext.reference import COLUMNS, dequantize, quantize
 from cuda_ext.shapes import check_shapes
+
+__all__ = [
+    "deform",
+    "deform_adam_",
+    "deform_int8",
+    "dequantize",
+    "get_threads",
+    "isa",
+    "photo_error",
+    "place",
+    "quantize",
+    "set_threads",
+    "splat",
+    "to_bytes",
+]
 
 _BUILD = "the native ops are not built: run `pip install -e .` in the checkout (needs a C++17 compiler)"
 
@@ -241,7 +256,67 @@ def to_bytes(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     return out
 
 
-place = reference.place
-quantize = reference.quantize
-dequantize = reference.dequantize
-deform_int8 = reference.deform_int8
+def deform_int8(base: Tensor, codes: Tensor, scales: Tensor, coefficients: Tensor) -> Tensor:
+    """As `deform` with deltas from `quantize`: codes [K,M] int8, scales [K,ceil(M/64)]. Not differentiable."""
+    sizes = check_shapes("deform_int8", {"base": (base, "M"), "coefficients": (coefficients, "K")}, dtype=torch.float32)
+    check_shapes("deform_int8", {"codes": (codes, "K M")}, dtype=torch.int8, sizes=sizes)
+    sizes["B"] = -(-sizes["M"] // COLUMNS)
+    check_shapes("deform_int8", {"scales": (scales, "K B")}, dtype=torch.float32, sizes=sizes)
+    out = torch.empty_like(base, memory_format=torch.contiguous_format)
+    _native.deform_int8(_plain(base), _plain(codes), _plain(scales), _plain(coefficients), out)
+    return out
+
+
+class _Place(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, focal: float, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        arrays = [_plain(tensor) for tensor in inputs]
+        means, quaternions = torch.empty_like(arrays[0]), torch.empty_like(arrays[1])
+        _native.place(*arrays, focal, means, quaternions)
+        ctx.save_for_backward(*arrays)
+        ctx.focal = focal
+        return means, quaternions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_means: Tensor, grad_quaternions: Tensor) -> tuple[Tensor | None, ...]:
+        arrays = ctx.saved_tensors
+        gradients = [torch.empty_like(tensor) for tensor in arrays[:5]]
+        _native.place_backward(*arrays, ctx.focal, _plain(grad_means), _plain(grad_quaternions), *gradients)
+        return None, *gradients, None, None, None
+
+
+def place(
+    means: Tensor,
+    quaternions: Tensor,
+    rigidity: Tensor,
+    rotation: Tensor,
+    translation: Tensor,
+    rest_rotation: Tensor,
+    rest_translation: Tensor,
+    torso: Tensor,
+    *,
+    focal: float,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """Bring splats from the head frame into the camera frame: means [N,3] cm and quaternions [N,4].
+
+    rigidity w [N] in 0..1 mixes the head's motion R p + t (rotation [3,3], translation [3] cm) with that of the torso:
+    the rest pose, then a similarity of the image by torso [4] (shift x, y px, log-scale, roll rad) about its centre.
+    Differentiable in means, quaternions, rigidity, rotation and translation. size (px) states the picture that focal
+    belongs to; the principal point is its centre, so it does not enter the formula.
+    """
+    if not focal > 0 or size < 1:
+        raise ValueError(f"place: focal is {focal} and size is {size}, expected both above 0")
+    tensors = {
+        "means": (means, "N 3"),
+        "quaternions": (quaternions, "N 4"),
+        "rigidity": (rigidity, "N"),
+        "rotation": (rotation, "3 3"),
+        "translation": (translation, "3"),
+        "rest_rotation": (rest_rotation, "3 3"),
+        "rest_translation": (rest_translation, "3"),
+        "torso": (torso, "4"),
+    }
+    check_shapes("place", tensors, dtype=torch.float32)
+    return _Place.apply(focal, *(tensor for tensor, _ in tensors.values()))

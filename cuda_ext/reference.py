@@ -203,7 +203,7 @@ def place(
     w = rigidity[:, None]
     turn_head = quaternion(rotation)
     turn_body = quaternion_product(rolled, quaternion(rest_rotation))
-    turn_body = turn_body if float((turn_head * turn_body).sum()) >= 0 else -turn_body
+    turn_body = turn_body if float((turn_head * turn_body).sum().detach()) >= 0 else -turn_body
     mixed = w * turn_head + (1 - w) * turn_body
     mixed = mixed / mixed.norm(dim=1, keepdim=True)
     return w * head + (1 - w) * body, quaternion_product(mixed, quaternions)

@@ -92,5 +92,27 @@ void deform_adam(const DeformAdam& args) {
   parallel(blocks_of(args.columns), body);
 }
 
+void deform_int8(const DeformInt8& args) {
+  const int64_t scales_per_row = (args.columns + kColumns - 1) / kColumns;
+  auto body = [&](int64_t block) {
+    const int64_t begin = block * kDeformBlock, n = block_end(block, args.columns) - begin;
+    for (int64_t at = 0; at < n; at += kColumns) {
+      const int64_t width = n - at < kColumns ? n - at : kColumns;
+      float sums[kColumns] = {};
+      const int8_t* codes = args.codes + begin + at;
+      const float* scale = args.scales + (begin + at) / kColumns;
+      for (int64_t k = 0; k < args.rows; ++k, codes += args.columns, scale += scales_per_row) {
+        const float c = args.coefficients[k] * *scale;
+        if (width == kColumns)
+          for (int64_t i = 0; i < kColumns; ++i) sums[i] += c * static_cast<float>(codes[i]);
+        else
+          for (int64_t i = 0; i < width; ++i) sums[i] += c * static_cast<float>(codes[i]);
+      }
+      for (int64_t i = 0; i < width; ++i) args.out[begin + at + i] = args.base[begin + at + i] + sums[i];
+    }
+  };
+  parallel(blocks_of(args.columns), body);
+}
+
 }  // namespace ISA
 }  // namespace avatar

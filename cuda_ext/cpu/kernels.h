@@ -2,6 +2,7 @@
 #pragma once
 #include "../include/deform.h"
 #include "../include/image.h"
+#include "../include/place.h"
 #include "../include/splat.h"
 
 #define AVATAR_KERNELS(X)                      \
@@ -11,7 +12,10 @@
   X(to_bytes, ToBytes)                         \
   X(deform, Deform)                            \
   X(deform_coefficients, DeformCoefficients)   \
-  X(deform_adam, DeformAdam)
+  X(deform_adam, DeformAdam)                   \
+  X(deform_int8, DeformInt8)                   \
+  X(place, Place)                              \
+  X(place_backward, PlaceBackward)
 
 #define AVATAR_DECLARE(name, Args) void name(const Args& args);
 namespace avatar {

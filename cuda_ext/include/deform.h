@@ -40,14 +40,6 @@ struct DeformAdam {
   int64_t rows;
 };
 
-struct Quantize {
-  const float* deltas;  // [K,M]
-  int64_t columns;
-  int64_t rows;
-  int8_t* codes;        // [K,M]
-  float* scales;        // [K,ceil(M/64)]
-};
-
 struct DeformInt8 {
   const float* base;          // [M]
   const int8_t* codes;        // [K,M]

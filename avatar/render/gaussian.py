@@ -154,8 +154,8 @@ class GaussianRenderer:
         return torch.cat(parts)
 
     def _adam(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor) -> None:
-        for moment in ("first", "second"):
-            self._moments.setdefault(f"{name}.{moment}", torch.zeros_like(values))
+        if f"{name}.first" not in self._moments:
+            self._moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}
         ops.deform_adam_(
             values,
             self._moments[f"{name}.first"],

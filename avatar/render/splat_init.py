@@ -103,7 +103,7 @@ def _sample_pixels(
     weight = region * (0.02 + detail + 0.5 * gaussian_filter(detail, 4))
     weight = weight if weight.sum() > 0 else np.ones_like(weight)
     chosen = torch.multinomial(
-        torch.from_numpy(weight.ravel()), count, replacement=count > (weight > 0).sum(), generator=generator
+        torch.from_numpy(weight.ravel()), count, replacement=bool(count > (weight > 0).sum()), generator=generator
     )
     return np.unravel_index(chosen.numpy(), grey.shape)  # type: ignore[return-value]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -19,7 +20,6 @@ from avatar.render.losses import attention, matte_loss, picture_loss
 
 MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
-AVERAGE = 0.995  # of the running error per frame
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
 
@@ -59,8 +59,8 @@ def train(
         rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
         image = blend(rgb[0], alpha[0], plate)
         loss = picture_loss(image, example.image, example.weight) + MATTE_WEIGHT * matte_loss(alpha[0], example.matte)
-        value = float(loss)
-        if not torch.isfinite(loss):
+        value = loss.item()
+        if not math.isfinite(value):
             failures += 1
             if failures > 3:
                 raise UserError("training became unstable and could not be recovered; lower the rates in the recipe")

@@ -14,7 +14,6 @@ constexpr float kC1 = 1e-4f, kC2 = 9e-4f;
 constexpr float kGauss[kRadius + 1] = {0.26601172f, 0.21300553f, 0.10936069f, 0.036000773f, 0.0075987583f, 0.0010283801f};
 
 HD int smaller(int a, int b) { return a < b ? a : b; }
-HD int larger(int a, int b) { return a > b ? a : b; }
 
 // in has kRadius zeros on both sides; in[0] is the first pixel.
 HD void blur_row(const float* __restrict in, float* __restrict out, int n) {
@@ -85,10 +84,6 @@ HD double ssim_row(const float* __restrict mx, const float* __restrict my, const
   for (float s : sums) sum += s;
   return sum;
 }
-
-struct Rows {
-  float *image, *target, *product, *blurred;  // padded by kRadius on both sides, except blurred
-};
 
 static void moments_band(const PhotoError& args, float scale, int64_t task) {
   const int size = args.size, bands = Bands(size).bands;

@@ -288,7 +288,7 @@ def test_every_instruction_set_agrees(isa: str, tmp_path: Path) -> None:
     )
     others = load_file(tmp_path / "out.safetensors")
     for name, mine in named().items():
-        limit = 1e-3 * float(mine.abs().max()) + 1e-6
+        limit = 1.0 if mine.dtype == torch.uint8 else 1e-3 * float(mine.abs().max()) + 1e-6
         assert torch.allclose(mine.double(), others[name].double(), rtol=1e-3, atol=limit), name
 
 

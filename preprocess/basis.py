@@ -1,0 +1,129 @@
+"""Many clips -> the MotionSpace asset: a mean face and the ways faces move. Derived here, from nobody's face model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mediapipe as mp
+import numpy as np
+import torch
+
+from avatar.core.motion_space import MotionSpace
+from avatar.core.take import open_take, read_track
+from preprocess.fit import FOCAL_PER_SIZE, fit_poses, measure_offsets, pick_neutral, point_importance
+from preprocess.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, RIGHT_EYE, RIGHT_LID, RIGID
+
+EYE_DISTANCE_CM = 9.0  # between the outer eye corners of the mean adult face
+FRAMES_PER_CLIP = 400
+LID_MODES = 2
+
+Array = np.ndarray
+
+
+def fit_space(takes: Sequence[Path], *, modes: int = 32) -> MotionSpace:
+    """MotionSpace from the landmarks of Takes: lid modes first, then PCA over all people, unit variance each."""
+    clips = [(take.camera.size, read_track(take).landmarks.double().numpy()) for take in map(open_take, takes)]
+    return space_from_landmarks(clips, modes=modes)
+
+
+def space_from_landmarks(clips: Sequence[tuple[int, Array]], *, modes: int = 32) -> MotionSpace:
+    """The same from (picture size, landmarks [T, 478, 3] px) of each clip."""
+    clips = [(size, points[:: max(1, len(points) // FRAMES_PER_CLIP)]) for size, points in clips]
+    template = mean_face(clips)
+    draft = _assemble(template, np.zeros((modes, *template.shape)))
+    offsets = np.concatenate([_clip_offsets(size, points, draft) for size, points in clips])
+    return _assemble(template, _find_modes(offsets, modes))
+
+
+def mean_face(clips: Sequence[tuple[int, Array]]) -> Array:
+    """Procrustes mean of the detector's own 3D points over all clips, upright, in cm."""
+    faces = []
+    for size, points in clips:
+        centered = points - np.array([size / 2, size / 2, 0])
+        faces += [_to_unit(face) for face in centered[:: max(1, len(points) // 40)]]
+    mean = faces[0]
+    for _ in range(4):
+        mean = _to_unit(np.mean([_align(face, mean) for face in faces], axis=0))
+    across = mean[263] - mean[33]
+    across /= np.linalg.norm(across)
+    down = mean[CHIN] - mean[FOREHEAD]
+    down -= across * (down @ across)
+    down /= np.linalg.norm(down)
+    upright = mean @ np.stack([across, down, np.cross(across, down)], 1)
+    upright = (upright + upright[_mirror_order(upright)] * np.array([-1, 1, 1])) / 2
+    return upright - upright[list(RIGID)].mean(0)
+
+
+def _mirror_order(face: Array) -> Array:
+    """For each point the one on the other side of the face."""
+    mirrored = face * np.array([-1, 1, 1])
+    return np.linalg.norm(face[:, None] - mirrored[None], axis=-1).argmin(0)
+
+
+def _to_unit(face: Array) -> Array:
+    centered = face - face[list(RIGID)].mean(0)
+    return centered * EYE_DISTANCE_CM / np.linalg.norm(centered[33] - centered[263])
+
+
+def _align(face: Array, target: Array) -> Array:
+    """Rotate a centred face onto another by their rigid points (Kabsch)."""
+    ids = list(RIGID)
+    u, _, v = np.linalg.svd(face[ids].T @ target[ids])
+    u[:, 2] *= np.sign(np.linalg.det(u @ v))
+    return face @ u @ v
+
+
+def _clip_offsets(size: int, points: Array, space: MotionSpace) -> Array:
+    seen = points.any(axis=(1, 2))
+    pixels, weight = points[seen], np.ones(int(seen.sum()))
+    focal = FOCAL_PER_SIZE * size
+    rotation, translation, identity = fit_poses(pixels[..., :2], weight, space, focal=focal, size=size)
+    offsets = measure_offsets(pixels[..., :2], rotation, translation, identity, focal=focal, size=size)
+    rest = np.median(offsets[pick_neutral(pixels, weight)], axis=0)
+    return np.clip(offsets - rest, -3, 3)
+
+
+def _find_modes(offsets: Array, modes: int) -> Array:
+    """Lid modes, then principal components of what they leave; [K, 478, 3] cm per standard deviation."""
+    importance = np.repeat(point_importance(), 3)
+    rows = offsets.reshape(len(offsets), -1) * importance
+    found = []
+    for lid, eye in ((LEFT_LID, LEFT_EYE), (RIGHT_LID, RIGHT_EYE)):
+        gap = offsets[:, eye[3], 1] - offsets[:, eye[2], 1]
+        gap = (gap - gap.mean()) / gap.std()
+        mode = np.zeros((offsets.shape[1], 3))
+        mode[list(lid)] = (gap[:, None] * rows).mean(0).reshape(-1, 3)[list(lid)]
+        found.append(mode.reshape(-1))
+        direction = found[-1] / np.linalg.norm(found[-1])
+        rows = rows - np.outer(rows @ direction, direction)
+    _, values, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    rest = modes - LID_MODES
+    found += list(vectors[:rest] * (values[:rest] / np.sqrt(len(rows)))[:, None])
+    return (np.stack(found) / importance).reshape(modes, -1, 3)
+
+
+def _assemble(template: Array, basis: Array) -> MotionSpace:
+    return MotionSpace(
+        id="",
+        template=torch.from_numpy(template).float(),
+        basis=torch.from_numpy(basis).float(),
+        triangles=torch.tensor(_triangles(), dtype=torch.int64),
+        lips=torch.tensor(LIPS),
+        rigid=torch.tensor(RIGID),
+    )
+
+
+def _triangles() -> list[tuple[int, int, int]]:
+    """The mesh's triangles: the three-cycles of the detector's edge list."""
+    neighbours: dict[int, set[int]] = {}
+    for a, b in mp.solutions.face_mesh.FACEMESH_TESSELATION:
+        neighbours.setdefault(a, set()).add(b)
+        neighbours.setdefault(b, set()).add(a)
+    found = {
+        tuple(sorted((a, b, c)))
+        for a, around in neighbours.items()
+        for b in around
+        for c in around & neighbours[b]
+    }
+    return sorted((a, b, c) for a, b, c in found)

@@ -1,0 +1,73 @@
+"""Which square of the source: faces found at a low rate, then head and shoulders of the chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import mediapipe as mp
+import numpy as np
+
+from avatar.core.files import UserError
+from avatar.core.media import VideoInfo, read_small
+
+LOOKS_PER_SECOND = 2.0
+SMALL_SIDE = 640
+LEAST_SCORE = 0.5
+WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
+SIDE_IN_FACES = 3.4
+FACE_FROM_TOP = 0.42
+RIVAL = 0.5  # a second face of this share of the largest's width is somebody
+FACES = ("auto", "left", "right", "largest")
+
+Box = tuple[float, float, float, float]  # left, top, width, height in source px
+
+
+def find_faces(path: Path, info: VideoInfo) -> list[list[Box]]:
+    """Faces seen in frames taken twice a second over the clip (at most a few hundred), in source px."""
+    scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
+    width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+    rate = min(LOOKS_PER_SECOND, 400 / max(info.seconds, 1))
+    with mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE) as detector:
+        frames = read_small(path, width=width, height=height, fps=rate)
+        return [_boxes(detector.process(np.ascontiguousarray(f)).detections, info.width, info.height) for f in frames]
+
+
+def _boxes(detections: Iterable | None, width: int, height: int) -> list[Box]:
+    boxes = [detection.location_data.relative_bounding_box for detection in detections or ()]
+    return [(box.xmin * width, box.ymin * height, box.width * width, box.height * height) for box in boxes]
+
+
+def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:
+    """The chosen person's box in each frame that shows one.
+
+    Raises: UserError without any face, or with several all the way and no choice.
+    """
+    seen = [boxes for boxes in faces if boxes]
+    if not seen:
+        raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
+    if which == "auto" and sum(_rivals(boxes) > 1 for boxes in seen) > 0.5 * len(seen):
+        raise UserError(f"{name}: several faces all the way; choose one with --face left, --face right or --face largest")
+    keys = {"left": lambda box: box[0], "right": lambda box: -box[0]}
+    key = keys.get(which, lambda box: -box[2])
+    return [min(_people(boxes), key=key) for boxes in seen]
+
+
+def _people(boxes: list[Box]) -> list[Box]:
+    largest = max(box[2] for box in boxes)
+    return [box for box in boxes if box[2] >= RIVAL * largest]
+
+
+def _rivals(boxes: list[Box]) -> int:
+    return len(_people(boxes))
+
+
+def choose_crop(boxes: list[Box], width: int, height: int) -> tuple[float, float, float]:
+    """(left, top, side) in source px: head and shoulders; the whole square where the face is already well framed."""
+    left, top, wide, high = np.median(np.array(boxes), axis=0)
+    face = max(wide, high)
+    shortest = float(min(width, height))
+    side = shortest if shortest <= WHOLE_BELOW * face else SIDE_IN_FACES * face
+    x = np.clip(left + wide / 2 - side / 2, 0, width - side)
+    y = np.clip(top + high / 2 - FACE_FROM_TOP * side, 0, height - side)
+    return float(x), float(y), float(side)

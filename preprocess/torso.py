@@ -1,0 +1,80 @@
+"""The shoulders' own motion: a similarity transform of the picture per frame, against one reference frame.
+
+Convention: q - c = e^s Rot(r) (p - c) + shift, c the picture's centre, Rot(r) = [[cos r, -sin r], [sin r, cos r]] with x
+right and y down; columns are shift x, shift y (px), s, r (rad).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from preprocess.landmarks import CHIN, FOREHEAD
+
+POINTS_MOST = 300
+POINTS_LEAST = 12
+BELOW_CHIN = 0.14  # of the face's height
+RANSAC_PX = 0.7
+SMOOTHING = 0.8  # frames
+
+Array = np.ndarray
+
+
+def fit_torso(read: Callable[[int], Array], matte: Array, landmarks: Array, reference: int) -> Array:
+    """Torso [T, 4] from `read(frame) -> [S, S, 3] uint8`, the reference frame's matte, landmarks [T, 478, 3] px.
+
+    Zeros where too little of the shoulders can be followed.
+    """
+    first = _grey(read(reference))
+    points = _shoulder_points(first, matte, landmarks[reference])
+    torso = np.zeros((len(landmarks), 4))
+    if len(points) < POINTS_LEAST:
+        return torso
+    for order in (range(reference + 1, len(landmarks)), range(reference - 1, -1, -1)):
+        last = np.zeros(4)
+        for frame in order:
+            found = _follow(first, _grey(read(frame)), points, last)
+            last = last if found is None else found
+            torso[frame] = last
+    return gaussian_filter1d(torso, SMOOTHING, axis=0, mode="nearest")
+
+
+def _grey(frame: Array) -> Array:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _shoulder_points(grey: Array, matte: Array, landmarks: Array) -> Array:
+    height = np.linalg.norm(landmarks[CHIN, :2] - landmarks[FOREHEAD, :2])
+    body = cv2.erode((matte > 200).astype(np.uint8) * 255, np.ones((9, 9), np.uint8))
+    body[: max(0, int(landmarks[CHIN, 1] + BELOW_CHIN * height))] = 0
+    if not body.any():
+        return np.zeros((0, 2), np.float32)
+    found = cv2.goodFeaturesToTrack(grey, POINTS_MOST, 0.002, 5, mask=body, blockSize=5)
+    return np.zeros((0, 2), np.float32) if found is None else found[:, 0]
+
+
+def _follow(first: Array, now: Array, points: Array, last: Array) -> Array | None:
+    center = first.shape[0] / 2
+    guess = (apply_torso(points - center, last) + center).astype(np.float32)
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(
+        first, now, points, guess.copy(), winSize=(21, 21), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    good = status[:, 0] > 0
+    if good.sum() < POINTS_LEAST:
+        return None
+    matrix, inliers = cv2.estimateAffinePartial2D(
+        points[good] - center, moved[good] - center, ransacReprojThreshold=RANSAC_PX
+    )
+    if matrix is None or inliers.sum() < POINTS_LEAST:
+        return None
+    scale = 0.5 * np.log(matrix[0, 0] ** 2 + matrix[1, 0] ** 2)
+    return np.array([matrix[0, 2], matrix[1, 2], scale, np.arctan2(matrix[1, 0], matrix[0, 0])])
+
+
+def apply_torso(points: Array, torso: Array) -> Array:
+    """Move points [N, 2] px about the picture's centre by one frame's torso [4]."""
+    scale, cos, sin = np.exp(torso[2]), np.cos(torso[3]), np.sin(torso[3])
+    return points @ (scale * np.array([[cos, -sin], [sin, cos]])).T + torso[:2]

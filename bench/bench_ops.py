@@ -1,6 +1,7 @@
-"""Times of the native ops, and of the same ops in plain torch: python -m bench.bench_ops [--repeats 40] -> bench/results/ops.json.
+"""Times of the native ops, and of the same ops in plain torch: python -m bench.bench_ops [--repeats 40].
 
-Torch runs on one thread beside ours on all cores, as in the renderer: its spinning workers would take the cores away.
+The figures also go to bench/results/ops.json. Torch runs on one thread beside ours on all cores, as in the renderer:
+its spinning workers would take the cores away.
 """
 
 from __future__ import annotations

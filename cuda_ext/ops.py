@@ -64,6 +64,8 @@ def isa() -> str:
 
 
 def _plain(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cpu":
+        raise ValueError(f"a tensor is on {tensor.device}, the native ops run on the CPU only")
     return tensor.detach().contiguous()
 
 

@@ -121,9 +121,6 @@ def _triangles() -> list[tuple[int, int, int]]:
         neighbours.setdefault(a, set()).add(b)
         neighbours.setdefault(b, set()).add(a)
     found = {
-        tuple(sorted((a, b, c)))
-        for a, around in neighbours.items()
-        for b in around
-        for c in around & neighbours[b]
+        tuple(sorted((a, b, c))) for a, around in neighbours.items() for b in around for c in around & neighbours[b]
     }
     return sorted((a, b, c) for a, b, c in found)

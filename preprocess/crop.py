@@ -47,7 +47,9 @@ def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:
     if not seen:
         raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
     if which == "auto" and sum(_rivals(boxes) > 1 for boxes in seen) > 0.5 * len(seen):
-        raise UserError(f"{name}: several faces all the way; choose one with --face left, --face right or --face largest")
+        raise UserError(
+            f"{name}: several faces all the way; choose one with --face left, --face right or --face largest"
+        )
     keys = {"left": lambda box: box[0], "right": lambda box: -box[0]}
     key = keys.get(which, lambda box: -box[2])
     return [min(_people(boxes), key=key) for boxes in seen]

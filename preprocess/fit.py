@@ -87,9 +87,7 @@ def first_pose(rays: Array, template: Array, rigid: Array) -> tuple[Array, Array
     return rotation, translation - np.einsum("tij,j->ti", rotation, template[rigid].mean(0))
 
 
-def refine_poses(
-    rays: Array, points: Array, rotation: Array, translation: Array, huber: float
-) -> tuple[Array, Array]:
+def refine_poses(rays: Array, points: Array, rotation: Array, translation: Array, huber: float) -> tuple[Array, Array]:
     """Gauss-Newton on all frames at once, Huber weights; rays [T, R, 2], points [R, 3]."""
     for _ in range(ITERATIONS):
         turned = np.einsum("tij,rj->tri", rotation, points)

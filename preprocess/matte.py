@@ -34,7 +34,7 @@ class Matting:
 
 
 def refine_matte(frame: Array, mask: Array) -> Array:
-    """Sharpen a soft mask [S, S] 0..1 along the picture's edges, within a narrow band (guided filter, He et al. 2013)."""
+    """Sharpen a soft mask [S, S] 0..1 along the picture's edges, in a narrow band (guided filter, He et al. 2013)."""
     size = frame.shape[0]
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     low, high = STRETCH

@@ -1,7 +1,7 @@
 """The shoulders' own motion: a similarity transform of the picture per frame, against one reference frame.
 
-Convention: q - c = e^s Rot(r) (p - c) + shift, c the picture's centre, Rot(r) = [[cos r, -sin r], [sin r, cos r]] with x
-right and y down; columns are shift x, shift y (px), s, r (rad).
+Convention: q - c = e^s Rot(r) (p - c) + shift, c the picture's centre, Rot(r) = [[cos r, -sin r], [sin r, cos r]] with
+x right and y down; columns are shift x, shift y (px), s, r (rad).
 """
 
 from __future__ import annotations

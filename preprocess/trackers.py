@@ -1,4 +1,4 @@
-"""Frames -> Track. A tracker is a function (frames, space, *, size, fps) -> (Track, focal)."""
+"""Landmarks -> Track. A tracker is a function (landmarks, found, space, *, size, fps) -> (Track, focal)."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ from collections.abc import Callable, Iterable
 
 os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to talk
 
-import mediapipe as mp  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import mediapipe as mp
+import numpy as np
+import torch
+from torch import Tensor
 
-from avatar.core.motion_space import MotionSpace  # noqa: E402
-from avatar.core.take import Track  # noqa: E402
-from preprocess.fit import fit_track  # noqa: E402
-from preprocess.landmarks import POINTS  # noqa: E402
+from avatar.core.motion_space import MotionSpace
+from avatar.core.take import Track
+from preprocess.fit import fit_track
+from preprocess.landmarks import POINTS
 
 LONGEST_GAP = 5  # frames without a face that are filled in
 
 Tracker = Callable[..., tuple[Track, float]]
 
 
-def detect(frames: Iterable[np.ndarray], step: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
-    """Landmarks of frames [S, S, 3] uint8 RGB with mediapipe's FaceMesh in tracking mode.
+class LandmarkDetector:
+    """FaceMesh in tracking mode: one call a frame, in order."""
 
-    Returns: landmarks [T, 478, 3] px (z in px, relative; zeros where no face was found), found [T] bool.
-    """
-    points, found = [], []
-    with mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1) as mesh:
-        for frame in frames:
-            result = mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
-            found.append(bool(result))
-            points.append(_to_pixels(result[0].landmark, frame.shape) if result else np.zeros((POINTS, 3)))
-            if step:
-                step()
-    if not points:
-        return torch.zeros(0, POINTS, 3), torch.zeros(0, dtype=torch.bool)
-    return torch.from_numpy(np.stack(points)).float(), torch.tensor(found)
+    def __init__(self) -> None:
+        self._mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
+        """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""
+        result = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
+        return _to_pixels(result[0].landmark, frame.shape) if result else None
+
+    def __enter__(self) -> LandmarkDetector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mesh.close()
+
+
+def detect(frames: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Landmarks [T, 478, 3] px of frames (zeros without a face), and whether a face was found [T] bool."""
+    with LandmarkDetector() as detector:
+        points = [detector(frame) for frame in frames]
+    found = torch.tensor([one is not None for one in points], dtype=torch.bool)
+    filled = [np.zeros((POINTS, 3)) if one is None else one for one in points]
+    return torch.from_numpy(np.stack(filled)).float() if filled else torch.zeros(0, POINTS, 3), found
 
 
 def _to_pixels(landmarks: Iterable, shape: tuple[int, ...]) -> np.ndarray:
@@ -66,15 +75,10 @@ def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(flat).reshape(landmarks.shape), confidence
 
 
-def track_landmarks(landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float) -> tuple[Track, float]:
-    """Track from landmarks that were already detected."""
+def facemesh(landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float) -> tuple[Track, float]:
+    """FaceMesh landmarks [T, 478, 3] px of a whole clip, fitted offline; torso at rest. Returns track, focal px."""
     filled, confidence = fill_gaps(landmarks, found)
     return fit_track(filled, confidence, space, size=size, fps=fps)
-
-
-def facemesh(frames: Iterable[np.ndarray], space: MotionSpace, *, size: int, fps: float) -> tuple[Track, float]:
-    """FaceMesh landmarks, then the offline fit of the whole clip."""
-    return track_landmarks(*detect(frames), space, size=size, fps=fps)
 
 
 TRACKERS: dict[str, Tracker] = {"facemesh": facemesh}

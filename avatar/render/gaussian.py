@@ -21,6 +21,7 @@ from cuda_ext import ops
 
 COLUMNS = {"means": 3, "log_scales": 3, "opacity_logits": 1, "colors": 3}  # what the deltas move
 WIDTH = sum(COLUMNS.values())
+POSE_FEATURES = 6  # the last of the features: head turn and place
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
 
@@ -36,7 +37,8 @@ class GaussianSettings(Settings):
     colors_rate: float = Field(0.004, gt=0)
     quaternions_rate: float = Field(0.004, gt=0)
     rigidity_rate: float = Field(0.002, gt=0)
-    delta_rate: float = Field(0.25, gt=0)  # of the rates above
+    delta_rate: float = Field(0.1, gt=0)  # of the rates above
+    feature_noise: float = Field(0.15, ge=0)  # added to the features in training, so that no frame is learned by heart
     last_rate: float = Field(0.05, gt=0, le=1)  # what the rates fall to by the end of the budget
     relocate_until: float = Field(0.6, ge=0, le=1)  # share of the budget in which dead splats move
     relocate_every: int = Field(400, ge=10)  # steps
@@ -60,6 +62,7 @@ class GaussianRenderer:
         self.rest_translation = values["rest_translation"]
         self.feature_mean = values["feature_mean"]  # [D]
         self.feature_scale = values["feature_scale"]  # [D]
+        self._noise = random_generator(0)
         if "delta_codes" in values:
             self.codes, self.code_scales = values["delta_codes"], values["delta_scales"]
             self.deltas = ops.dequantize(self.codes, self.code_scales, self.base.numel())
@@ -92,6 +95,9 @@ class GaussianRenderer:
 
     def _draw(self, motion: Motion, index: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         training = torch.is_grad_enabled()
+        if training:
+            noise = torch.randn(coefficients.shape, generator=self._noise)
+            self._coefficients = coefficients = coefficients + self.settings.feature_noise * noise
         if not training and self.codes is not None:
             attributes = ops.deform_int8(self.base, self.codes, self.code_scales, coefficients)
         else:
@@ -103,7 +109,6 @@ class GaussianRenderer:
             quaternions = quaternions.detach().requires_grad_()
             rigidity = rigidity.detach().requires_grad_()
             self._leaves = {"attributes": attributes, "quaternions": quaternions, "rigidity": rigidity}
-            self._coefficients = coefficients
         part = split_columns(attributes, self.count)
         means, turned = ops.place(
             part["means"],
@@ -136,7 +141,12 @@ class GaussianRenderer:
             raise RuntimeError("update() needs a backward pass through the last render()")
         rates = self._rates() * decay
         self._adam("base", self.base[None], gradient, torch.ones(1), rates)
-        self._adam("deltas", self.deltas, gradient, self._coefficients, rates * self.settings.delta_rate)
+        # the torso does not follow the lips: expression and eyes move splats as far as they belong to the head
+        turn = self.deltas.shape[0] - POSE_FEATURES
+        rates = rates * self.settings.delta_rate
+        head = rates * torch.cat([self.rigidity.repeat_interleave(width) for width in COLUMNS.values()])
+        self._adam("face", self.deltas[:turn], gradient, self._coefficients[:turn], head)
+        self._adam("pose", self.deltas[turn:], gradient, self._coefficients[turn:], rates)
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
             leaf_gradient = self._leaves[name].grad.reshape(-1)

@@ -1,0 +1,86 @@
+"""Phones -> what the mouth does, by dominance functions (Cohen and Massaro 1993, Modeling coarticulation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ARTICULATION = ("opening", "width", "protrusion", "lip_to_teeth", "closure")
+
+
+@dataclass(frozen=True)
+class Phone:
+    """One phone of a recording, in ARPABET (flite's set, lower case; `pau` is silence)."""
+
+    symbol: str
+    start: float  # s
+    stop: float  # s
+
+
+# opening, width (0.5 = rest), protrusion, lip to teeth, closure, strength
+_TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
+    "pau": (0.04, 0.50, 0.10, 0.0, 0.3, 0.6),
+    "aa": (0.95, 0.50, 0.10, 0.0, 0.0, 1.0),
+    "ae": (0.85, 0.70, 0.00, 0.0, 0.0, 1.0),
+    "ah": (0.60, 0.50, 0.10, 0.0, 0.0, 0.8),
+    "ao": (0.75, 0.25, 0.60, 0.0, 0.0, 1.0),
+    "aw": (0.80, 0.40, 0.40, 0.0, 0.0, 1.0),
+    "ax": (0.40, 0.50, 0.10, 0.0, 0.0, 0.5),
+    "axr": (0.35, 0.40, 0.40, 0.0, 0.0, 0.6),
+    "ay": (0.80, 0.60, 0.00, 0.0, 0.0, 1.0),
+    "eh": (0.60, 0.65, 0.00, 0.0, 0.0, 0.9),
+    "er": (0.35, 0.35, 0.50, 0.0, 0.0, 0.8),
+    "ey": (0.50, 0.75, 0.00, 0.0, 0.0, 1.0),
+    "ih": (0.40, 0.65, 0.00, 0.0, 0.0, 0.7),
+    "iy": (0.30, 0.90, 0.00, 0.0, 0.0, 1.0),
+    "ow": (0.55, 0.15, 0.80, 0.0, 0.0, 1.0),
+    "oy": (0.60, 0.30, 0.60, 0.0, 0.0, 1.0),
+    "uh": (0.35, 0.25, 0.60, 0.0, 0.0, 0.9),
+    "uw": (0.25, 0.05, 1.00, 0.0, 0.0, 1.1),
+    "b": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
+    "p": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
+    "m": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
+    "f": (0.10, 0.55, 0.10, 1.0, 0.2, 1.8),
+    "v": (0.10, 0.55, 0.10, 1.0, 0.2, 1.8),
+    "w": (0.12, 0.05, 1.00, 0.0, 0.1, 1.6),
+    "r": (0.25, 0.30, 0.60, 0.0, 0.0, 1.0),
+    "sh": (0.20, 0.30, 0.75, 0.0, 0.0, 1.2),
+    "zh": (0.20, 0.30, 0.75, 0.0, 0.0, 1.2),
+    "ch": (0.20, 0.30, 0.75, 0.0, 0.0, 1.2),
+    "jh": (0.20, 0.30, 0.75, 0.0, 0.0, 1.2),
+    "s": (0.15, 0.65, 0.00, 0.0, 0.0, 0.9),
+    "z": (0.15, 0.65, 0.00, 0.0, 0.0, 0.9),
+    "th": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
+    "dh": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
+}
+_OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)  # tongue consonants: the lips take over what their neighbours do
+_REACH = 0.045  # s: how fast a phone's influence falls off outside it
+CLASSES = ("silence", "open", "spread", "round", "bilabial", "labiodental", "sibilant", "other")
+
+
+def articulate(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
+    """Articulation [T, 5] in 0..1 (columns: ARTICULATION) at times (t + 0.5) / fps."""
+    times = (torch.arange(round(seconds * fps)) + 0.5) / fps
+    if not phones:
+        return torch.tensor(_TARGETS["pau"][:5]).expand(len(times), 5).clone()
+    targets = torch.tensor([_TARGETS.get(phone.symbol, _OTHER) for phone in phones])
+    start = torch.tensor([phone.start for phone in phones])
+    stop = torch.tensor([phone.stop for phone in phones])
+    outside = torch.maximum(start - times[:, None], times[:, None] - stop).clamp_min(0)
+    dominance = targets[:, 5] * torch.exp(-outside / _REACH)
+    return (dominance / dominance.sum(1, keepdim=True).clamp_min(1e-9)) @ targets[:, :5]
+
+
+def classify(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
+    """Index into CLASSES of the phone at each time (t + 0.5) / fps, [T] int64."""
+    times = (torch.arange(round(seconds * fps)) + 0.5) / fps
+    stops = torch.tensor([phone.stop for phone in phones])
+    index = torch.searchsorted(stops, times).clamp(max=len(phones) - 1)
+    return torch.tensor([_class_of(phone.symbol) for phone in phones])[index]
+
+
+def _class_of(symbol: str) -> int:
+    groups = ("pau", "aa ae ah aw ay ao", "eh ey ih iy", "ow oy uh uw w r er axr", "b p m", "f v", "s z sh zh ch jh")
+    return next((i for i, group in enumerate(groups) if symbol in group.split()), len(CLASSES) - 1)

@@ -1,0 +1,101 @@
+"""What the speech model hears: pcm -> frames [t, D], the same offline and in a stream."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 16000
+RATE = 100  # frames a second
+HOP = SAMPLE_RATE // RATE
+WINDOW = 512
+BANDS = 80
+LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+PITCH_HZ = (65.0, 400.0)
+FLOOR = 1e-5
+
+
+class Features(Protocol):
+    """A stream of feature frames."""
+
+    width: int
+    rate: int
+
+    def push(self, pcm: Tensor) -> Tensor: ...
+
+    def flush(self) -> Tensor: ...
+
+
+class LogMel:
+    """80 log-mel bands, log energy, voicing and log pitch at 100 frames a second [t, 83].
+
+    Frame i is centred at sample (i + 0.5) * 160. Chunks of any size give the same frames.
+    """
+
+    width = BANDS + 3
+    rate = RATE
+
+    def __init__(self) -> None:
+        self._window = torch.hann_window(WINDOW, periodic=True)
+        self._bands = mel_bands()
+        lead = (WINDOW - HOP) // 2  # half a window of silence before the first frame
+        self._pending = torch.zeros(lead)
+
+    def push(self, pcm: Tensor) -> Tensor:
+        """Samples [n] -1..1 at 16 kHz -> the frames [t, 83] that they complete."""
+        self._pending = torch.cat([self._pending, pcm])
+        count = max(0, (len(self._pending) - WINDOW) // HOP + 1)
+        if count == 0:
+            return torch.zeros(0, self.width)
+        frames = self._pending.unfold(0, WINDOW, HOP)
+        self._pending = self._pending[count * HOP :].clone()
+        return self._describe(frames)
+
+    def flush(self) -> Tensor:
+        """The frames still open at the end of the sound."""
+        left = len(self._pending) - (WINDOW - HOP) // 2
+        missing = math.ceil(max(0, left) / HOP) * HOP + (WINDOW - HOP) - len(self._pending)
+        return self.push(torch.zeros(max(0, missing)))
+
+    def _describe(self, frames: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(frames * self._window, n=2 * WINDOW)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = (power[:, ::2] @ self._bands + FLOOR).log()
+        energy = (frames.square().mean(1) + FLOOR).log()
+        pitch, voicing = _pitch(power, self._window)
+        return torch.cat([mel / 4, energy[:, None] / 4, voicing[:, None], pitch[:, None]], 1)
+
+
+def _pitch(power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    """Log pitch about its middle (0 where unvoiced) and voicing 0..1, from the autocorrelation."""
+    own = torch.fft.irfft(torch.fft.rfft(window, n=2 * WINDOW).abs().square())[:WINDOW]
+    correlation = torch.fft.irfft(power)[:, :WINDOW] / own.clamp_min(own[0] * 0.05)
+    correlation = correlation / (correlation[:, :1] + FLOOR)
+    low, high = int(SAMPLE_RATE / PITCH_HZ[1]), int(SAMPLE_RATE / PITCH_HZ[0])
+    strength, lag = correlation[:, low:high].max(1)
+    voicing = strength.clamp(0, 1)
+    pitch = (SAMPLE_RATE / (lag + low)).log() - math.log(160.0)
+    return torch.where(voicing > 0.5, pitch, torch.zeros_like(pitch)), voicing
+
+
+def mel_bands() -> Tensor:
+    """Triangular filters [WINDOW / 2 + 1, BANDS] on the HTK mel scale, each of unit sum."""
+    low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, HIGHEST_HZ))
+    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)
+    bins = torch.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
+    rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rise, fall).clamp_min(0)
+    return filters / filters.sum(0).clamp_min(1e-6)
+
+
+FEATURES: dict[str, type[LogMel]] = {"logmel": LogMel}
+
+
+def compute(pcm: Tensor, name: str = "logmel") -> Tensor:
+    """All frames [t, D] of a recording [n] at once."""
+    feature = FEATURES[name]()
+    return torch.cat([feature.push(pcm), feature.flush()])

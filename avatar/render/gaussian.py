@@ -30,7 +30,7 @@ class GaussianSettings(Settings):
     """Hyper-parameters of the Gaussian renderer."""
 
     kind: str = "gaussian"
-    splats: int = Field(20000, ge=500, le=200000)
+    splats: int = Field(18000, ge=500, le=200000)
     means_rate: float = Field(0.008, gt=0)  # cm a step
     scales_rate: float = Field(0.006, gt=0)
     opacity_rate: float = Field(0.03, gt=0)
@@ -64,8 +64,8 @@ class GaussianRenderer:
         self.feature_scale = values["feature_scale"]  # [D]
         self._noise = random_generator(0)
         if "delta_codes" in values:
-            self.codes, self.code_scales = values["delta_codes"], values["delta_scales"]
-            self.deltas = ops.dequantize(self.codes, self.code_scales, self.base.numel())
+            self.codes, self.code_scales = values["delta_codes"], values["delta_scales"].float()
+            self.deltas = ops.dequantize(self.codes, self.code_scales)
         else:
             self.codes, self.code_scales, self.deltas = None, None, values["deltas"]
         self._moments: dict[str, Tensor] = {}
@@ -234,12 +234,11 @@ def load(tensors: dict[str, Tensor], camera: Camera) -> GaussianRenderer:
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as shipped: deltas in int8 with block scales."""
+    """The tensors as shipped: deltas in int8 with block scales; half precision where it cannot be seen."""
     codes, scales = ops.quantize(tensors["deltas"])
-    return {name: tensor for name, tensor in tensors.items() if name != "deltas"} | {
-        "delta_codes": codes,
-        "delta_scales": scales,
-    }
+    small = {name: tensors[name].half() for name in ("quaternions", "rigidity")} | {"delta_scales": scales.half()}
+    kept = {name: tensor for name, tensor in tensors.items() if name != "deltas"}
+    return kept | small | {"delta_codes": codes}
 
 
 KIND = RendererKind(GaussianSettings, begin, load, pack)

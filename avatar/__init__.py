@@ -9,8 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from preprocess.run import make_take
-
     from avatar.core.bundle import Avatar, load_avatar, save_avatar
     from avatar.core.motion_space import Motion, MotionSpace
     from avatar.core.take import Take, Track, open_take
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from avatar.pipelines.evaluate import evaluate
     from avatar.pipelines.speak import reenact, speak
     from cuda_ext.ops import set_threads
+    from preprocess.run import make_take
 
 _HOMES = {
     "Avatar": "avatar.core.bundle",

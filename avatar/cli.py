@@ -44,9 +44,8 @@ def preprocess(
     face: Face = "auto",
 ) -> None:
     """Video to Take: crop, track, matte, background plate, sound, report."""
-    from preprocess.run import make_take
-
     from avatar.pipelines.bars import stage_bars
+    from preprocess.run import make_take
 
     with stage_bars() as progress:
         take = make_take(video, out, face=face, size=size, holdout=holdout, progress=progress)
@@ -202,9 +201,8 @@ def space_build(
     modes: Annotated[int, typer.Option(min=4, max=64, help="Number of expression modes.")] = 32,
 ) -> None:
     """Generic neutral and expression basis from the tracks of many people."""
-    from preprocess.basis import fit_space
-
     from avatar.core.motion_space import save_space
+    from preprocess.basis import fit_space
 
     takes = sorted(path.parent for path in folder.glob("*/take.json"))
     save_space(fit_space(takes, modes=modes), out)

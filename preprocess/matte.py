@@ -84,7 +84,7 @@ def make_plate(pictures: Iterable[tuple[Array, Array]], size: int) -> tuple[Arra
         rows = slice(start, start + 64)
         cover = np.stack([mask[rows] for mask in hidden])
         strip = np.stack([view[rows] for view in views])
-        masked = np.ma.masked_array(strip, np.repeat(cover[..., None], 3, -1))
+        masked: np.ma.MaskedArray = np.ma.masked_array(strip, np.repeat(cover[..., None], 3, -1))
         seen[rows] = (~cover).sum(0) >= min(LEAST_VIEWS, len(views))
         plate[rows] = np.ma.median(masked, axis=0).filled(0)
     return np.rint(fill_smooth(plate, seen)).clip(0, 255).astype(np.uint8), float(seen.mean())

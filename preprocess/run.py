@@ -113,7 +113,9 @@ def _look(
     """One pass: write frames and mattes, collect landmarks; each kind of work in its own thread."""
     for name in ("frames", "mattes"):
         (part / name).mkdir(exist_ok=True)
-    landmarks, found, descriptions = [], [], []
+    landmarks: list[Array] = []
+    found: list[bool] = []
+    descriptions: list[Array] = []
     mattes = _MatteWriter(part / "mattes")
     with (
         LandmarkDetector() as detector,

@@ -104,13 +104,9 @@ class Motion:
 
 def concatenate(motions: list[Motion]) -> Motion:
     """Join stretches of motion in time; all must have the same frame rate."""
-    return Motion(
-        *(
-            torch.cat([getattr(motion, name) for motion in motions])
-            for name in ("expression", "eyes", "rotation", "translation", "torso")
-        ),
-        motions[0].fps,
-    )
+    names = ("expression", "eyes", "rotation", "translation", "torso")
+    joined = {name: torch.cat([getattr(motion, name) for motion in motions]) for name in names}
+    return Motion(**joined, fps=motions[0].fps)
 
 
 def resample(motion: Motion, fps: float) -> Motion:

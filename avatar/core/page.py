@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def to_picture(image: np.ndarray, caption: str = "") -> str:
     return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">{note}</figure>'
 
 
-def to_curve(series: dict[str, Sequence[float]], *, unit: str = "", width: int = 1000, height: int = 160) -> str:
+def to_curve(series: Mapping[str, Sequence[float]], *, unit: str = "", width: int = 1000, height: int = 160) -> str:
     """HTML of curves over the same axis, as inline SVG; at most four."""
     everything = np.concatenate([np.asarray(values, float) for values in series.values()])
     everything = everything[np.isfinite(everything)]

@@ -114,12 +114,10 @@ def _fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         decoder = Decoder(space.modes)
-        groups = [
-            {"params": decoder.parameters(), "lr": DECODER_RATE},
-            {"params": encoder.parameters(), "lr": ENCODER_RATE},
-        ]
+        rates = [DECODER_RATE, ENCODER_RATE]
+        groups = [{"params": model.parameters()} for model in (decoder, encoder)]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [g["lr"] for g in groups], total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
         read_lips = lip_reader(space) * std[:, None]
         for _ in range(steps):
             inputs, wanted, seen = _crops(features, target, mask, generator)

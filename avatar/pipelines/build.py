@@ -6,17 +6,18 @@ import time
 from pathlib import Path
 
 import torch
-from preprocess.run import make_take
 
 from avatar.core.bundle import Avatar, save_avatar
 from avatar.core.files import UserError, check_writable
+from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
 from avatar.motion.adapt import adapt
 from avatar.pipelines.bars import budget_bar, stage_bars
 from avatar.render import renderer_kind
-from avatar.render.train import train
+from avatar.render.train import Checkpoint, train
+from preprocess.run import make_take
 
 MIN_FRAMES = 75  # three seconds
 TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them
@@ -29,9 +30,12 @@ def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = 
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
     recipe = recipe or Recipe()
-    kind = renderer_kind(str(recipe.renderer.get("kind", "gaussian")))
+    name = str(recipe.renderer.get("kind", "gaussian"))
+    kind = renderer_kind(name)
     settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
     check_writable(out)
+    if source.is_file() and not probe(source).has_audio:
+        raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face), recipe.holdout)
     if len(take.training_frames()) < MIN_FRAMES:
         raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")
@@ -41,10 +45,11 @@ def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = 
     speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=take.training_frames(), seed=recipe.seed)
     renderer = kind.begin(take, track, space, settings, recipe.seed)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
+    checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
     with budget_bar(left) as progress:
-        train(renderer, take, track, budget_seconds=left, seed=recipe.seed, progress=progress)
+        train(renderer, take, track, budget_seconds=left, seed=recipe.seed, checkpoint=checkpoint, progress=progress)
     avatar = Avatar(
-        kind=settings.kind,
+        kind=name,
         renderer=kind.pack(renderer.tensors()),
         speech=speech,
         habits=habits,

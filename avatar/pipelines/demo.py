@@ -5,14 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from preprocess.actor import film_actor
-
 from avatar.core.bundle import load_avatar
 from avatar.core.recipe import Recipe
 from avatar.core.take import open_take
 from avatar.pipelines.build import build
 from avatar.pipelines.evaluate import evaluate
 from avatar.pipelines.speak import speak
+from preprocess.actor import film_actor
 
 ACTOR_SECONDS = 12.0
 

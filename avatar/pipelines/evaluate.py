@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from preprocess.trackers import detect
 from torch import Tensor
 
 from avatar.core.bundle import Avatar
@@ -21,6 +20,7 @@ from avatar.core.take import Take, Track, read_audio, read_frames, read_track
 from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
 from avatar.motion.drive import drive
 from avatar.pipelines.speak import check_space, draw, match_size, pick_split
+from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
 AUDIO_ONLY = "audio only"

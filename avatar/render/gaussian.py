@@ -55,6 +55,8 @@ class GaussianRenderer:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over tensors as `tensors` returns them; the optimizer starts anew."""
         values = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.codes: Tensor | None
+        self.code_scales: Tensor | None
         self.base = values["base"].float()  # [10 N] planar: means, log_scales, opacity_logits, colors
         self.quaternions = values["quaternions"].float()  # [N, 4]
         self.rigidity = values["rigidity"].float()  # [N]
@@ -64,10 +66,12 @@ class GaussianRenderer:
         self.feature_scale = values["feature_scale"]  # [D]
         self._noise = random_generator(0)
         if "delta_codes" in values:
-            self.codes, self.code_scales = values["delta_codes"], values["delta_scales"].float()
-            self.deltas = ops.dequantize(self.codes, self.code_scales)
+            codes, scales = values["delta_codes"], values["delta_scales"].float()
+            self.codes, self.code_scales = codes, scales
+            self.deltas = ops.dequantize(codes, scales)
         else:
-            self.codes, self.code_scales, self.deltas = None, None, values["deltas"]
+            self.codes = self.code_scales = None
+            self.deltas = values["deltas"]
         self._moments: dict[str, Tensor] = {}
         self._steps = 0
         self._leaves: dict[str, Tensor] = {}
@@ -98,7 +102,7 @@ class GaussianRenderer:
         if training:
             noise = torch.randn(coefficients.shape, generator=self._noise)
             self._coefficients = coefficients = coefficients + self.settings.feature_noise * noise
-        if not training and self.codes is not None:
+        if not training and self.codes is not None and self.code_scales is not None:
             attributes = ops.deform_int8(self.base, self.codes, self.code_scales, coefficients)
         else:
             attributes = ops.deform(self.base, self.deltas, coefficients)
@@ -136,9 +140,7 @@ class GaussianRenderer:
         """One Adam step from the gradients of the last `render`."""
         self._steps += 1
         decay = self.settings.last_rate**progress
-        gradient = self._leaves["attributes"].grad
-        if gradient is None:
-            raise RuntimeError("update() needs a backward pass through the last render()")
+        gradient = _gradient(self._leaves["attributes"])
         rates = self._rates() * decay
         self._adam("base", self.base[None], gradient, torch.ones(1), rates)
         # the torso does not follow the lips: expression and eyes move splats as far as they belong to the head
@@ -149,7 +151,7 @@ class GaussianRenderer:
         self._adam("pose", self.deltas[turn:], gradient, self._coefficients[turn:], rates)
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
-            leaf_gradient = self._leaves[name].grad.reshape(-1)
+            leaf_gradient = _gradient(self._leaves[name]).reshape(-1)
             self._adam(
                 name, values.view(1, -1), leaf_gradient, torch.ones(1), torch.full_like(leaf_gradient, rate * decay)
             )
@@ -186,6 +188,12 @@ class GaussianRenderer:
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's running moments, by name."""
         return self._moments
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    if leaf.grad is None:
+        raise RuntimeError("update() needs a backward pass through the last render()")
+    return leaf.grad
 
 
 def split_columns(values: Tensor, count: int) -> dict[str, Tensor]:

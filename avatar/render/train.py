@@ -8,11 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.core.files import UserError
+from avatar.core.files import UserError, whole
+from avatar.core.motion_space import Motion
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import Renderer, random_generator
 from avatar.render.composite import blend
@@ -21,6 +25,14 @@ from avatar.render.losses import attention, matte_loss, picture_loss
 MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is kept from time to time, and what tells it from another run."""
+
+    path: Path
+    key: str
 
 
 @dataclass(frozen=True)
@@ -40,42 +52,79 @@ def train(
     *,
     budget_seconds: float,
     seed: int,
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
 
-    `progress(share of the budget, loss)` is called at every step. A step that is not finite is undone from the last
-    snapshot; three in a row end the run. Raises: UserError when training cannot go on.
+    With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
+    at every step. A step that is not finite is undone from the last snapshot; three in a row end the
+    run. Raises: UserError when training cannot go on.
     """
     motion = track.motion()
     plate = read_plate(take).permute(2, 0, 1).float() / 255
     losses: list[float] = []
     start = snapshot_time = time.monotonic()
+    start -= _go_on(renderer, checkpoint)
     snapshot, failures = renderer.tensors(), 0
     for example in _examples(take, track, seed):
         share = (time.monotonic() - start) / budget_seconds
         if share >= 1:
             break
-        rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
-        image = blend(rgb[0], alpha[0], plate)
-        loss = picture_loss(image, example.image, example.weight) + MATTE_WEIGHT * matte_loss(alpha[0], example.matte)
-        value = loss.item()
+        value = _step(renderer, motion, example, plate, share)
         if not math.isfinite(value):
             failures += 1
             if failures > 3:
                 raise UserError("training became unstable and could not be recovered; lower the rates in the recipe")
             renderer.restore(snapshot)
             continue
-        loss.backward()
-        renderer.update(share)
         losses.append(value)
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
+            if checkpoint:
+                _write(checkpoint, snapshot, snapshot_time - start)
         if progress:
             progress(share, value)
     if not losses:
         raise UserError(f"the budget of {budget_seconds:g} s is too short for one training step; give more")
+    if checkpoint:
+        checkpoint.path.unlink(missing_ok=True)
     return losses
+
+
+def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> float:
+    """One step; returns its loss, not a number when the step could not be taken."""
+    try:
+        rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
+    except ValueError:  # the rasterizer refuses parameters that are not finite
+        return math.nan
+    image = blend(rgb[0], alpha[0], plate)
+    loss = picture_loss(image, example.image, example.weight) + MATTE_WEIGHT * matte_loss(alpha[0], example.matte)
+    value = loss.item()
+    if math.isfinite(value):
+        loss.backward()
+        renderer.update(share)
+    return value
+
+
+def _go_on(renderer: Renderer, checkpoint: Checkpoint | None) -> float:
+    """Restore a checkpoint of the same run; returns the seconds already spent."""
+    if checkpoint is None or not checkpoint.path.exists():
+        return 0.0
+    try:
+        with safe_open(checkpoint.path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != checkpoint.key:
+                return 0.0
+            renderer.restore({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return float(metadata["spent"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return 0.0  # a damaged checkpoint only costs time
+
+
+def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], spent: float) -> None:
+    with whole(checkpoint.path) as temporary:
+        save_file(tensors, temporary, {"key": checkpoint.key, "spent": str(spent)})
 
 
 def _examples(take: Take, track: Track, seed: int) -> Iterator[Example]:

@@ -17,7 +17,7 @@ from avatar.motion.features import compute
 MOST_LAG = 8  # frames
 CROP = 48
 BATCH = 8
-STEPS = 500
+STEPS = 240
 DECODER_RATE = 2e-3
 ENCODER_RATE = 2e-4
 SHUT = 0.5  # mean lid openness of a blink

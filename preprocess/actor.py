@@ -1,0 +1,267 @@
+"""The synthetic actor: a procedural person who speaks, with exact truth. From a seed; nobody's likeness."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from avatar.core.articulation import Phone, articulate
+from avatar.core.media import read_speech, write_video, write_wav
+from avatar.core.motion_space import load_space
+from preprocess.actor_face import (
+    BROWS,
+    EYES,
+    HAIR,
+    INNER_LIPS,
+    MESH_POINTS,
+    SKIN,
+    Face,
+    make_face,
+    move_face,
+    smooth_normals,
+)
+from preprocess.fit import FOCAL_PER_SIZE, exponential
+from preprocess.torso import apply_torso
+
+OVERSAMPLE = 2
+SHIFT = 4  # fractional bits of drawn corners
+LIGHT = np.array([-0.35, -0.55, -0.76])
+AMBIENT = 0.45
+DISTANCE_CM = 66.0
+PAUSE_SECONDS = 0.6
+ANGLES = np.deg2rad([4.0, 8.0, 3.0])  # pitch, yaw, roll, at most
+IRIS_CM = 0.62
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ActorTruth:
+    """What the film shows, exactly."""
+
+    landmarks: Array  # [T, 468, 2] px
+    rotation: Array  # [T, 3, 3] head -> camera
+    translation: Array  # [T, 3] cm
+    opening: Array  # [T] cm between the inner lips
+    shut: Array  # [T] lids 0 open .. 1 shut
+    torso: Array  # [T, 4], see preprocess.torso
+    mattes: Array  # [T, S, S] uint8
+    plate: Array  # [S, S, 3] uint8
+    phones: list[Phone]
+    focal: float  # px
+    fps: float
+
+
+def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0) -> ActorTruth:
+    """Film the actor speaking and write it as mp4 with sound; returns the truth."""
+    samples, phones = speech(seconds)
+    count = round(seconds * fps)
+    random = np.random.default_rng(seed)
+    face, focal = make_face(load_space(), seed), FOCAL_PER_SIZE * size
+    rotation, translation = head_motion(count, fps, random)
+    torso = torso_motion(count, fps, size, random)
+    shut = blinks(count, fps, random)
+    articulation = articulate(phones, fps=fps, seconds=seconds).double().numpy()
+    shapes = np.stack([move_face(face, articulation[frame], shut[frame]) for frame in range(count)])
+    posed = np.einsum("tij,tvj->tvi", rotation, shapes) + translation[:, None]
+    pixels = focal * posed[..., :2] / posed[..., 2:] + size / 2
+    stage = Stage(face, size, seed)
+    mattes: list[Array] = []
+
+    def frames() -> Iterator[Array]:
+        for frame in range(count):
+            picture, matte = stage.draw(shapes[frame], rotation[frame], translation[frame], torso[frame], shut[frame])
+            mattes.append(matte)
+            yield picture
+
+    with tempfile.TemporaryDirectory() as folder:
+        sound = Path(folder) / "speech.wav"
+        write_wav(sound, samples)
+        write_video(frames(), out, fps=fps, sound=sound)
+    return ActorTruth(
+        landmarks=pixels[:, :MESH_POINTS],
+        rotation=rotation,
+        translation=translation,
+        opening=np.linalg.norm(shapes[:, 14] - shapes[:, 13], axis=1),
+        shut=shut,
+        torso=torso,
+        mattes=np.stack(mattes),
+        plate=stage.plate,
+        phones=phones,
+        focal=focal,
+        fps=fps,
+    )
+
+
+def speech(seconds: float) -> tuple[torch.Tensor, list[Phone]]:
+    """The package's recording, repeated with pauses to the wanted length, and its phones."""
+    folder = Path(str(files("avatar") / "assets"))
+    recording = torch.cat(list(read_speech(folder / "actor_speech.flac")))
+    known = [Phone(*item) for item in json.loads((folder / "actor_speech.json").read_text())]
+    recording = torch.cat([recording, torch.zeros(int(PAUSE_SECONDS * 16000))])
+    length = len(recording) / 16000
+    repeats = int(np.ceil(seconds / length))
+    phones = [Phone(p.symbol, p.start + i * length, p.stop + i * length) for i in range(repeats) for p in known]
+    samples = recording.repeat(repeats)[: round(seconds * 16000)]
+    return samples, [phone for phone in phones if phone.start < seconds]
+
+
+def head_motion(count: int, fps: float, random: np.random.Generator) -> tuple[Array, Array]:
+    """A head that drifts and nods: rotation [T, 3, 3], translation [T, 3] cm."""
+    rotation = exponential(ANGLES * _drift(count, fps, 3, random))
+    translation = np.array([0.0, -1.2, DISTANCE_CM]) + np.array([1.0, 0.5, 0.8]) * _drift(count, fps, 3, random)
+    return rotation, translation
+
+
+def torso_motion(count: int, fps: float, size: int, random: np.random.Generator) -> Array:
+    """Swaying and breathing shoulders [T, 4]."""
+    sway = _drift(count, fps, 2, random)
+    breath = np.sin(2 * np.pi * np.arange(count) / fps / 3.7)
+    scale = size / 512
+    columns = [4 * scale * sway[:, 0], scale * (1.5 * sway[:, 1] - 1.2 * breath), 0.002 * breath, 0.004 * sway[:, 0]]
+    return np.stack(columns, 1)
+
+
+def _drift(count: int, fps: float, width: int, random: np.random.Generator) -> Array:
+    """Smooth random curves [T, width] within about -1..1."""
+    time = np.arange(count)[:, None, None] / fps
+    speed = random.uniform(0.05, 0.45, (1, width, 6))
+    phase = random.uniform(0, 2 * np.pi, (1, width, 6))
+    return np.tanh((np.sin(2 * np.pi * speed * time + phase) * [0.5, 0.4, 0.3, 0.2, 0.15, 0.1]).sum(2))
+
+
+def blinks(count: int, fps: float, random: np.random.Generator) -> Array:
+    """How far the lids are shut [T], a blink every three to four seconds."""
+    time = np.arange(count) / fps
+    shut = np.zeros(count)
+    at = random.uniform(1.0, 2.0)
+    while at < count / fps:
+        shut = np.maximum(shut, np.clip(1.35 - np.square((time - at) / 0.08), 0, 1))
+        at += random.uniform(3.0, 4.0)
+    return shut
+
+
+class Stage:
+    """Draws one frame: wall, shoulders, head. Works at twice the size, then averages."""
+
+    def __init__(self, face: Face, size: int, seed: int) -> None:
+        self._face, self._size = face, size
+        self._large = OVERSAMPLE * size
+        random = np.random.default_rng(seed + 1)
+        self._wall = _paint_wall(self._large, random)
+        self._body = _paint_body(self._large, random)
+        self.plate = cv2.resize(self._wall, (size, size), interpolation=cv2.INTER_AREA)
+
+    def draw(self, shape: Array, rotation: Array, translation: Array, torso: Array, shut: float) -> tuple[Array, Array]:
+        """Picture [S, S, 3] uint8 RGB and matte [S, S] uint8 of one frame."""
+        canvas = np.dstack([self._wall, np.zeros(self._wall.shape[:2], np.uint8)])
+        self._draw_body(canvas, torso)
+        skull = self._face.skull @ rotation.T + translation
+        posed = shape @ rotation.T + translation
+        face = self._face
+        self._fill(canvas, skull, face.skull_normals @ rotation.T, face.skull_triangles, face.skull_paint)
+        self._draw_openings(canvas, posed, rotation, shut)
+        normals = smooth_normals(posed[:MESH_POINTS], face.coarse)
+        self._fill(canvas, face.weights @ posed[:MESH_POINTS], face.weights @ normals, face.fine, face.paint)
+        self._draw_brows(canvas, posed)
+        small = cv2.resize(canvas, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])
+
+    def _project(self, points: Array) -> Array:
+        focal = FOCAL_PER_SIZE * self._large
+        return focal * points[..., :2] / points[..., 2:] + self._large / 2 - 0.5
+
+    def _fill(self, canvas: Array, points: Array, normals: Array, triangles: Array, paint: Array) -> None:
+        corners = points[triangles]
+        flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        facing = (flat * corners.mean(1)).sum(1) < 0
+        light = AMBIENT + (1.12 - AMBIENT) * (normals[triangles].mean(1) @ LIGHT).clip(0, 1)
+        colors = (paint * light[:, None]).clip(0, 255)
+        order = np.argsort(-corners[..., 2].mean(1))
+        pixels = np.rint(self._project(corners) * (1 << SHIFT)).astype(np.int32)
+        for index in order[facing[order]].tolist():
+            red, green, blue = colors[index].tolist()
+            cv2.fillConvexPoly(canvas, pixels[index], (red, green, blue, 255), cv2.LINE_8, SHIFT)
+
+    def _draw_openings(self, canvas: Array, posed: Array, rotation: Array, shut: float) -> None:
+        for eye, iris in zip(EYES, (468, 473), strict=True):
+            outline = posed[list(eye)]
+            self._polygon(canvas, outline, (236, 232, 228))
+            center = posed[iris] if shut < 0.5 else outline.mean(0)
+            for radius, color in ((IRIS_CM, (70, 104, 122)), (0.28, (18, 16, 16))):
+                self._disc(canvas, center, radius, color)
+        mouth = posed[list(INNER_LIPS)]
+        self._polygon(canvas, mouth, (58, 22, 24))
+        middle, across = posed[13], rotation @ np.array([1.9, 0, 0])
+        teeth = [middle - across, middle + across, middle + across * 0.9, middle - across * 0.9]
+        down = rotation @ np.array([0, 0.42, 0])
+        self._polygon(canvas, np.stack([teeth[0], teeth[1], teeth[2] + down, teeth[3] + down]), (232, 226, 214))
+
+    def _draw_brows(self, canvas: Array, posed: Array) -> None:
+        for brow in BROWS:
+            self._polygon(canvas, posed[list(brow)], tuple((HAIR * 1.25).tolist()))
+
+    def _polygon(self, canvas: Array, points: Array, color: tuple) -> None:
+        pixels = np.rint(self._project(points) * (1 << SHIFT)).astype(np.int32)
+        cv2.fillPoly(canvas, [pixels], (*color, 255), cv2.LINE_8, SHIFT)
+
+    def _disc(self, canvas: Array, center: Array, radius: float, color: tuple) -> None:
+        pixel = np.rint(self._project(center) * (1 << SHIFT)).astype(int)
+        scale = FOCAL_PER_SIZE * self._large / center[2] * (1 << SHIFT)
+        cv2.circle(canvas, tuple(pixel.tolist()), round(radius * scale), (*color, 255), -1, cv2.LINE_8, SHIFT)
+
+    def _draw_body(self, canvas: Array, torso: Array) -> None:
+        large = torso * [OVERSAMPLE, OVERSAMPLE, 1, 1]
+        center = self._large / 2 - 0.5
+        corners = np.array([[0.0, 0], [self._large, 0], [0, self._large]])
+        moved = apply_torso(corners - center, large) + center
+        matrix = cv2.getAffineTransform(corners.astype(np.float32), moved.astype(np.float32))
+        body = cv2.warpAffine(self._body, matrix, (self._large, self._large), flags=cv2.INTER_LINEAR)
+        alpha = body[..., 3:].astype(np.float32) / 255
+        canvas[..., :3] = np.rint(body[..., :3] * alpha + canvas[..., :3] * (1 - alpha)).astype(np.uint8)
+        canvas[..., 3] = np.maximum(canvas[..., 3], body[..., 3])
+
+
+def _paint_wall(size: int, random: np.random.Generator) -> Array:
+    """A softly lit wall with a few blurred shapes."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    wall = np.stack([70 + 60 * x, 100 + 50 * (1 - y), 120 + 40 * (1 - x) * (1 - y)], -1)
+    shapes = wall.copy()
+    for _ in range(9):
+        center = tuple(int(v) for v in random.uniform(0, size, 2))
+        cv2.circle(shapes, center, int(random.uniform(0.04, 0.14) * size), random.uniform(60, 190, 3).tolist(), -1)
+    shapes = cv2.GaussianBlur(shapes, (0, 0), size / 60)
+    return (0.5 * wall + 0.5 * shapes).clip(0, 255).astype(np.uint8)
+
+
+def _paint_body(size: int, random: np.random.Generator) -> Array:
+    """Neck, shoulders, a striped shirt with a collar: [size, size, 4], larger than the picture's bottom edge."""
+    body = np.zeros((size, size, 4), np.uint8)
+
+    def fill(points: list[tuple[float, float]], color: tuple) -> None:
+        cv2.fillPoly(body, [np.rint(np.array(points) * size * 16).astype(np.int32)], (*color, 255), cv2.LINE_AA, 4)
+
+    neck = tuple((SKIN * 0.78).tolist())
+    shoulders = [(-0.1, 1.1), (-0.06, 0.93), (0.10, 0.86), (0.34, 0.79), (0.5, 0.77), (0.66, 0.79), (0.90, 0.86)]
+    shoulders += [(1.06, 0.93), (1.1, 1.1)]
+    fill(shoulders, (52, 74, 122))
+    for stripe in range(-2, 26):
+        x = stripe / 24
+        inside = body[..., 3] > 0
+        column = np.zeros((size, size), np.uint8)
+        cv2.line(column, (int(x * size), 0), (int((x + 0.02) * size), size), 255, max(1, size // 170), cv2.LINE_AA)
+        body[(column > 90) & inside, :3] = (84, 108, 158)
+    grain = random.normal(0, 3, (size, size, 1))
+    body[..., :3] = np.where(body[..., 3:] > 0, body[..., :3] + grain, body[..., :3]).clip(0, 255).astype(np.uint8)
+    fill([(0.385, 0.55), (0.615, 0.55), (0.615, 0.78), (0.5, 0.88), (0.385, 0.78)], neck)
+    fill([(0.37, 0.755), (0.5, 0.885), (0.44, 0.95), (0.335, 0.80)], (226, 228, 232))
+    fill([(0.63, 0.755), (0.5, 0.885), (0.56, 0.95), (0.665, 0.80)], (226, 228, 232))
+    return body

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avatar.core.files import UserError, check_writable
 from avatar.core.geometry import Camera
-from avatar.core.media import probe, read_speech, read_video, write_wav
+from avatar.core.media import VideoInfo, probe, read_speech, read_video, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, Track, open_take, save_track, split_frames, with_holdout, write_take
 from preprocess.checks import check_faces, describe_frame, find_bad_spans, is_silent
@@ -73,6 +73,26 @@ def make_take(
     check_writable(out)
     part = out.with_name(f".{out.name}.part")
     _keep_if_same(part, key)
+    try:
+        _fill(part, video, info, source, tracker, face, size, holdout, report)
+    except UserError:
+        shutil.rmtree(part, ignore_errors=True)  # nothing of it can be used again
+        raise
+    part.rename(out)
+    return open_take(out)
+
+
+def _fill(
+    part: Path,
+    video: Path,
+    info: VideoInfo,
+    source: dict[str, str],
+    tracker: str,
+    face: str,
+    size: int,
+    holdout: float,
+    report: Progress,
+) -> None:
     faces = pick_face(find_faces(video, info), face, str(video))
     crop = choose_crop(faces, info.width, info.height)
     seen = _load_pass(part) or _look(video, crop, size, round(info.seconds * FPS), part, report)
@@ -80,8 +100,6 @@ def make_take(
     _finish(part, seen, source, tracker, size, crop, holdout, video if info.has_audio else None, report)
     for name in ("pass.npz", "key.json"):
         (part / name).unlink()
-    part.rename(out)
-    return open_take(out)
 
 
 def _digest(path: Path) -> str:

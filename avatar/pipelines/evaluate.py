@@ -70,10 +70,11 @@ def _compare_lips(
     avatar: Avatar, take: Take, real: Tensor, frames: range, seed: int
 ) -> tuple[list[Score], dict[str, list[float]]]:
     motion = _motion_from_sound(avatar, take, seed)
-    stop = min(frames.stop, len(motion))
-    drawn = list(draw(avatar, [motion[slice(frames.start, stop)]]))
+    # the motion keeps time with the sound; the clip's picture may run before or behind its sound
+    lag = round(avatar.habits.lag_seconds * take.fps)
+    heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
+    drawn = list(draw(avatar, [motion[heard]]))
     found, seen = detect(drawn)
-    real = real[: len(drawn)]
     scores, curves = [], {}
     for name, driven, truth in zip(("opening", "width"), lip_curves(found), lip_curves(real), strict=True):
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))

@@ -1,0 +1,128 @@
+"""Bad input gets one clear line, exit code 1, and changes nothing on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import wavfile
+
+from avatar.core.files import UserError
+from avatar.core.media import probe, read_speech, read_video, write_video, write_wav
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "avatar.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert result.returncode == 1, result.stderr
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def film(path: Path, *, seconds: float = 2.0, sound: bool = False) -> Path:
+    ramp = np.linspace(0, 160, 160 * 3).reshape(1, 160, 3).repeat(120, 0)
+    frames = ((ramp + i).astype(np.uint8) for i in range(int(seconds * 25)))
+    voice = path.with_suffix(".wav")
+    if sound:
+        write_wav(voice, 0.1 * torch.randn(int(seconds * 16000), generator=torch.Generator().manual_seed(0)))
+    write_video(frames, path, fps=25, sound=voice if sound else None)
+    return path
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert_refused(run("preprocess", tmp_path / "no.mp4", "-o", tmp_path / "t"), "no.mp4", "no such")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_not_a_video(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_text("hello")
+    assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "t"), "x.mp4", "not a video")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.mp4"]
+
+
+def test_no_face(tmp_path: Path) -> None:
+    film(tmp_path / "noise.mp4")
+    assert_refused(run("preprocess", tmp_path / "noise.mp4", "-o", tmp_path / "t"), "noise.mp4", "no face")
+    assert not (tmp_path / "t").exists()
+
+
+def test_build_needs_sound(tmp_path: Path) -> None:
+    film(tmp_path / "silent.mp4")
+    assert_refused(run("build", tmp_path / "silent.mp4", "-o", tmp_path / "a.avatar"), "silent.mp4", "has no sound")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["silent.mp4"]
+
+
+def test_unwritable_output(tmp_path: Path) -> None:
+    film(tmp_path / "x.mp4")
+    (tmp_path / "file").write_text("")
+    assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "file" / "t"), "folder cannot be made")
+
+
+def test_existing_foreign_output_is_left_alone(tmp_path: Path) -> None:
+    film(tmp_path / "x.mp4")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "mine.txt").write_text("keep")
+    assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "t"), "exists and is not the take")
+    assert (tmp_path / "t" / "mine.txt").read_text() == "keep"
+
+
+def test_speak_refuses_what_is_no_avatar(tmp_path: Path) -> None:
+    (tmp_path / "a.avatar").write_bytes(b"x" * 100)
+    assert_refused(run("speak", tmp_path / "a.avatar", tmp_path / "s.wav", "-o", tmp_path / "o.mp4"), "a.avatar")
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_wrong_use_exits_with_two(tmp_path: Path) -> None:
+    assert run("preprocess").returncode == 2
+    assert run("build", "x", "-o", "y", "--holdout", "3").returncode == 2
+    assert run("nonsense").returncode == 2
+
+
+def test_speech_of_zero_length_silent_video_and_nan(tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "empty.wav", 16000, np.zeros(0, np.int16))
+    with pytest.raises(UserError, match=r"empty.wav: .*(zero length|not a video or sound)"):
+        list(read_speech(tmp_path / "empty.wav"))
+    samples = np.zeros(16000, np.float32)
+    samples[5000] = np.nan
+    wavfile.write(tmp_path / "nan.wav", 16000, samples)
+    with pytest.raises(UserError, match="not numbers"):
+        list(read_speech(tmp_path / "nan.wav"))
+    with pytest.raises(UserError, match="has no sound"):
+        list(read_speech(film(tmp_path / "v.mp4")))
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "with space 'and' \"quotes\".mp4", "-dash.mp4", "émoji 🙂.mp4"])
+def test_video_round_trip_with_any_name(tmp_path: Path, name: str) -> None:
+    frames = [np.full((64, 64, 3), 10 * i, np.uint8) for i in range(20)]
+    assert write_video(iter(frames), tmp_path / name, fps=25) == 20
+    info = probe(tmp_path / name)
+    assert (info.width, info.height, info.fps, info.has_audio) == (64, 64, 25, False)
+    back = list(read_video(tmp_path / name, size=64))
+    assert len(back) == 20
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, back, strict=True)) < 4
+
+
+def test_a_video_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+    def frames():
+        yield np.zeros((64, 64, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(frames(), tmp_path / "x.mp4", fps=25)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sound_of_any_rate_and_layout(tmp_path: Path) -> None:
+    for rate, channels in ((8000, 1), (96000, 2), (44100, 6)):
+        wavfile.write(tmp_path / "x.wav", rate, np.zeros((rate, channels), np.int16))
+        assert abs(sum(len(chunk) for chunk in read_speech(tmp_path / "x.wav")) - 16000) < 50

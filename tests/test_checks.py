@@ -1,0 +1,90 @@
+"""What is left out, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avatar.core.files import UserError
+from preprocess.checks import check_faces, describe_frame, find_cuts, is_silent, verdict
+from preprocess.crop import choose_crop, pick_face
+from preprocess.matte import fill_smooth, median_of_three, refine_matte
+
+
+def test_a_cut_keeps_the_longest_shot() -> None:
+    random = np.random.default_rng(0)
+    shots = [np.full((64, 64, 3), 40), np.full((64, 64, 3), 200)]
+    frames = [np.clip(shots[i >= 20] + random.integers(-5, 5, (64, 64, 3)), 0, 255).astype(np.uint8) for i in range(60)]
+    spans = find_cuts(np.stack([describe_frame(frame) for frame in frames]))
+    assert [(span.start, span.stop) for span in spans] == [(0, 20)]
+
+
+def test_faces_too_few_too_short_too_small() -> None:
+    landmarks = torch.zeros(100, 478, 3)
+    none = torch.zeros(100, dtype=torch.bool)
+    with pytest.raises(UserError, match=r"x\.mp4: no face found"):
+        check_faces(none, landmarks, 25, "x.mp4")
+    some = none.clone()
+    some[:50] = True
+    with pytest.raises(UserError, match=r"for 2\.0 s only"):
+        check_faces(some, landmarks, 25, "x.mp4")
+    landmarks[:, 33, 0] = 10
+    with pytest.raises(UserError, match="too small"):
+        check_faces(~none, landmarks, 25, "x.mp4")
+
+
+def test_several_faces_need_a_choice() -> None:
+    faces = [[(10.0, 10, 50, 50), (200.0, 10, 60, 60)]] * 5
+    with pytest.raises(UserError, match="--face left"):
+        pick_face(faces, "auto", "x.mp4")
+    assert pick_face(faces, "left", "x.mp4")[0][0] == 10
+    assert pick_face(faces, "right", "x.mp4")[0][0] == 200
+    assert pick_face(faces, "largest", "x.mp4")[0][0] == 200
+    # small faces in the background are nobody
+    assert pick_face([[(10.0, 10, 80, 80), (200.0, 10, 20, 20)]] * 5, "auto", "x.mp4")[0][0] == 10
+
+
+def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:
+    assert choose_crop([(180.0, 120, 150, 150)], 512, 512) == (0, 0, 512)
+    left, top, side = choose_crop([(900.0, 300, 120, 120)], 1920, 1080)
+    assert side == pytest.approx(3.4 * 120)
+    assert left < 900 < left + side
+    assert top < 300 < top + side
+
+
+def test_verdict_says_what_to_film_differently() -> None:
+    assert verdict(1, 130, 5, has_sound=True) == "Good."
+    assert "film closer" in verdict(1, 40, 5, has_sound=True)
+    assert verdict(0.1, 130, 5, has_sound=True).startswith("Not usable")
+    assert is_silent(torch.zeros(16000))
+    assert not is_silent(0.1 * torch.ones(16000))
+
+
+def test_median_takes_out_a_flicker() -> None:
+    quiet, flash = np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)
+    assert (median_of_three(quiet, flash, quiet) == 0).all()
+    assert (median_of_three(quiet, flash, flash) == 255).all()
+
+
+def test_fill_is_smooth_and_keeps_what_is_known() -> None:
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.float32)[None, :, None], (64, 1, 3))
+    known = np.ones((64, 64), bool)
+    known[20:44, 20:44] = False
+    filled = fill_smooth(np.where(known[..., None], ramp, 0), known)
+    assert np.array_equal(filled[known], ramp[known])
+    assert np.abs(filled - ramp)[~known].mean() < 25
+
+
+def test_refined_matte_snaps_to_the_edge() -> None:
+    y, x = np.mgrid[0:256, 0:256]
+    disc = (np.hypot(x - 128, y - 128) < 70).astype(np.float32)
+    frame = np.repeat((40 + 170 * disc)[..., None], 3, -1).astype(np.uint8)
+    soft = np.clip((74 - np.hypot(x - 128, y - 128)) / 12 + 0.5, 0, 1).astype(np.float32)
+    truth = disc > 0
+
+    def overlap(matte: np.ndarray) -> float:
+        return (matte & truth).sum() / (matte | truth).sum()
+
+    raw, refined = overlap(soft > 0.5), overlap(refine_matte(frame, soft) > 127)
+    assert 1 - refined < 0.75 * (1 - raw), (raw, refined)

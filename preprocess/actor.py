@@ -257,7 +257,7 @@ def _paint_body(size: int, random: np.random.Generator) -> Array:
         x = stripe / 24
         inside = body[..., 3] > 0
         column = np.zeros((size, size), np.uint8)
-        cv2.line(column, (int(x * size), 0), (int((x + 0.02) * size), size), 255, max(1, size // 170), cv2.LINE_AA)
+        cv2.line(column, (int(x * size), 0), (int((x + 0.02) * size), size), (255,), max(1, size // 170), cv2.LINE_AA)
         body[(column > 90) & inside, :3] = (84, 108, 158)
     grain = random.normal(0, 3, (size, size, 1))
     body[..., :3] = np.where(body[..., 3:] > 0, body[..., :3] + grain, body[..., :3]).clip(0, 255).astype(np.uint8)

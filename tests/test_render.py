@@ -1,0 +1,119 @@
+"""Every renderer: learns the actor, survives a round trip, draws any range the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatar.core.motion_space import load_space
+from avatar.core.recipe import parse
+from avatar.core.take import read_frames, read_plate, read_track
+from avatar.metrics import METRICS, correlation, psnr, region_masks
+from avatar.render import RENDERERS, renderer_kind
+from avatar.render.base import Renderer
+from avatar.render.composite import over, read_background
+from avatar.render.train import Checkpoint, train
+from tests.conftest import Filmed
+
+BUDGET = 45.0
+
+
+@pytest.fixture(scope="module", params=sorted(RENDERERS))
+def trained(request: pytest.FixtureRequest, actor: Filmed) -> tuple[str, Renderer, list[float]]:
+    kind = renderer_kind(request.param)
+    track = read_track(actor.take)
+    settings = parse(kind.settings, {"kind": request.param}, "test")
+    renderer = kind.begin(actor.take, track, load_space(), settings, 0)
+    losses = train(renderer, actor.take, track, budget_seconds=BUDGET, seed=0)
+    return request.param, renderer, losses
+
+
+def draw(renderer: Renderer, actor: Filmed, frames: range) -> torch.Tensor:
+    with torch.inference_mode():
+        rgb, alpha = renderer.render(read_track(actor.take).motion(), frames)
+        return over(rgb, alpha, read_plate(actor.take))
+
+
+def test_the_actor_is_rebuilt_on_frames_never_seen(trained: tuple, actor: Filmed) -> None:
+    _, renderer, losses = trained
+    assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+    test = actor.take.test
+    truth = read_frames(actor.take, test)
+    values = [psnr(a, b) for a, b in zip(draw(renderer, actor, test), truth, strict=True)]
+    assert sum(values) / len(values) > 32, values
+
+
+def test_packed_and_loaded_it_looks_the_same(trained: tuple, actor: Filmed) -> None:
+    name, renderer, _ = trained
+    kind = RENDERERS[name]
+    loaded = kind.load(kind.pack(renderer.tensors()), actor.take.camera)
+    frames = range(100, 102)
+    assert all(psnr(a, b) > 40 for a, b in zip(draw(loaded, actor, frames), draw(renderer, actor, frames), strict=True))
+
+
+def test_restored_it_is_the_same(trained: tuple, actor: Filmed) -> None:
+    name, renderer, _ = trained
+    again = RENDERERS[name].load(renderer.tensors(), actor.take.camera)
+    assert torch.equal(draw(again, actor, range(5, 6)), draw(renderer, actor, range(5, 6)))
+
+
+def test_a_range_is_its_frames_and_alpha_is_a_share(trained: tuple, actor: Filmed) -> None:
+    _, renderer, _ = trained
+    together = draw(renderer, actor, range(20, 23))
+    assert all(torch.equal(together[i : i + 1], draw(renderer, actor, range(20 + i, 21 + i))) for i in range(3))
+    with torch.inference_mode():
+        _, alpha = renderer.render(read_track(actor.take).motion(), range(1))
+    assert alpha.min() >= 0
+    assert alpha.max() <= 1.0001
+
+
+def test_a_killed_run_goes_on(trained: tuple, actor: Filmed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, renderer, _ = trained
+    kind, track = RENDERERS[name], read_track(actor.take)
+    checkpoint = Checkpoint(tmp_path / "c", "key")
+    monkeypatch.setattr("avatar.render.train.SNAPSHOT_SECONDS", 0.0)
+
+    def stop(share: float, loss: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(renderer, actor.take, track, budget_seconds=2, seed=0, checkpoint=checkpoint, progress=stop)
+    assert checkpoint.path.exists()
+    shares: list[float] = []
+    fresh = kind.begin(actor.take, track, load_space(), parse(kind.settings, {"kind": name}, "test"), 0)
+    train(
+        fresh, actor.take, track, budget_seconds=2, seed=0, checkpoint=checkpoint,
+        progress=lambda share, loss: shares.append(share),
+    )  # fmt: skip
+    assert shares[0] > 0.4
+    assert not checkpoint.path.exists()
+
+
+def test_backgrounds(tmp_path: Path) -> None:
+    assert read_background("#20a040", 8)[0, 0].tolist() == [32, 160, 64]
+    with pytest.raises(Exception, match="neither a picture file nor a colour"):
+        read_background("no-such-thing", 8)
+    (tmp_path / "x.png").write_text("no")
+    with pytest.raises(Exception, match="not a picture"):
+        read_background(str(tmp_path / "x.png"), 8)
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_metrics_know_better_from_worse(name: str) -> None:
+    metric = METRICS[name]
+    truth = torch.randint(0, 255, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    noise = torch.randint(-20, 20, truth.shape, generator=torch.Generator().manual_seed(1))
+    near, far = (((truth + k * noise).clamp(0, 255)).to(torch.uint8) for k in (1, 3))
+    values = [metric.measure(picture, truth, None) for picture in (truth, near, far)]
+    assert sorted(values, reverse=metric.better == "higher") == values
+    assert len(set(values)) == 3
+
+
+def test_known_metric_values() -> None:
+    black, grey = torch.zeros(16, 16, 3, dtype=torch.uint8), torch.full((16, 16, 3), 16, dtype=torch.uint8)
+    assert psnr(grey, black) == pytest.approx(24.05, abs=0.01)
+    assert correlation(torch.arange(9.0), -torch.arange(9.0)) == pytest.approx(-1)
+    assert region_masks(torch.rand(478, 3) * 16, 16)["whole"] is None

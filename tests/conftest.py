@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch: its idle workers would steal the native pool's cores
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -31,7 +31,7 @@ Adapted = tuple[dict[str, torch.Tensor], Habits]
 @pytest.fixture(scope="module")
 def adapted(actor: Filmed) -> Adapted:
     take = actor.take
-    return adapt(read_audio(take), read_track(take), fps=25, frames=list(range(LEARNED)), seed=0, steps=120)
+    return adapt(read_audio(take), read_track(take), fps=25, frames=list(range(LEARNED)), seed=0)
 
 
 def run(adapted: Adapted, pcm: torch.Tensor, *, chunk: int = 16000, seed: int = 0, **controls: float) -> Motion:
@@ -101,7 +101,11 @@ def test_adapted_lips_follow_the_actor(adapted: Adapted, actor: Filmed) -> None:
     motion = run(adapted, read_audio(take))
     reader = lip_reader_of_test()
     driven, seen = motion.expression[LEARNED:] @ reader, track.expression[LEARNED:] @ reader
-    assert correlation(driven[:, 0], seen[:, 0]) > 0.6
+    energy = read_audio(take)[: take.length * 640].reshape(-1, 640).square().mean(1)[LEARNED:].log1p()
+    for column in (0, 1):
+        followed = correlation(driven[:, column], seen[:, column])
+        # from less than six seconds of film; that loudness alone does not do as well is what counts
+        assert followed > max(0.35, abs(correlation(energy, seen[:, column]))), (column, followed)
 
 
 def lip_reader_of_test() -> torch.Tensor:

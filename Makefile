@@ -25,7 +25,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python -m bench.run
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.run $(VIDEO)
 
 clean:
 	rm -rf .venv build

@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
-)  # before torch: its idle workers would steal the native pool's cores
+)  # before torch, whose idle workers would steal cores
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -30,6 +30,7 @@ AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avat
 SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Background = Annotated[str | None, typer.Option(help="A picture file, or a colour such as '#20a040' or 'white'.")]
+Consent = Annotated[str, typer.Option(help="Who agreed to this avatar and to what; travels with the file.")]
 Face = Annotated[
     Literal["auto", "left", "right", "largest"], typer.Option(help="Which face, when there are several all the way.")
 ]
@@ -42,13 +43,14 @@ def preprocess(
     size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the square crop.")] = 512,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part of the clip kept for testing.")] = 0.1,
     face: Face = "auto",
+    consent: Consent = "not stated",
 ) -> None:
     """Video to Take: crop, track, matte, background plate, sound, report."""
     from avatar.pipelines.bars import stage_bars
     from preprocess.run import make_take
 
     with stage_bars() as progress:
-        take = make_take(video, out, face=face, size=size, holdout=holdout, progress=progress)
+        take = make_take(video, out, face=face, size=size, holdout=holdout, consent=consent, progress=progress)
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
@@ -64,6 +66,7 @@ def build(
     holdout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Last part never trained on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     face: Face = "auto",
+    consent: Consent = "not stated",
 ) -> None:
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
     from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
@@ -73,7 +76,7 @@ def build(
     changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
     settings = load_recipe(recipe) if recipe else Recipe()
     given = {name: value for name, value in changes.items() if value is not None}
-    run(source, out, recipe=parse(Recipe, settings.model_dump() | given, "recipe"), face=face)
+    run(source, out, recipe=parse(Recipe, settings.model_dump() | given, "recipe"), face=face, consent=consent)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from avatar.core.files import UserError
 from avatar.core.media import VideoInfo, read_small
+from preprocess.quiet import quiet
 
 LOOKS_PER_SECOND = 2.0
 SMALL_SIDE = 640
@@ -28,7 +29,10 @@ def find_faces(path: Path, info: VideoInfo) -> list[list[Box]]:
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     rate = min(LOOKS_PER_SECOND, 400 / max(info.seconds, 1))
-    with mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE) as detector:
+    with quiet():
+        detector = mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE)
+        detector.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
+    with detector:
         frames = read_small(path, width=width, height=height, fps=rate)
         return [_boxes(detector.process(np.ascontiguousarray(f)).detections, info.width, info.height) for f in frames]
 

@@ -8,6 +8,8 @@ import cv2
 import mediapipe as mp
 import numpy as np
 
+from preprocess.quiet import quiet
+
 BAND_PX = 8  # at 512: how far from the raw edge the refined one may lie
 GUIDE_RADIUS = 8
 GUIDE_EPSILON = (0.01 * 255) ** 2
@@ -22,7 +24,9 @@ class Matting:
     """Person mattes of a stream of frames, one call a frame."""
 
     def __init__(self) -> None:
-        self._network = mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+        with quiet():
+            self._network = mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+            self._network.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
 
     def __call__(self, frame: Array) -> Array:
         """Frame [S, S, 3] uint8 RGB -> matte [S, S] uint8."""

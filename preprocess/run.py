@@ -53,11 +53,13 @@ def make_take(
     face: str = "auto",
     size: int = 512,
     holdout: float = 0.1,
+    consent: str = "not stated",
     progress: Progress | None = None,
 ) -> Take:
     """Preprocess a clip into a Take folder, written whole or not at all.
 
     A finished Take of the same clip and settings is used again; a killed run goes on after its last finished stage.
+    `consent` says who agreed to what; it travels with the take and every avatar made of it.
     Raises: UserError for anything wrong with the clip or the output place.
     """
     report = progress or (lambda stage, done, total: None)
@@ -66,7 +68,7 @@ def make_take(
         raise UserError(f"{video}: has no picture; give a video")
     if tracker not in TRACKERS:
         raise UserError(f"tracker '{tracker}' is unknown; choose one of {', '.join(TRACKERS)}")
-    source = {"name": video.name, "sha256": _digest(video), "fps": f"{info.fps:g}", "consent": "not stated"}
+    source = {"name": video.name, "sha256": _digest(video), "fps": f"{info.fps:g}", "consent": consent}
     key = json.dumps([source["sha256"], tracker, face, size])
     if out.exists():
         return _existing(out, source, size, holdout)

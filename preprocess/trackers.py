@@ -16,6 +16,7 @@ from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.fit import fit_track
 from preprocess.landmarks import POINTS
+from preprocess.quiet import quiet
 
 LONGEST_GAP = 5  # frames without a face that are filled in
 
@@ -26,7 +27,9 @@ class LandmarkDetector:
     """FaceMesh in tracking mode: one call a frame, in order."""
 
     def __init__(self) -> None:
-        self._mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
+        with quiet():
+            self._mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
         """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""

@@ -19,11 +19,14 @@ from avatar.render import renderer_kind
 from avatar.render.train import Checkpoint, train
 from preprocess.run import make_take
 
+NOT_STATED = "not stated"
 MIN_FRAMES = 75  # three seconds
 TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them
 
 
-def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = "auto") -> Avatar:
+def build(
+    source: Path, out: Path, *, recipe: Recipe | None = None, face: str = "auto", consent: str = NOT_STATED
+) -> Avatar:
     """Build an avatar from a video or a Take folder and write it to `out`.
 
     A video is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
@@ -36,7 +39,7 @@ def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = 
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
-    take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face), recipe.holdout)
+    take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
     if len(take.training_frames()) < MIN_FRAMES:
         raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")
     torch.set_num_threads(TORCH_THREADS)
@@ -64,9 +67,10 @@ def build(source: Path, out: Path, *, recipe: Recipe | None = None, face: str = 
     return avatar
 
 
-def find_take(source: Path, beside: Path, recipe: Recipe, face: str) -> Take:
+def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: str) -> Take:
     """The Take that `source` is, or the one made from the video it is. Raises: UserError."""
     if source.is_dir():
         return open_take(source)
     with stage_bars() as progress:
-        return make_take(source, beside, tracker=recipe.tracker, face=face, size=recipe.size, progress=progress)
+        options = {"tracker": recipe.tracker, "face": face, "consent": consent}
+        return make_take(source, beside, size=recipe.size, progress=progress, **options)

@@ -72,5 +72,12 @@ def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: st
     if source.is_dir():
         return open_take(source)
     with stage_bars() as progress:
-        options = {"tracker": recipe.tracker, "face": face, "consent": consent}
-        return make_take(source, beside, size=recipe.size, progress=progress, **options)
+        return make_take(
+            source,
+            beside,
+            tracker=recipe.tracker,
+            face=face,
+            size=recipe.size,
+            consent=consent,
+            progress=progress,
+        )

@@ -27,9 +27,7 @@ LIP_WEIGHT = 3.0
 USUAL_BLINKS = (0.25, 0.2)  # a second, seconds each: where the clip shows none
 
 
-def adapt(
-    audio: Tensor, track: Track, *, fps: float, frames: list[int], seed: int
-) -> tuple[dict[str, Tensor], Habits]:
+def adapt(audio: Tensor, track: Track, *, fps: float, frames: list[int], seed: int) -> tuple[dict[str, Tensor], Habits]:
     """Adapt the packaged encoder to the sound [n] and track of a clip, learning from `frames` only.
 
     Returns: the tensors of the speech model (for the avatar file), and the person's habits.

@@ -70,23 +70,20 @@ void deform_coefficients(const DeformCoefficients& args) {
 }
 
 void deform_adam(const DeformAdam& args) {
-  const double correction1 = 1.0 - __builtin_pow(args.beta1, static_cast<double>(args.step));
-  const double correction2 = 1.0 - __builtin_pow(args.beta2, static_cast<double>(args.step));
-  const float inv_correction1 = static_cast<float>(1.0 / correction1);
-  const float inv_root = static_cast<float>(1.0 / __builtin_sqrt(correction2));
+  const AdamCorrection correction = adam_correction(args);
   const float beta1 = args.beta1, beta2 = args.beta2, eps = args.eps;
   auto body = [&](int64_t block) {
     const int64_t begin = block * kDeformBlock, n = block_end(block, args.columns) - begin;
     const float* __restrict gradient = args.gradient + begin;
     float rates[kDeformBlock];
-    for (int64_t i = 0; i < n; ++i) rates[i] = (args.rate ? args.rate[begin + i] : args.rate_all) * inv_correction1;
+    for (int64_t i = 0; i < n; ++i) rates[i] = (args.rate ? args.rate[begin + i] : args.rate_all) * correction.inv_first;
     for (int64_t k = 0; k < args.rows; ++k) {
       const float c = args.coefficients[k];
       float* __restrict value = args.deltas + k * args.columns + begin;
       float* __restrict m1 = args.moment1 + k * args.columns + begin;
       float* __restrict m2 = args.moment2 + k * args.columns + begin;
       for (int64_t i = 0; i < n; ++i)
-        adam_update(value[i], m1[i], m2[i], c * gradient[i], beta1, beta2, rates[i], inv_root, eps);
+        adam_update(value[i], m1[i], m2[i], c * gradient[i], beta1, beta2, rates[i], correction.inv_root_second, eps);
     }
   };
   parallel(blocks_of(args.columns), body);

@@ -7,9 +7,7 @@
 namespace avatar {
 namespace ISA {
 
-constexpr int kRadius = kWindow / 2;
 constexpr int kBand = 64;  // rows of one task; ten more are blurred twice
-constexpr float kC1 = 1e-4f, kC2 = 9e-4f;
 // exp(-(i/1.5)^2/2) over the sum of the eleven
 constexpr float kGauss[kRadius + 1] = {0.26601172f, 0.21300553f, 0.10936069f, 0.036000773f, 0.0075987583f, 0.0010283801f};
 
@@ -55,8 +53,6 @@ struct Bands {
   int64_t tasks() const { return 3 * bands; }
 };
 
-HD float sign(float x) { return x > 0 ? 1.0f : (x < 0 ? -1.0f : 0.0f); }
-
 // The blurred moments of one row -> 1 - SSIM summed with weights, and the derivatives by mean, E[x^2], E[xy].
 HD double ssim_row(const float* __restrict mx, const float* __restrict my, const float* __restrict xx,
                    const float* __restrict yy, const float* __restrict xy, const float* __restrict weight,
@@ -66,18 +62,12 @@ HD double ssim_row(const float* __restrict mx, const float* __restrict my, const
     const int count = smaller(64, n - x0);
     for (int j = 0; j < count; ++j) {
       const int x = x0 + j;
-      const float m = mx[x], t = my[x];
-      const float a1 = 2 * m * t + kC1, a2 = 2 * (xy[x] - m * t) + kC2;
-      const float b1 = m * m + t * t + kC1, b2 = xx[x] - m * m + yy[x] - t * t + kC2;
-      const float inv = 1 / (b1 * b2);
-      const float ssim = a1 * a2 * inv;
+      const Ssim s = ssim(mx[x], my[x], xx[x], yy[x], xy[x]);
       const float w = -scale * weight[x];
-      sums[j] += weight[x] * (1 - ssim);
-      // by E[xy]: 2 a1/(b1 b2); by E[x^2]: -ssim/b2; the mean also enters both variances.
-      const float by_xy = 2 * a1 * inv, by_xx = -ssim * b1 * inv;
-      d_mean[x] = w * (2 * t * a2 * inv - 2 * m * ssim * b2 * inv - t * by_xy - 2 * m * by_xx);
-      d_xx[x] = w * by_xx;
-      d_xy[x] = w * by_xy;
+      sums[j] += weight[x] * (1 - s.value);
+      d_mean[x] = w * s.by_mean;
+      d_xx[x] = w * s.by_xx;
+      d_xy[x] = w * s.by_xt;
     }
   }
   double sum = 0;
@@ -85,79 +75,127 @@ HD double ssim_row(const float* __restrict mx, const float* __restrict my, const
   return sum;
 }
 
-static void moments_band(const PhotoError& args, float scale, int64_t task) {
+// The rows a ring needs around one band of one channel, and what surrounds a row so that it can be blurred.
+struct BandScratch {
+  Scratch scratch;
+  Ring ring;
+  float *padded, *blurred;
+  int stride;
+
+  BandScratch(int size, int maps) : stride(size + 2 * kRadius + 6) {
+    const size_t floats = static_cast<size_t>(stride) * (maps * kWindow + 2 * maps);
+    float* memory = static_cast<float*>(reserve(scratch.buffer, floats * sizeof(float)));
+    memset(memory, 0, floats * sizeof(float));
+    ring = {memory, maps, stride};
+    padded = memory + maps * kWindow * stride + kRadius;
+    blurred = memory + (maps * kWindow + maps) * stride;
+  }
+
+  void blur_rows(int y, int size) {
+    for (int map = 0; map < ring.maps; ++map) blur_row(padded + map * stride, ring.row(y, map), size);
+  }
+
+  void zero_rows(int y, int size) {
+    for (int map = 0; map < ring.maps; ++map) memset(ring.row(y, map), 0, size * sizeof(float));
+  }
+
+  void blur_columns(int y, int size) {
+    for (int map = 0; map < ring.maps; ++map) ring.column(y, map, blurred + map * stride, size);
+  }
+};
+
+static void target_band(const PhotoMoments& args, int64_t task) {
   const int size = args.size, bands = Bands(size).bands;
   const int channel = static_cast<int>(task / bands), from = static_cast<int>(task % bands) * kBand;
-  const int to = smaller(size, from + kBand), stride = size + 2 * kRadius + 6;
+  const int to = smaller(size, from + kBand);
   const int64_t plane = static_cast<int64_t>(size) * size;
-  const float* image = args.image + channel * plane;
-  const float* target = args.target + channel * plane;
-  float* maps = args.workspace + 3 * channel * plane;
-  Scratch scratch;
-  const size_t floats = static_cast<size_t>(stride) * (5 * kWindow + 5 + 5);
-  float* memory = static_cast<float*>(reserve(scratch.buffer, floats * sizeof(float)));
-  memset(memory, 0, floats * sizeof(float));
-  Ring ring{memory, 5, stride};
-  float* padded = memory + 5 * kWindow * stride;
-  float* blurred = padded + 5 * stride;
+  BandScratch band(size, 2);
   for (int y = from - kRadius; y < to + kRadius; ++y) {
     if (y < 0 || y >= size) {
-      for (int map = 0; map < 5; ++map) memset(ring.row(y, map), 0, size * sizeof(float));
+      band.zero_rows(y, size);
     } else {
-      const float* __restrict i = image + static_cast<int64_t>(y) * size;
-      const float* __restrict t = target + static_cast<int64_t>(y) * size;
-      float* __restrict p = padded + kRadius;
+      const float* __restrict t = args.target + channel * plane + static_cast<int64_t>(y) * size;
+      float* __restrict p = band.padded;
       for (int x = 0; x < size; ++x) {
-        p[x] = i[x];
-        p[stride + x] = t[x];
-        p[2 * stride + x] = i[x] * i[x];
-        p[3 * stride + x] = t[x] * t[x];
-        p[4 * stride + x] = i[x] * t[x];
+        p[x] = t[x];
+        p[band.stride + x] = t[x] * t[x];
       }
-      for (int map = 0; map < 5; ++map) blur_row(p + map * stride, ring.row(y, map), size);
+      band.blur_rows(y, size);
     }
     const int out = y - kRadius;
     if (out < from) continue;
-    for (int map = 0; map < 5; ++map) ring.column(out, map, blurred + map * stride, size);
+    band.blur_columns(out, size);
+    for (int map = 0; map < 2; ++map)
+      memcpy(args.moments + (3 * map + channel) * plane + static_cast<int64_t>(out) * size,
+             band.blurred + map * band.stride, size * sizeof(float));
+  }
+}
+
+static void moments_band(const PhotoError& args, float scale, int64_t task) {
+  const int size = args.size, bands = Bands(size).bands;
+  const int channel = static_cast<int>(task / bands), from = static_cast<int>(task % bands) * kBand;
+  const int to = smaller(size, from + kBand);
+  const int64_t plane = static_cast<int64_t>(size) * size;
+  float* maps = args.workspace + 3 * channel * plane;
+  BandScratch band(size, args.moments ? 3 : 5);
+  const int stride = band.stride;
+  for (int y = from - kRadius; y < to + kRadius; ++y) {
+    if (y < 0 || y >= size) {
+      band.zero_rows(y, size);
+    } else {
+      const float* __restrict i = args.image + channel * plane + static_cast<int64_t>(y) * size;
+      const float* __restrict t = args.target + channel * plane + static_cast<int64_t>(y) * size;
+      float* __restrict p = band.padded;
+      for (int x = 0; x < size; ++x) {
+        p[x] = i[x];
+        p[stride + x] = i[x] * i[x];
+        p[2 * stride + x] = i[x] * t[x];
+      }
+      if (args.moments == nullptr)
+        for (int x = 0; x < size; ++x) {
+          p[3 * stride + x] = t[x];
+          p[4 * stride + x] = t[x] * t[x];
+        }
+      band.blur_rows(y, size);
+    }
+    const int out = y - kRadius;
+    if (out < from) continue;
+    band.blur_columns(out, size);
     const int64_t at = static_cast<int64_t>(out) * size;
+    const float* mean = args.moments ? args.moments + channel * plane + at : band.blurred + 3 * stride;
+    const float* square = args.moments ? args.moments + (3 + channel) * plane + at : band.blurred + 4 * stride;
     args.sums[channel * size + out] +=
         args.ssim_weight * 0.5 *
-        ssim_row(blurred, blurred + stride, blurred + 2 * stride, blurred + 3 * stride, blurred + 4 * stride,
-                 args.weight + at, maps + at, maps + plane + at, maps + 2 * plane + at, size, scale);
+        ssim_row(band.blurred, mean, band.blurred + stride, square, band.blurred + 2 * stride, args.weight + at,
+                 maps + at, maps + plane + at, maps + 2 * plane + at, size, scale);
   }
 }
 
 static void gradient_band(const PhotoError& args, float l1_scale, int64_t task) {
   const int size = args.size, bands = Bands(size).bands;
   const int channel = static_cast<int>(task / bands), from = static_cast<int>(task % bands) * kBand;
-  const int to = smaller(size, from + kBand), stride = size + 2 * kRadius + 6;
+  const int to = smaller(size, from + kBand);
   const int64_t plane = static_cast<int64_t>(size) * size;
   const float* maps = args.workspace + 3 * channel * plane;
-  Scratch scratch;
-  const size_t floats = static_cast<size_t>(stride) * (3 * kWindow + 1 + 3);
-  float* memory = static_cast<float*>(reserve(scratch.buffer, floats * sizeof(float)));
-  memset(memory, 0, floats * sizeof(float));
-  Ring ring{memory, 3, stride};
-  float* padded = memory + 3 * kWindow * stride;
-  float* blurred = padded + stride;
+  BandScratch band(size, 3);
   for (int y = from - kRadius; y < to + kRadius; ++y) {
-    for (int map = 0; map < 3; ++map) {
-      if (y < 0 || y >= size) {
-        memset(ring.row(y, map), 0, size * sizeof(float));
-      } else {
-        memcpy(padded + kRadius, maps + map * plane + static_cast<int64_t>(y) * size, size * sizeof(float));
-        blur_row(padded + kRadius, ring.row(y, map), size);
-      }
+    if (y < 0 || y >= size) {
+      band.zero_rows(y, size);
+    } else {
+      for (int map = 0; map < 3; ++map)
+        memcpy(band.padded + map * band.stride, maps + map * plane + static_cast<int64_t>(y) * size,
+               size * sizeof(float));
+      band.blur_rows(y, size);
     }
     const int row = y - kRadius;
     if (row < from) continue;
-    for (int map = 0; map < 3; ++map) ring.column(row, map, blurred + map * stride, size);
+    band.blur_columns(row, size);
     const int64_t at = static_cast<int64_t>(row) * size;
     const float* __restrict i = args.image + channel * plane + at;
     const float* __restrict t = args.target + channel * plane + at;
     const float* __restrict w = args.weight + at;
     float* __restrict g = args.gradient + channel * plane + at;
-    const float *d_mean = blurred, *d_xx = blurred + stride, *d_xy = blurred + 2 * stride;
+    const float *d_mean = band.blurred, *d_xx = d_mean + band.stride, *d_xy = d_xx + band.stride;
     for (int x = 0; x < size; ++x)
       g[x] = d_mean[x] + 2 * i[x] * d_xx[x] + t[x] * d_xy[x] + l1_scale * w[x] * sign(i[x] - t[x]);
   }
@@ -186,6 +224,11 @@ HD double absolute_row(const float* __restrict i, const float* __restrict t, con
   double total = 0;
   for (float s : sums) total += s;
   return total;
+}
+
+void photo_moments(const PhotoMoments& args) {
+  auto body = [&](int64_t task) { target_band(args, task); };
+  parallel(Bands(args.size).tasks(), body);
 }
 
 void photo_error(const PhotoError& args) {
@@ -218,12 +261,55 @@ void to_bytes(const ToBytes& args) {
     uint8_t* __restrict out = args.bytes + 3 * at;
     for (int x = 0; x < args.size; ++x) {
       const float through = 1.0f - a[x];
-      out[3 * x] = static_cast<uint8_t>(static_cast<int>(clamp(255 * r[x] + through * under[3 * x], 0, 255) + 0.5f));
-      out[3 * x + 1] = static_cast<uint8_t>(static_cast<int>(clamp(255 * g[x] + through * under[3 * x + 1], 0, 255) + 0.5f));
-      out[3 * x + 2] = static_cast<uint8_t>(static_cast<int>(clamp(255 * b[x] + through * under[3 * x + 2], 0, 255) + 0.5f));
+      out[3 * x] = to_byte(255 * r[x] + through * under[3 * x]);
+      out[3 * x + 1] = to_byte(255 * g[x] + through * under[3 * x + 1]);
+      out[3 * x + 2] = to_byte(255 * b[x] + through * under[3 * x + 2]);
     }
   };
   parallel(args.size, body);
+}
+
+// 64 pixels of a row over the background, 0..255.
+HD void mix_row(const ToNv12& args, int64_t at, int n, float* __restrict red, float* __restrict green,
+                float* __restrict blue) {
+  const int64_t plane = static_cast<int64_t>(args.size) * args.size;
+  const float *r = args.rgb + at, *g = r + plane, *b = g + plane, *a = args.alpha + at;
+  const uint8_t* __restrict under = args.background + 3 * at;
+  for (int x = 0; x < n; ++x) {
+    const float through = 1.0f - a[x];
+    red[x] = clamp(255 * r[x] + through * under[3 * x], 0, 255);
+    green[x] = clamp(255 * g[x] + through * under[3 * x + 1], 0, 255);
+    blue[x] = clamp(255 * b[x] + through * under[3 * x + 2], 0, 255);
+  }
+}
+
+static void nv12_rows(const ToNv12& args, int64_t pair) {
+  constexpr int kRun = 64;
+  const int size = args.size;
+  const int64_t first = 2 * pair * size;
+  uint8_t* chroma = args.bytes + static_cast<int64_t>(size) * size + pair * size;
+  float red[2 * kRun], green[2 * kRun], blue[2 * kRun];
+  for (int from = 0; from < size; from += kRun) {
+    const int n = smaller(kRun, size - from);
+    for (int row = 0; row < 2; ++row)
+      mix_row(args, first + row * size + from, n, red + row * kRun, green + row * kRun, blue + row * kRun);
+    for (int row = 0; row < 2; ++row) {
+      uint8_t* __restrict out = args.bytes + first + row * size + from;
+      const float *r = red + row * kRun, *g = green + row * kRun, *b = blue + row * kRun;
+      for (int x = 0; x < n; ++x) out[x] = to_byte(luma_level(r[x], g[x], b[x]));
+    }
+    uint8_t* __restrict uv = chroma + from;
+    for (int x = 0; x < n; x += 2) {
+      const Chroma c = chroma_levels(quarter(red, x, kRun), quarter(green, x, kRun), quarter(blue, x, kRun));
+      uv[x] = to_byte(c.blue);
+      uv[x + 1] = to_byte(c.red);
+    }
+  }
+}
+
+void to_nv12(const ToNv12& args) {
+  auto body = [&](int64_t pair) { nv12_rows(args, pair); };
+  parallel(args.size / 2, body);
 }
 
 }  // namespace ISA

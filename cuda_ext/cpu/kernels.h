@@ -8,8 +8,10 @@
 #define AVATAR_KERNELS(X)                      \
   X(splat_forward, SplatForward)               \
   X(splat_backward, SplatBackward)             \
+  X(photo_moments, PhotoMoments)               \
   X(photo_error, PhotoError)                   \
   X(to_bytes, ToBytes)                         \
+  X(to_nv12, ToNv12)                           \
   X(deform, Deform)                            \
   X(deform_coefficients, DeformCoefficients)   \
   X(deform_adam, DeformAdam)                   \

@@ -220,40 +220,16 @@ static void blend_tile_vjp(const SplatBackward& args, int64_t index) {
   for (uint32_t k = end; k < start[index + 1]; ++k) memset(slot_of(splats[pairs[k]]), 0, 9 * sizeof(float));
 }
 
-static void zero_gradients(const SplatBackward& args, int64_t i) {
-  for (int j = 0; j < 3; ++j)
-    args.grad_means[3 * i + j] = args.grad_log_scales[3 * i + j] = args.grad_colors[3 * i + j] = 0.0f;
-  for (int j = 0; j < 4; ++j) args.grad_quaternions[4 * i + j] = 0.0f;
-  args.grad_opacity_logits[i] = 0.0f;
-}
-
-static void splat_vjp(const SplatBackward& args, int64_t i) {
+static void gather(const SplatBackward& args, int64_t i) {
   const Splat& s = static_cast<const Splat*>(args.context->splats.data)[i];
   const int slots = static_cast<int>(s.tiles_x) * s.tiles_y;
-  if (slots == 0) return zero_gradients(args, i);
+  if (slots == 0) return zero_gradients(args.out, i);
   const float* slot = static_cast<const float*>(args.context->sums.data) + static_cast<size_t>(s.slot) * kSums;
   float sum[9] = {};
   for (int n = 0; n < slots; ++n, slot += kSums)
     for (int j = 0; j < 9; ++j) sum[j] += slot[j];
-
-  const Activated a = activate(args.in, i);
-  const float* mean = args.in.means + 3 * i;
-  Projection<float> p;
-  project(mean, a.q, a.scale, args.in.focal, args.in.size, p);
-  const float vxx = p.cov_yy * p.inv_det, vxy = -p.cov_xy * p.inv_det, vyy = p.cov_xx * p.inv_det;
-  const float gx = vxx * sum[4] + vxy * sum[5], gy = vxy * sum[4] + vyy * sum[5];
-  // d(covariance) = V H V / 2 with H the second moments of h and V the inverse covariance.
-  const float h00 = sum[6] * vxx + sum[7] * vxy, h01 = sum[6] * vxy + sum[7] * vyy;
-  const float h10 = sum[7] * vxx + sum[8] * vxy, h11 = sum[7] * vxy + sum[8] * vyy;
-  const float cov[3] = {0.5f * (vxx * h00 + vxy * h10), 0.5f * (vxx * h01 + vxy * h11), 0.5f * (vxy * h01 + vyy * h11)};
-  float d_q[4];
-  project_vjp(p, mean, a.q, a.scale, args.in.focal, gx, gy, cov, args.grad_means + 3 * i, d_q,
-              args.grad_log_scales + 3 * i);
-  const float along = d_q[0] * a.q[0] + d_q[1] * a.q[1] + d_q[2] * a.q[2] + d_q[3] * a.q[3];
-  for (int j = 0; j < 4; ++j) args.grad_quaternions[4 * i + j] = (d_q[j] - along * a.q[j]) / a.norm;
-  for (int j = 0; j < 3; ++j) args.grad_colors[3 * i + j] = sum[j];
-  args.grad_opacity_logits[i] = sum[3] * (1.0f - a.opacity);
-  if (args.screen_gradient != nullptr) args.screen_gradient[i] += __builtin_sqrtf(gx * gx + gy * gy);
+  const float moved = splat_vjp(args.in, sum, i, args.out);
+  if (args.out.screen_gradient != nullptr) args.out.screen_gradient[i] += moved;
 }
 
 void splat_backward(const SplatBackward& args) {
@@ -263,7 +239,7 @@ void splat_backward(const SplatBackward& args) {
   parallel(static_cast<int64_t>(c.tiles) * c.tiles, tile);
   auto block = [&](int64_t index) {
     const int64_t end = smaller(c.count, (index + 1) * kProjectBlock);
-    for (int64_t i = index * kProjectBlock; i < end; ++i) splat_vjp(args, i);
+    for (int64_t i = index * kProjectBlock; i < end; ++i) gather(args, i);
   };
   parallel((c.count + kProjectBlock - 1) / kProjectBlock, block);
 }

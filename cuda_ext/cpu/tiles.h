@@ -8,59 +8,8 @@ namespace ISA {
 
 constexpr int64_t kProjectBlock = 256;
 constexpr int kChunks = 8;  // parts of the sorted list that are counted and scattered side by side
-constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
-constexpr float kLog2Cut = -7.99435344f;  // log2(1/255)
 
 HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-struct Activated {
-  float q[4], scale[3], norm, opacity;
-};
-
-HD Activated activate(const SplatInputs& in, int64_t i) {
-  Activated a;
-  const float* q = in.quaternions + 4 * i;
-  a.norm = __builtin_sqrtf(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]) + 1e-12f;
-  for (int j = 0; j < 4; ++j) a.q[j] = q[j] / a.norm;
-  for (int j = 0; j < 3; ++j) a.scale[j] = exp_fast(in.log_scales[3 * i + j]);
-  a.opacity = sigmoid(in.opacity_logits[i]);
-  return a;
-}
-
-HD uint16_t tile_span(float low, float high, int size, uint16_t& first) {
-  const int last_pixel = size - 1;
-  const float from = __builtin_ceilf(clamp(low - 0.5f, 0.0f, 2e6f));
-  const float to = __builtin_floorf(clamp(high - 0.5f, -1.0f, static_cast<float>(last_pixel)));
-  if (to < from) return 0;
-  first = static_cast<uint16_t>(static_cast<int>(from) / kTile);
-  return static_cast<uint16_t>(static_cast<int>(to) / kTile - first + 1);
-}
-
-static void project_splat(const SplatInputs& in, int64_t i, Splat& s) {
-  s.tiles_x = s.tiles_y = 0;
-  const float* mean = in.means + 3 * i;
-  if (mean[2] < kNear) return;
-  const Activated a = activate(in, i);
-  if (a.opacity <= kAlphaCut) return;
-  Projection<float> p;
-  project(mean, a.q, a.scale, in.focal, in.size, p);
-  s.log2_opacity = __builtin_log2f(a.opacity);
-  const float reach = 2 * kLn2 * (s.log2_opacity - kLog2Cut);
-  const float rx = __builtin_sqrtf(p.cov_xx * reach);
-  s.ry = __builtin_sqrtf(p.cov_yy * reach);
-  s.tiles_x = tile_span(p.x - rx, p.x + rx, in.size, s.tile_x);
-  s.tiles_y = tile_span(p.y - s.ry, p.y + s.ry, in.size, s.tile_y);
-  s.x = p.x;
-  s.y = p.y;
-  s.a = 0.5f * kLog2E * p.cov_yy * p.inv_det;
-  s.b = -kLog2E * p.cov_xy * p.inv_det;
-  s.c = 0.5f * kLog2E * p.cov_xx * p.inv_det;
-  s.red = in.colors[3 * i];
-  s.green = in.colors[3 * i + 1];
-  s.blue = in.colors[3 * i + 2];
-  s.opacity = a.opacity;
-  s.depth = mean[2];
-}
 
 static void project_all(const SplatInputs& in, SplatContext& c) {
   Splat* splats = static_cast<Splat*>(reserve(c.splats, in.count * sizeof(Splat)));

@@ -4,27 +4,28 @@
 
 namespace avatar {
 
-constexpr int kColumns = 64;  // columns that share an int8 scale
+constexpr int kColumns = 64;           // columns that share an int8 scale
+constexpr int64_t kDeformBlock = 4096;  // columns of one task
 
 struct Deform {
   const float* base;          // [M]
   const float* deltas;        // [K,M]
-  const float* coefficients;  // [K]
+  const float* coefficients;  // [B,K]
   int64_t columns;
   int64_t rows;
-  float* out;                 // [M]
+  int64_t batch;
+  float* out;                 // [B,M]
 };
 
 struct DeformCoefficients {
   const float* deltas;    // [K,M]
-  const float* gradient;  // [M]
+  const float* gradient;  // [B,M]
   int64_t columns;
   int64_t rows;
-  float* partial;         // [blocks,K], blocks = ceil(M / 4096)
-  float* out;             // [K]
+  int64_t batch;
+  float* partial;         // [blocks,K], blocks = ceil(M / 4096); the CPU's
+  float* out;             // [B,K]
 };
-
-constexpr int64_t kDeformBlock = 4096;
 
 struct DeformAdam {
   float* deltas;              // [K,M]
@@ -44,17 +45,47 @@ struct DeformInt8 {
   const float* base;          // [M]
   const int8_t* codes;        // [K,M]
   const float* scales;        // [K,ceil(M/64)]
-  const float* coefficients;  // [K]
+  const float* coefficients;  // [B,K]
   int64_t columns;
   int64_t rows;
-  float* out;                 // [M]
+  int64_t batch;
+  float* out;                 // [B,M]
 };
+
+template <class Args>
+HD Args one_of_batch(Args args, int64_t frame) {
+  args.coefficients += frame * args.rows;
+  args.out += frame * args.columns;
+  return args;
+}
+
+HD Deform frame_of(const Deform& args, int64_t frame) { return one_of_batch(args, frame); }
+
+HD DeformInt8 frame_of(const DeformInt8& args, int64_t frame) { return one_of_batch(args, frame); }
+
+HD DeformCoefficients frame_of(const DeformCoefficients& args, int64_t frame) {
+  DeformCoefficients one = args;
+  one.gradient += frame * args.columns;
+  one.out += frame * args.rows;
+  return one;
+}
+
+// What the step number means for Adam's two running means.
+struct AdamCorrection {
+  float inv_first, inv_root_second;
+};
+
+static inline AdamCorrection adam_correction(const DeformAdam& args) {
+  const double first = 1.0 - __builtin_pow(args.beta1, static_cast<double>(args.step));
+  const double second = 1.0 - __builtin_pow(args.beta2, static_cast<double>(args.step));
+  return {static_cast<float>(1.0 / first), static_cast<float>(1.0 / __builtin_sqrt(second))};
+}
 
 HD void adam_update(float& value, float& m1, float& m2, float gradient, float beta1, float beta2, float rate,
                     float inv_root_correction, float eps) {
   m1 = beta1 * m1 + (1 - beta1) * gradient;
   m2 = beta2 * m2 + (1 - beta2) * gradient * gradient;
-  value -= rate * m1 / (__builtin_sqrtf(m2) * inv_root_correction + eps);
+  value -= rate * m1 / (sqrtf(m2) * inv_root_correction + eps);
 }
 
 }  // namespace avatar

@@ -1,11 +1,12 @@
 // What every header and kernel shares: the host/device marker and float helpers without libm.
 #pragma once
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #if defined(__CUDACC__)
-#define HD static __host__ __device__ inline
+#define HD static __host__ __device__ __forceinline__
 #else
 // Internal linkage: a weak symbol compiled for AVX-512 could be picked by the linker for every machine.
 #define HD static inline __attribute__((always_inline))

@@ -13,6 +13,8 @@ constexpr float kAlphaMax = 0.999f;
 constexpr float kAlphaCut = 1.0f / 255.0f;
 constexpr float kStop = 1e-4f;         // a tile ends when no pixel lets more than this through
 constexpr int kSums = 12;              // floats of one (splat, tile) gradient slot, nine of them used
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+constexpr float kLog2Cut = -7.99435344f;  // log2(1/255)
 
 struct Buffer {
   void* data = nullptr;
@@ -32,7 +34,7 @@ struct alignas(64) Splat {
   uint16_t tile_x, tile_y, tiles_x, tiles_y;
 };
 
-// What forward leaves for backward.
+// What forward leaves for backward on the CPU, one frame.
 struct SplatContext {
   int64_t count = 0;
   int size = 0;
@@ -43,21 +45,44 @@ struct SplatContext {
 };
 
 struct SplatInputs {
-  const float* means;           // [N,3] cm
-  const float* quaternions;     // [N,4] wxyz
-  const float* log_scales;      // [N,3]
-  const float* opacity_logits;  // [N]
-  const float* colors;          // [N,3]
+  const float* means;           // [B,N,3] cm
+  const float* quaternions;     // [B,N,4] wxyz
+  const float* log_scales;      // [B,N,3]
+  const float* opacity_logits;  // [B,N]
+  const float* colors;          // [B,N,3]
+  int64_t strides[5];           // floats from one frame to the next, in the order above; 0 shares one among all frames
   int64_t count;
+  int batch;
   float focal;                  // px
   int size;                     // px
 };
 
+HD SplatInputs frame_of(const SplatInputs& in, int64_t frame) {
+  SplatInputs one = in;
+  one.means += frame * in.strides[0];
+  one.quaternions += frame * in.strides[1];
+  one.log_scales += frame * in.strides[2];
+  one.opacity_logits += frame * in.strides[3];
+  one.colors += frame * in.strides[4];
+  one.batch = 1;
+  return one;
+}
+
+// One frame on the CPU.
 struct SplatForward {
   SplatInputs in;
   SplatContext* context;
   float* rgb;    // [3,S,S] premultiplied
   float* alpha;  // [1,S,S]
+};
+
+struct SplatGradients {
+  float* means;            // [B,N,3], and so on as the inputs, but dense
+  float* quaternions;
+  float* log_scales;
+  float* opacity_logits;
+  float* colors;
+  float* screen_gradient;  // [B,N] loss per px, added to; may be null
 };
 
 struct SplatBackward {
@@ -67,13 +92,14 @@ struct SplatBackward {
   const float* alpha;
   const float* grad_rgb;
   const float* grad_alpha;
-  float* grad_means;
-  float* grad_quaternions;
-  float* grad_log_scales;
-  float* grad_opacity_logits;
-  float* grad_colors;
-  float* screen_gradient;  // [N] px, added to; may be null
+  SplatGradients out;
 };
+
+HD SplatGradients frame_of(const SplatGradients& out, int64_t count, int64_t frame) {
+  const int64_t from = frame * count;
+  return {out.means + 3 * from, out.quaternions + 4 * from, out.log_scales + 3 * from, out.opacity_logits + from,
+          out.colors + 3 * from, out.screen_gradient == nullptr ? nullptr : out.screen_gradient + from};
+}
 
 // Screen position, the 2x3 factor T with covariance T T' + low-pass, and what the VJP needs again.
 template <class Real>
@@ -165,6 +191,85 @@ HD void project_vjp(const Projection<Real>& p, const Real mean[3], const Real q[
     for (int i = 0; i < 3; ++i) d_r[i][j] = d_m[i][j] * scale[j];
   }
   rotation_matrix_vjp(q, d_r, d_q);
+}
+
+struct Activated {
+  float q[4], scale[3], norm, opacity;
+};
+
+HD Activated activate(const SplatInputs& in, int64_t i) {
+  Activated a;
+  const float* q = in.quaternions + 4 * i;
+  a.norm = sqrtf(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]) + 1e-12f;
+  for (int j = 0; j < 4; ++j) a.q[j] = q[j] / a.norm;
+  for (int j = 0; j < 3; ++j) a.scale[j] = exp_fast(in.log_scales[3 * i + j]);
+  a.opacity = sigmoid(in.opacity_logits[i]);
+  return a;
+}
+
+// Tiles between two screen positions: how many, and the first.
+HD uint16_t tile_span(float low, float high, int size, uint16_t& first) {
+  const float from = ceilf(clamp(low - 0.5f, 0.0f, 2e6f));
+  const float to = floorf(clamp(high - 0.5f, -1.0f, static_cast<float>(size - 1)));
+  if (to < from) return 0;
+  first = static_cast<uint16_t>(static_cast<int>(from) / kTile);
+  return static_cast<uint16_t>(static_cast<int>(to) / kTile - first + 1);
+}
+
+// Splat i of one frame as a record; one that cannot be seen has no tiles and nothing else.
+HD void project_splat(const SplatInputs& in, int64_t i, Splat& s) {
+  s.tiles_x = s.tiles_y = 0;
+  const float* mean = in.means + 3 * i;
+  if (mean[2] < kNear) return;
+  const Activated a = activate(in, i);
+  if (a.opacity <= kAlphaCut) return;
+  Projection<float> p;
+  project(mean, a.q, a.scale, in.focal, in.size, p);
+  s.log2_opacity = log2f(a.opacity);
+  const float reach = 2 * kLn2 * (s.log2_opacity - kLog2Cut);
+  const float rx = sqrtf(p.cov_xx * reach);
+  s.ry = sqrtf(p.cov_yy * reach);
+  if (not_finite(p.x) || not_finite(p.y) || not_finite(rx) || not_finite(s.ry)) return;
+  s.tiles_x = tile_span(p.x - rx, p.x + rx, in.size, s.tile_x);
+  s.tiles_y = tile_span(p.y - s.ry, p.y + s.ry, in.size, s.tile_y);
+  s.x = p.x;
+  s.y = p.y;
+  s.a = 0.5f * kLog2E * p.cov_yy * p.inv_det;
+  s.b = -kLog2E * p.cov_xy * p.inv_det;
+  s.c = 0.5f * kLog2E * p.cov_xx * p.inv_det;
+  s.red = in.colors[3 * i];
+  s.green = in.colors[3 * i + 1];
+  s.blue = in.colors[3 * i + 2];
+  s.opacity = a.opacity;
+  s.depth = mean[2];
+}
+
+HD void zero_gradients(const SplatGradients& out, int64_t i) {
+  for (int j = 0; j < 3; ++j) out.means[3 * i + j] = out.log_scales[3 * i + j] = out.colors[3 * i + j] = 0.0f;
+  for (int j = 0; j < 4; ++j) out.quaternions[4 * i + j] = 0.0f;
+  out.opacity_logits[i] = 0.0f;
+}
+
+// From the nine sums of splat i over its tiles to the gradients of its parameters; returns the length of the screen
+// position's gradient. The sums: colour (3), h, h dx, h dy, h dx^2, h dx dy, h dy^2; h = dL/d(natural log of alpha).
+HD float splat_vjp(const SplatInputs& in, const float sum[9], int64_t i, const SplatGradients& out) {
+  const Activated a = activate(in, i);
+  const float* mean = in.means + 3 * i;
+  Projection<float> p;
+  project(mean, a.q, a.scale, in.focal, in.size, p);
+  const float vxx = p.cov_yy * p.inv_det, vxy = -p.cov_xy * p.inv_det, vyy = p.cov_xx * p.inv_det;
+  const float gx = vxx * sum[4] + vxy * sum[5], gy = vxy * sum[4] + vyy * sum[5];
+  // d(covariance) = V H V / 2 with H the second moments of h and V the inverse covariance.
+  const float h00 = sum[6] * vxx + sum[7] * vxy, h01 = sum[6] * vxy + sum[7] * vyy;
+  const float h10 = sum[7] * vxx + sum[8] * vxy, h11 = sum[7] * vxy + sum[8] * vyy;
+  const float cov[3] = {0.5f * (vxx * h00 + vxy * h10), 0.5f * (vxx * h01 + vxy * h11), 0.5f * (vxy * h01 + vyy * h11)};
+  float d_q[4];
+  project_vjp(p, mean, a.q, a.scale, in.focal, gx, gy, cov, out.means + 3 * i, d_q, out.log_scales + 3 * i);
+  const float along = d_q[0] * a.q[0] + d_q[1] * a.q[1] + d_q[2] * a.q[2] + d_q[3] * a.q[3];
+  for (int j = 0; j < 4; ++j) out.quaternions[4 * i + j] = (d_q[j] - along * a.q[j]) / a.norm;
+  for (int j = 0; j < 3; ++j) out.colors[3 * i + j] = sum[j];
+  out.opacity_logits[i] = sum[3] * (1.0f - a.opacity);
+  return sqrtf(gx * gx + gy * gy);
 }
 
 }  // namespace avatar

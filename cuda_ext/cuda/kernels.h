@@ -1,0 +1,27 @@
+// The GPU kernels, launched on the given stream without waiting for it. absent.cpp stands in where nvcc was missing.
+#pragma once
+#include "../include/deform.h"
+#include "../include/image.h"
+#include "../include/place.h"
+#include "../include/splat_gpu.h"
+
+#define AVATAR_CUDA_KERNELS(X)                 \
+  X(splat_forward, SplatForwardGpu)            \
+  X(splat_backward, SplatBackwardGpu)          \
+  X(photo_moments, PhotoMoments)               \
+  X(photo_error, PhotoError)                   \
+  X(to_bytes, ToBytes)                         \
+  X(to_nv12, ToNv12)                           \
+  X(deform, Deform)                            \
+  X(deform_coefficients, DeformCoefficients)   \
+  X(deform_adam, DeformAdam)                   \
+  X(deform_int8, DeformInt8)                   \
+  X(place, Place)                              \
+  X(place_backward, PlaceBackward)
+
+namespace avatar {
+#define AVATAR_DECLARE(name, Args) void name(const Args& args, void* stream);
+namespace cuda { AVATAR_CUDA_KERNELS(AVATAR_DECLARE) }
+#undef AVATAR_DECLARE
+const char* cuda_architectures();
+}  // namespace avatar

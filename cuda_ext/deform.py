@@ -1,0 +1,107 @@
+"""Blendshapes: base + coefficients @ deltas, in float32 and int8, and Adam on the deltas. The family to copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cuda_ext import native
+from cuda_ext.reference import COLUMNS
+
+
+def _output(coefficients: Tensor, columns: int) -> Tensor:
+    return torch.empty(*coefficients.shape[:-1], columns, device=coefficients.device)
+
+
+class _Deform(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
+        base, deltas, coefficients = (native.plain(tensor) for tensor in (base, deltas, coefficients))
+        rows, columns = deltas.shape
+        batch = coefficients.shape[0] if coefficients.dim() == 2 else 1
+        out = _output(coefficients, columns)
+        native.call("deform", base.device, base, deltas, coefficients, columns, rows, batch, out)
+        ctx.save_for_backward(deltas, coefficients)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        deltas, coefficients = ctx.saved_tensors
+        (rows, columns), grad = deltas.shape, native.plain(grad)
+        frames = grad if grad.dim() == 2 else grad[None]
+        grad_deltas = grad_coefficients = None
+        if ctx.needs_input_grad[1]:
+            grad_deltas = coefficients.reshape(len(frames), rows).T @ frames
+        if ctx.needs_input_grad[2]:
+            grad_coefficients = torch.empty_like(coefficients)
+            native.call(
+                "deform_coefficients", grad.device, deltas, grad, columns, rows, len(frames), grad_coefficients
+            )
+        return frames.sum(0), grad_deltas, grad_coefficients
+
+
+def deform(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
+    """Blendshapes: base [M] + coefficients [K] @ deltas [K,M] -> [M]; differentiable in all three.
+
+    coefficients may be [B,K], the result is then [B,M]. Leave requires_grad of deltas off and use `deform_adam_` to
+    train them without a [K,M] gradient.
+    """
+    lead = "B " if isinstance(coefficients, Tensor) and coefficients.dim() == 2 else ""
+    native.check(
+        "deform", {"base": (base, "M"), "deltas": (deltas, "K M"), "coefficients": (coefficients, f"{lead}K")}
+    )
+    return _Deform.apply(base, deltas, coefficients)
+
+
+def deform_adam_(
+    deltas: Tensor,
+    moment1: Tensor,
+    moment2: Tensor,
+    gradient: Tensor,
+    coefficients: Tensor,
+    *,
+    lr: Tensor | float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    step: int,
+) -> None:
+    """One Adam step of deltas [K,M] in place, their gradient being coefficients [K] times gradient [M].
+
+    moment1, moment2 [K,M] are Adam's state, also in place; lr: one rate, or [M]; step counts from 1.
+    """
+    tensors = {
+        "deltas": (deltas, "K M"),
+        "moment1": (moment1, "K M"),
+        "moment2": (moment2, "K M"),
+        "gradient": (gradient, "M"),
+        "coefficients": (coefficients, "K"),
+    }
+    if isinstance(lr, Tensor):
+        tensors["lr"] = (lr, "M")
+    sizes = native.check("deform_adam_", tensors)
+    for name in ("deltas", "moment1", "moment2"):
+        if not tensors[name][0].is_contiguous():
+            raise ValueError(f"deform_adam_.{name} is not contiguous, it cannot be updated in place")
+    if step < 1:
+        raise ValueError(f"deform_adam_: step is {step}, expected 1 or more")
+    rates, rate = (native.plain(lr), 0.0) if isinstance(lr, Tensor) else (None, lr)
+    inputs = (native.plain(gradient), native.plain(coefficients), rates, rate, beta1, beta2, eps, step)
+    native.call("deform_adam", deltas.device, deltas, moment1, moment2, *inputs, sizes["M"], sizes["K"])
+
+
+def deform_int8(base: Tensor, codes: Tensor, scales: Tensor, coefficients: Tensor) -> Tensor:
+    """As `deform` with deltas from `quantize`: codes [K,M] int8, scales [K,ceil(M/64)]. Not differentiable."""
+    lead = "B " if isinstance(coefficients, Tensor) and coefficients.dim() == 2 else ""
+    sizes = native.check("deform_int8", {"base": (base, "M"), "coefficients": (coefficients, f"{lead}K")})
+    native.check("deform_int8", {"codes": (codes, "K M")}, dtype=torch.int8, sizes=sizes, device=base.device)
+    blocks = {**sizes, "C": -(-sizes["M"] // COLUMNS)}
+    native.check("deform_int8", {"scales": (scales, "K C")}, sizes=blocks, device=base.device)
+    arrays = [native.plain(tensor) for tensor in (base, codes, scales, coefficients)]
+    out = _output(coefficients, sizes["M"])
+    native.call("deform_int8", base.device, *arrays, sizes["M"], sizes["K"], sizes.get("B", 1), out)
+    return out

@@ -1,0 +1,47 @@
+// Splatting on a GPU: all frames in one launch, in buffers of a fixed size that the caller owns. A frame that needs more
+// pairs than fit is left empty, and `needed` says how many it needs.
+#pragma once
+#include "splat.h"
+
+namespace avatar {
+
+constexpr int kBucket = 32;                     // splats of one tile that one warp takes back to their gradients
+constexpr int kTilePixels = kTile * kTile;
+
+// Where forward leaves what backward needs. T: tiles of a frame; P: pairs a frame may have; Q = P / 32 + T.
+struct SplatSpace {
+  Splat* splats;           // [B,N]
+  uint32_t* needed;        // [B] pairs
+  uint32_t* tile_count;    // [B,T] splats in a tile's list
+  uint32_t* tile_start;    // [B,T] first pair
+  uint32_t* tile_end;      // [B,T] pair after the last that was drawn
+  uint32_t* bucket_start;  // [B,T] first bucket
+  uint32_t* bucket_tile;   // [B,Q] tile of the frame; a bucket that is not used has T
+  uint64_t* keys;          // [B,P] depth, then index in [B,N]
+  float* checkpoints;      // [B,Q,256,4] light let through and colour before each bucket; null when no gradient follows
+  float* sums;             // [B,P,12]; backward only
+  int64_t pairs;           // P
+};
+
+HD int tiles_of(int size) { return (size + kTile - 1) / kTile; }
+
+HD int64_t buckets_of(const SplatSpace& space, int64_t tiles) { return space.pairs / kBucket + tiles; }
+
+struct SplatForwardGpu {
+  SplatInputs in;
+  SplatSpace space;
+  float* rgb;    // [B,3,S,S] premultiplied
+  float* alpha;  // [B,1,S,S]
+};
+
+struct SplatBackwardGpu {
+  SplatInputs in;
+  SplatSpace space;
+  const float* rgb;
+  const float* alpha;
+  const float* grad_rgb;
+  const float* grad_alpha;
+  SplatGradients out;
+};
+
+}  // namespace avatar

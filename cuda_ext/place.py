@@ -1,0 +1,88 @@
+"""Splats from the head frame into the camera frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cuda_ext import native
+
+BLOCK = 1024  # splats whose pose gradients are summed together
+POSE_SUMS = 16
+
+
+def _arguments(arrays: list[Tensor], focal: float) -> tuple[Any, ...]:
+    means, stride = native.plain_frames(arrays[0])
+    return means, *arrays[1:], focal, means.shape[1], means.shape[0], stride
+
+
+class _Place(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, focal: float, means: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        arrays = [native.plain_frames(means)[0], *(native.plain(tensor) for tensor in others)]
+        batch, count = means.shape[:2]
+        placed = torch.empty(batch, count, 3, device=means.device)
+        turned = torch.empty(batch, count, 4, device=means.device)
+        native.call("place", means.device, *_arguments(arrays, focal), placed, turned)
+        ctx.save_for_backward(*arrays)
+        ctx.focal = focal
+        return placed, turned
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_means: Tensor, grad_quaternions: Tensor) -> tuple[Tensor | None, ...]:
+        arrays = list(ctx.saved_tensors)
+        (batch, count, _), device = arrays[0].shape, arrays[0].device
+        shapes = [(count, 3), (count, 4), (count,), (3, 3), (3,)]
+        gradients = [torch.empty(batch, *shape, device=device) for shape in shapes]
+        partial = torch.empty(batch, -(-count // BLOCK), POSE_SUMS, device=device)
+        incoming = (native.plain(grad_means), native.plain(grad_quaternions))
+        native.call("place_backward", device, *_arguments(arrays, ctx.focal), *incoming, partial, *gradients)
+        means, quaternions, rigidity, rotation, translation = gradients
+        return None, means, quaternions.sum(0), rigidity.sum(0), rotation, translation, None, None, None
+
+
+def place(
+    means: Tensor,
+    quaternions: Tensor,
+    rigidity: Tensor,
+    rotation: Tensor,
+    translation: Tensor,
+    rest_rotation: Tensor,
+    rest_translation: Tensor,
+    torso: Tensor,
+    *,
+    focal: float,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """Bring splats from the head frame into the camera frame: means [N,3] cm and quaternions [N,4].
+
+    rigidity w [N] in 0..1 mixes the head's motion R p + t (rotation [3,3], translation [3] cm) with that of the torso:
+    the rest pose, then a similarity of the image by torso [4] (shift x, y px, log-scale, roll rad) about its centre.
+    means, rotation, translation and torso may have a leading dimension B, then so has the result.
+    Differentiable in means, quaternions, rigidity, rotation and translation. size (px) states the picture that focal
+    belongs to; the principal point is its centre, so it does not enter the formula.
+    """
+    if not 0 < focal < float("inf") or size < 1:
+        raise ValueError(f"place: focal is {focal} and size is {size}, expected both above 0")
+    batched = isinstance(means, Tensor) and means.dim() == 3
+    lead = "B " if batched else ""
+    tensors = {
+        "means": (means, f"{lead}N 3"),
+        "quaternions": (quaternions, "N 4"),
+        "rigidity": (rigidity, "N"),
+        "rotation": (rotation, f"{lead}3 3"),
+        "translation": (translation, f"{lead}3"),
+        "rest_rotation": (rest_rotation, "3 3"),
+        "rest_translation": (rest_translation, "3"),
+        "torso": (torso, f"{lead}4"),
+    }
+    native.check("place", tensors)
+    if not batched:
+        means, rotation, translation, torso = (tensor[None] for tensor in (means, rotation, translation, torso))
+    rest = (rest_rotation, rest_translation)
+    placed, turned = _Place.apply(focal, means, quaternions, rigidity, rotation, translation, *rest, torso)
+    return (placed, turned) if batched else (placed[0], turned[0])

@@ -1,0 +1,171 @@
+"""Gaussian splats to a picture and back, on either device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cuda_ext import native
+
+TILE = 16  # px
+BUCKET = 32  # splats of one tile
+RECORD = 64  # bytes of a projected splat
+SUMS = 12  # floats of a gradient slot
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments that every native splat function begins with."""
+
+    arrays: tuple[Tensor, ...]  # means, quaternions, log_scales, opacity_logits, colors: [B,N,...]
+    strides: tuple[int, ...]
+    focal: float
+    size: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.arrays[0].device
+
+    @property
+    def batch(self) -> int:
+        return self.arrays[0].shape[0]
+
+    @property
+    def count(self) -> int:
+        return self.arrays[0].shape[1]
+
+    @property
+    def first(self) -> tuple[Any, ...]:
+        return self.arrays, self.strides, self.count, self.batch, self.focal, self.size
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        shape = (self.size, self.size)
+        return (
+            torch.empty(self.batch, 3, *shape, device=self.device),
+            torch.empty(self.batch, 1, *shape, device=self.device),
+        )
+
+
+@dataclass(frozen=True)
+class SplatSpace:
+    """Buffers of one forward pass on a GPU, as `include/splat_gpu.h` describes them."""
+
+    buffers: tuple[Tensor | None, ...]
+    pairs: int  # (splat, tile) pairs that fit, a frame
+
+    @property
+    def needed(self) -> Tensor:
+        """Pairs that each frame needs [B]; a frame that needs more than fit was drawn empty."""
+        needed = self.buffers[1]
+        assert needed is not None
+        return needed
+
+
+def _space(call: _Call, pairs: int, *, training: bool) -> SplatSpace:
+    batch, tiles = call.batch, (-(-call.size // TILE)) ** 2
+    buckets = pairs // BUCKET + tiles
+
+    def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+        return torch.empty(batch, *shape, dtype=dtype, device=call.device)
+
+    tile_arrays = [empty(tiles) for _ in range(4)]
+    checkpoints = empty(buckets, TILE * TILE, 4, dtype=torch.float32) if training else None
+    records = empty(call.count, RECORD // 4)
+    keys = empty(pairs, dtype=torch.int64)
+    return SplatSpace((records, empty(), *tile_arrays, empty(buckets), keys, checkpoints, None), pairs)
+
+
+def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, training: bool) -> SplatSpace:
+    # 16 tiles a splat is twice what fitted faces need; a frame that needs more is drawn again with room for it.
+    pairs = 16 * call.count + 4096
+    while True:
+        space = _space(call, pairs, training=training)
+        native.call("splat_forward_gpu", call.device, *call.first, space.buffers, space.pairs, rgb, alpha)
+        if call.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return space
+        needed = int(space.needed.max())
+        if needed <= space.pairs:
+            return space
+        pairs = needed + needed // 4
+
+
+def _draw(call: _Call, training: bool) -> tuple[Tensor, Tensor, Any]:
+    rgb, alpha = call.pictures()
+    if native.stream(call.device) is not None:
+        return rgb, alpha, _draw_gpu(call, rgb, alpha, training)
+    return rgb, alpha, native.call("splat_forward", call.device, *call.first, training, rgb, alpha)
+
+
+class _Splat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, screen_gradient: Tensor | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        rgb, alpha, ctx.left = _draw(call, training=True)
+        ctx.save_for_backward(*call.arrays, rgb, alpha)
+        ctx.call = replace(call, arrays=())  # the graph alone holds the tensors
+        ctx.screen_gradient = screen_gradient
+        return rgb, alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_rgb: Tensor, grad_alpha: Tensor) -> tuple[Tensor | None, ...]:
+        *arrays, rgb, alpha = ctx.saved_tensors
+        call = replace(ctx.call, arrays=tuple(arrays))
+        gradients = [torch.empty(array.shape, device=call.device) for array in arrays]
+        pictures = (rgb, alpha, native.plain(grad_rgb), native.plain(grad_alpha))
+        outputs = (*gradients, ctx.screen_gradient)
+        if isinstance(ctx.left, SplatSpace):
+            sums = torch.empty(call.batch, ctx.left.pairs, SUMS, device=call.device)
+            buffers = (*ctx.left.buffers[:-1], sums)
+            native.call("splat_backward_gpu", call.device, *call.first, buffers, ctx.left.pairs, *pictures, outputs)
+        else:
+            native.call("splat_backward", call.device, ctx.left, *call.first, *pictures, outputs)
+        return None, None, *gradients
+
+
+def splat(
+    means: Tensor,
+    quaternions: Tensor,
+    log_scales: Tensor,
+    opacity_logits: Tensor,
+    colors: Tensor,
+    *,
+    focal: float,
+    size: int,
+    screen_gradient: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw Gaussian splats: rgb [3,S,S] premultiplied, alpha [1,S,S]; differentiable in all five tensors.
+
+    means [N,3] cm, camera frame (OpenCV axes); quaternions [N,4] wxyz, any length; log_scales [N,3] of cm;
+    opacity_logits [N]; colors [N,3]; focal and size in px. Every tensor may have a leading dimension B, then so have
+    the pictures; `expand` shares one tensor among all frames without a copy. screen_gradient [N]: the backward pass
+    adds the length of each splat's screen position gradient (loss per px) to it, for densification.
+    Raises ValueError or TypeError naming the argument. Source: EWA projection of 3D Gaussian Splatting (Kerbl 2023).
+    """
+    batched = isinstance(means, Tensor) and means.dim() == 3
+    lead = "B " if batched else ""
+    tensors = {
+        "means": (means, f"{lead}N 3"),
+        "quaternions": (quaternions, f"{lead}N 4"),
+        "log_scales": (log_scales, f"{lead}N 3"),
+        "opacity_logits": (opacity_logits, f"{lead}N"),
+        "colors": (colors, f"{lead}N 3"),
+    }
+    checked = tensors if screen_gradient is None else tensors | {"screen_gradient": (screen_gradient, f"{lead}N")}
+    native.check("splat", checked)
+    if screen_gradient is not None and not screen_gradient.is_contiguous():
+        raise ValueError("splat.screen_gradient is not contiguous, it cannot be added to in place")
+    if not 0 < focal < float("inf") or not 0 < size <= 16384:
+        raise ValueError(f"splat: focal is {focal} and size is {size}, expected focal > 0 and size in 1..16384")
+    native.check_finite("splat", {name: tensor for name, (tensor, _) in tensors.items()})
+    inputs = [tensor if batched else tensor[None] for tensor, _ in tensors.values()]
+    arrays, strides = zip(*(native.plain_frames(tensor) for tensor in inputs), strict=True)
+    call = _Call(arrays, strides, focal, size)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        rgb, alpha = _Splat.apply(call, screen_gradient, *inputs)
+    else:
+        rgb, alpha, _ = _draw(call, training=False)
+    return (rgb, alpha) if batched else (rgb[0], alpha[0])

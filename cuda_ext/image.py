@@ -17,7 +17,8 @@ class _PhotoError(torch.autograd.Function):
         size, device = image.shape[1], image.device
         gradient = torch.empty(3, size, size, device=device)
         workspace = torch.empty(9, size, size, device=device)
-        sums = torch.empty(max(3 * size, 128), dtype=torch.float64, device=device)
+        blocks = 3 * (-(-size // 16)) ** 2  # of a GPU; the CPU sums rows
+        sums = torch.empty(max(3 * size, 128 + blocks), dtype=torch.float64, device=device)
         error = torch.empty(1, dtype=torch.float64, device=device)
         arrays = [native.plain(tensor) for tensor in (image, target, weight)]
         cached = None if moments is None else native.plain(moments)

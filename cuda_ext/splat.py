@@ -72,11 +72,11 @@ def _space(call: _Call, pairs: int, *, training: bool) -> SplatSpace:
     def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
         return torch.empty(batch, *shape, dtype=dtype, device=call.device)
 
-    tile_arrays = [empty(tiles) for _ in range(4)]
-    checkpoints = empty(buckets, TILE * TILE, 4, dtype=torch.float32) if training else None
-    records = empty(call.count, RECORD // 4)
+    records, needed = empty(call.count, RECORD // 4), empty(dtype=torch.int64)
+    tile_arrays = (empty(tiles), empty(tiles), empty(tiles), empty(tiles + 1))
     keys = empty(pairs, dtype=torch.int64)
-    return SplatSpace((records, empty(), *tile_arrays, empty(buckets), keys, checkpoints, None), pairs)
+    checkpoints = empty(buckets, TILE * TILE, 4, dtype=torch.float32) if training else None
+    return SplatSpace((records, needed, *tile_arrays, empty(buckets), keys, checkpoints, None), pairs)
 
 
 def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, training: bool) -> SplatSpace:
@@ -90,6 +90,8 @@ def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, training: bool) -> SplatS
         needed = int(space.needed.max())
         if needed <= space.pairs:
             return space
+        if needed >= 2**32:
+            raise ValueError("splat: more than 4e9 (splat, tile) pairs in a frame; the splats are far too large")
         pairs = needed + needed // 4
 
 

@@ -78,7 +78,8 @@ OwnedContexts* splat_forward(const Inputs& arrays, const Strides& strides, int64
   for (int64_t frame = 0; frame < batch; ++frame) {
     SplatContext& context = owned->frames[training ? frame : 0];
     cpu::splat_forward({frame_of(in, frame), &context, rgb + 3 * plane * frame, alpha + plane * frame});
-    if (context.pairs >= 0xffffffffu) throw std::runtime_error("splat: more than 4e9 (splat, tile) pairs in a frame");
+    if (context.pairs >= 0xffffffffu) 
+      throw std::invalid_argument("splat: more than 4e9 (splat, tile) pairs in a frame; the splats are far too large");
   }
   return owned.release();  // Python owns it
 }
@@ -101,7 +102,7 @@ using Space = std::array<Address<void>, 10>;  // in the order of SplatSpace
 
 SplatSpace space_of(const Space& s, int64_t pairs) {
   auto integers = [&](int i) { return static_cast<uint32_t*>(s[i].at); };
-  return {static_cast<Splat*>(s[0].at), integers(1), integers(2), integers(3), integers(4), integers(5), integers(6),
+  return {static_cast<Splat*>(s[0].at), static_cast<uint64_t*>(s[1].at), integers(2), integers(3), integers(4), integers(5), integers(6),
           static_cast<uint64_t*>(s[7].at), static_cast<float*>(s[8].at), static_cast<float*>(s[9].at), pairs};
 }
 

@@ -8,8 +8,7 @@ namespace avatar {
 namespace ISA {
 
 constexpr int kBand = 64;  // rows of one task; ten more are blurred twice
-// exp(-(i/1.5)^2/2) over the sum of the eleven
-constexpr float kGauss[kRadius + 1] = {0.26601172f, 0.21300553f, 0.10936069f, 0.036000773f, 0.0075987583f, 0.0010283801f};
+constexpr float kGauss[kRadius + 1] = {kGauss0, kGauss1, kGauss2, kGauss3, kGauss4, kGauss5};
 
 HD int smaller(int a, int b) { return a < b ? a : b; }
 

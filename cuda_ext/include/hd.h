@@ -30,6 +30,11 @@ HD uint32_t float_to_bits(float value) {
 
 // 2^x for x in [-126, 126], relative error 2e-7. The added constant rounds x to an integer in the low mantissa bits.
 HD float exp2_fast(float x) {
+#if defined(__CUDA_ARCH__)
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+#else
   x = clamp(x, -126.0f, 126.0f);
   const float shifted = x + 12582912.0f;
   const float f = x - (shifted - 12582912.0f);
@@ -40,6 +45,7 @@ HD float exp2_fast(float x) {
   p = p * f + 6.931472028e-1f;
   p = p * f + 1.0f;
   return bits_to_float(float_to_bits(p) + (float_to_bits(shifted) << 23));
+#endif
 }
 
 HD float exp_fast(float x) { return exp2_fast(x * 1.44269504f); }

@@ -6,6 +6,9 @@ namespace avatar {
 
 constexpr int kWindow = 11;  // SSIM: Gaussian window, sigma 1.5, zero padding
 constexpr int kRadius = kWindow / 2;
+// exp(-(i/1.5)^2/2) over the sum of the eleven, for i = 0..5; scalars, as device code cannot read a constexpr array
+constexpr float kGauss0 = 0.26601172f, kGauss1 = 0.21300553f, kGauss2 = 0.10936069f, kGauss3 = 0.036000773f,
+                kGauss4 = 0.0075987583f, kGauss5 = 0.0010283801f;
 constexpr float kC1 = 1e-4f, kC2 = 9e-4f;
 constexpr int kErrorBlocks = 128;  // partial sums of the weights on a GPU
 

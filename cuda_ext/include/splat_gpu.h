@@ -11,12 +11,12 @@ constexpr int kTilePixels = kTile * kTile;
 // Where forward leaves what backward needs. T: tiles of a frame; P: pairs a frame may have; Q = P / 32 + T.
 struct SplatSpace {
   Splat* splats;           // [B,N]
-  uint32_t* needed;        // [B] pairs
+  uint64_t* needed;        // [B] pairs
   uint32_t* tile_count;    // [B,T] splats in a tile's list
   uint32_t* tile_start;    // [B,T] first pair
   uint32_t* tile_end;      // [B,T] pair after the last that was drawn
-  uint32_t* bucket_start;  // [B,T] first bucket
-  uint32_t* bucket_tile;   // [B,Q] tile of the frame; a bucket that is not used has T
+  uint32_t* bucket_start;  // [B,T+1] first bucket; last: how many there are
+  uint32_t* bucket_tile;   // [B,Q] its tile; backward only
   uint64_t* keys;          // [B,P] depth, then index in [B,N]
   float* checkpoints;      // [B,Q,256,4] light let through and colour before each bucket; null when no gradient follows
   float* sums;             // [B,P,12]; backward only

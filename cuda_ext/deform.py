@@ -38,9 +38,7 @@ class _Deform(torch.autograd.Function):
             grad_deltas = coefficients.reshape(len(frames), rows).T @ frames
         if ctx.needs_input_grad[2]:
             grad_coefficients = torch.empty_like(coefficients)
-            native.call(
-                "deform_coefficients", grad.device, deltas, grad, columns, rows, len(frames), grad_coefficients
-            )
+            native.call("deform_coefficients", grad.device, deltas, grad, columns, rows, len(frames), grad_coefficients)
         return frames.sum(0), grad_deltas, grad_coefficients
 
 
@@ -51,9 +49,7 @@ def deform(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
     train them without a [K,M] gradient.
     """
     lead = "B " if isinstance(coefficients, Tensor) and coefficients.dim() == 2 else ""
-    native.check(
-        "deform", {"base": (base, "M"), "deltas": (deltas, "K M"), "coefficients": (coefficients, f"{lead}K")}
-    )
+    native.check("deform", {"base": (base, "M"), "deltas": (deltas, "K M"), "coefficients": (coefficients, f"{lead}K")})
     return _Deform.apply(base, deltas, coefficients)
 
 

@@ -1,4 +1,4 @@
-"""The native ops as differentiable torch functions: float32, on the CPU or a GPU. `cuda_ext.reference` is the manual."""
+"""The native ops as differentiable torch functions, on the CPU or a GPU: float32. `cuda_ext.reference` explains them."""
 
 from __future__ import annotations
 

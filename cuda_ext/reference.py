@@ -144,6 +144,18 @@ def to_bytes(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     return (mixed.clamp(0, 255) + 0.5).floor().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
+def to_nv12(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """Luma rows, then rows of interleaved Cb and Cr of 2 x 2 means: [3 S / 2, S] uint8. ITU-R BT.709, limited range."""
+    mixed = (255 * rgb + (1 - alpha) * background.permute(2, 0, 1).to(rgb.dtype)).clamp(0, 255)
+    weights = torch.tensor([0.2126, 0.7152, 0.0722], dtype=rgb.dtype)
+    luma = 16 + 219 / 255 * torch.einsum("c,cyx->yx", weights, mixed)
+    small = functional.avg_pool2d(mixed[None], 2)[0]
+    gray = torch.einsum("c,cyx->yx", weights, small)
+    blue, red = 128 + 224 / 255 / 1.8556 * (small[2] - gray), 128 + 224 / 255 / 1.5748 * (small[0] - gray)
+    chroma = torch.stack([blue, red], -1).flatten(1)
+    return (torch.cat([luma, chroma]).clamp(0, 255) + 0.5).floor().to(torch.uint8)
+
+
 def quaternion(rotation: Tensor) -> Tensor:
     """Rotation matrix [3,3] -> unit quaternion [4] wxyz, from the largest of its four squares."""
     r = rotation

@@ -79,14 +79,21 @@ def _space(call: _Call, pairs: int, *, training: bool) -> SplatSpace:
     return SplatSpace((records, needed, *tile_arrays, empty(buckets), keys, checkpoints, None), pairs)
 
 
-def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, training: bool) -> SplatSpace:
-    # 16 tiles a splat is twice what fitted faces need; a frame that needs more is drawn again with room for it.
-    pairs = 16 * call.count + 4096
+def first_pairs(count: int) -> int:
+    """Room to begin with: 16 tiles a splat is twice what fitted faces need."""
+    return 16 * count + 4096
+
+
+def draw_into(call: _Call, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
+    """Launch a drawing on a GPU with room for `pairs` a frame; nothing waits, `needed` of the space tells if it fit."""
+    space = _space(call, pairs, training=training)
+    native.call("splat_forward_gpu", call.device, *call.first, space.buffers, space.pairs, rgb, alpha)
+    return space
+
+
+def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
     while True:
-        space = _space(call, pairs, training=training)
-        native.call("splat_forward_gpu", call.device, *call.first, space.buffers, space.pairs, rgb, alpha)
-        if call.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return space
+        space = draw_into(call, rgb, alpha, pairs=pairs, training=training)
         needed = int(space.needed.max())
         if needed <= space.pairs:
             return space
@@ -98,7 +105,7 @@ def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, training: bool) -> SplatS
 def _draw(call: _Call, training: bool) -> tuple[Tensor, Tensor, Any]:
     rgb, alpha = call.pictures()
     if native.stream(call.device) is not None:
-        return rgb, alpha, _draw_gpu(call, rgb, alpha, training)
+        return rgb, alpha, _draw_gpu(call, rgb, alpha, pairs=first_pairs(call.count), training=training)
     return rgb, alpha, native.call("splat_forward", call.device, *call.first, training, rgb, alpha)
 
 

@@ -1,4 +1,4 @@
-"""Native ops against their float64 references: values, gradients, threads, instruction sets, errors."""
+"""Native ops on the CPU: threads, instruction sets, errors. Their values are tested in test_kernels.py."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scenes import leaves, pose, rng, scene
 from torch import Tensor
 
-from cuda_ext import ops, reference
+from cuda_ext import ops
 from cuda_ext.shapes import check_shapes
 
 ROOT = Path(__file__).parent.parent
@@ -28,211 +29,10 @@ def _all_threads() -> Iterator[None]:
     ops.set_threads(0)
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def scene(count: int, *, seed: int = 0, spread: float = 12.0) -> list[Tensor]:
-    """Splats before a camera, some behind it, some outside of the picture."""
-    g = rng(seed)
-    depth = 55 + 20 * torch.rand(count, 1, generator=g)
-    depth[6::7] = -1.0
-    means = torch.cat([spread * torch.randn(count, 2, generator=g), depth], 1)
-    scales = 0.5 * torch.randn(count, 3, generator=g) - 0.4
-    quaternions = 3 * torch.randn(count, 4, generator=g)
-    return [means, quaternions, scales, 2 * torch.randn(count, generator=g), torch.rand(count, 3, generator=g)]
-
-
-def leaves(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    return [tensor.to(dtype).requires_grad_() for tensor in (t.clone() for t in tensors)]
-
-
-def relative(ours: Tensor | None, truth: Tensor | None) -> float:
-    assert ours is not None
-    assert truth is not None
-    return float((ours.double() - truth).norm() / truth.norm().clamp(min=1e-6))
-
-
-@pytest.mark.parametrize(("count", "size"), [(0, 16), (1, 1), (1, 17), (40, 37), (500, 50)])
-def test_splat_and_its_gradients_agree_with_the_reference(count: int, size: int) -> None:
-    tensors = scene(count)
-    ours, truth = leaves(tensors, torch.float32), leaves(tensors, torch.float64)
-    weights = torch.randn(4, size, size, generator=rng(1))
-    image = torch.cat(ops.splat(*ours, focal=1.8 * size, size=size))
-    expected = torch.cat(reference.splat(*truth, focal=1.8 * size, size=size))
-    assert (image - expected).abs().max() < 1e-5
-    if count == 0:
-        return
-    (image * weights).sum().backward()
-    (expected * weights).sum().backward()
-    for mine, exact in zip(ours, truth, strict=True):
-        assert relative(mine.grad, exact.grad) < 1e-4
-
-
-def test_splat_early_stop_changes_less_than_the_stop() -> None:
-    tensors = scene(800, spread=1.5)
-    tensors[3] += 4
-    rgb, _ = ops.splat(*tensors, focal=60.0, size=32)
-    expected, _ = reference.splat(*(t.double() for t in tensors), focal=60.0, size=32)
-    assert (rgb - expected).abs().max() < 2e-4
-
-
-def test_splats_behind_the_camera_are_not_drawn_and_get_no_gradient() -> None:
-    tensors = scene(14)
-    tensors[0][:, 2] = 0.5
-    ours = leaves(tensors, torch.float32)
-    rgb, alpha = ops.splat(*ours, focal=100.0, size=33)
-    (rgb.sum() + alpha.sum()).backward()
-    assert rgb.abs().max() == 0
-    assert all(float(leaf.grad.abs().max()) == 0 for leaf in ours if leaf.grad is not None)
-
-
-def test_equal_depths_keep_their_order() -> None:
-    means = torch.tensor([[0.0, 0, 50]]).repeat(2, 1)
-    colors = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    rgb, _ = ops.splat(means, torch.tensor([[1.0, 0, 0, 0]]).repeat(2, 1), torch.zeros(2, 3), torch.ones(2) * 4, colors,
-                       focal=200.0, size=31)  # fmt: skip
-    assert rgb[0, 15, 15] > 0.9
-    assert rgb[1, 15, 15] < 0.1
-
-
-def test_screen_gradient_is_the_length_of_the_screen_position_gradient() -> None:
-    tensors = scene(30)
-    tensors[0][:, 2] = tensors[0][:, 2].abs() + 20
-    screen = torch.zeros(30)
-    ours = leaves(tensors, torch.float32)
-    focal, size = 90.0, 48
-    rgb, _ = ops.splat(*ours, focal=focal, size=size, screen_gradient=screen)
-    rgb.square().sum().backward()
-    # With log-scales this small only the 0.3 px low-pass is left: the mean acts through its screen position alone.
-    small = [*tensors[:2], torch.full((30, 3), -12.0), *tensors[3:]]
-    ours, screen = leaves(small, torch.float32), torch.zeros(30)
-    rgb, _ = ops.splat(*ours, focal=focal, size=size, screen_gradient=screen)
-    rgb.square().sum().backward()
-    assert ours[0].grad is not None
-    expected = ours[0].grad[:, :2].norm(dim=1) * small[0][:, 2] / focal
-    assert torch.allclose(screen, expected, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("ssim_weight", [0.0, 0.2, 1.0])
-@pytest.mark.parametrize("size", [1, 5, 37, 130])
-def test_photo_error_and_its_gradient_agree_with_the_reference(size: int, ssim_weight: float) -> None:
-    g = rng(size)
-    image, target = torch.rand(3, size, size, generator=g), torch.rand(3, size, size, generator=g)
-    weight = torch.rand(1, size, size, generator=g)
-    (ours,), (truth,) = leaves([image], torch.float32), leaves([image], torch.float64)
-    error = ops.photo_error(ours, target, weight, ssim_weight=ssim_weight)
-    expected = reference.photo_error(truth, target.double(), weight.double(), ssim_weight=ssim_weight)
-    assert error.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-7)
-    (3 * error).backward()
-    (3 * expected).backward()
-    assert relative(ours.grad, truth.grad) < 1e-5
-
-
-def test_photo_error_of_equal_pictures_and_of_no_weight_is_zero() -> None:
-    picture = torch.rand(3, 40, 40, generator=rng())
-    assert float(ops.photo_error(picture, picture, torch.ones(1, 40, 40))) == pytest.approx(0, abs=1e-6)
-    image = picture.clone().requires_grad_()
-    error = ops.photo_error(image, 1 - picture, torch.zeros(1, 40, 40))
-    error.backward()
-    assert error.item() == 0
-    assert image.grad is not None
-    assert float(image.grad.abs().max()) == 0
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(0, 5), (1, 1), (3, 65), (32, 10007), (5, 0)])
-def test_deform_and_its_gradients_agree_with_the_reference(rows: int, columns: int) -> None:
-    g = rng(rows)
-    tensors = [torch.randn(*shape, generator=g) for shape in ((columns,), (rows, columns), (rows,))]
-    ours, truth = leaves(tensors, torch.float32), leaves(tensors, torch.float64)
-    weights = torch.randn(columns, generator=g)
-    out, expected = ops.deform(*ours), reference.deform(*truth)
-    assert torch.allclose(out.double(), expected, rtol=1e-5, atol=1e-5)
-    (out * weights).sum().backward()
-    (expected * weights).sum().backward()
-    for mine, exact in zip(ours, truth, strict=True):
-        assert relative(mine.grad, exact.grad) < 1e-5
-
-
-@pytest.mark.parametrize("columns", [1, 63, 9000])
-@pytest.mark.parametrize("one_rate", [True, False])
-def test_deform_adam_follows_adam(columns: int, one_rate: bool) -> None:
-    g = rng(columns)
-    ours = [torch.randn(4, columns, generator=g), torch.zeros(4, columns), torch.zeros(4, columns)]
-    truth = [tensor.double() for tensor in ours]
-    rates = torch.rand(columns, generator=g) * 0.01
-    for step in range(1, 6):
-        gradient, coefficients = torch.randn(columns, generator=g), torch.randn(4, generator=g)
-        ops.deform_adam_(*ours, gradient, coefficients, lr=0.01 if one_rate else rates, step=step)
-        reference.deform_adam_(
-            *truth, gradient.double(), coefficients.double(), lr=0.01 if one_rate else rates.double(), step=step
-        )
-    for mine, exact in zip(ours, truth, strict=True):
-        assert torch.allclose(mine.double(), exact, rtol=1e-4, atol=1e-6)
-
-
 def test_deform_adam_refuses_what_it_cannot_update_in_place() -> None:
     deltas = torch.zeros(6, 4).T
     with pytest.raises(ValueError, match=r"deform_adam_\.deltas is not contiguous"):
         ops.deform_adam_(deltas, deltas, deltas, torch.zeros(6), torch.zeros(4), lr=0.1, step=1)
-
-
-@pytest.mark.parametrize("columns", [1, 64, 1000, 9001])
-def test_int8_blendshapes_are_near_and_equal_their_reference(columns: int) -> None:
-    g = rng(columns)
-    deltas, base, coefficients = (torch.randn(*s, generator=g) for s in ((8, columns), (columns,), (8,)))
-    deltas[3] = 0
-    codes, scales = ops.quantize(deltas)
-    assert codes.dtype == torch.int8
-    assert scales.shape == (8, -(-columns // 64))
-    step = scales.repeat_interleave(64, 1)[:, :columns]
-    assert ((ops.dequantize(codes, scales) - deltas).abs() <= 0.501 * step).all()
-    out = ops.deform_int8(base, codes, scales, coefficients)
-    expected = reference.deform_int8(base.double(), codes, scales.double(), coefficients.double())
-    assert torch.allclose(out.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 15, 64, 129])
-def test_to_bytes_equals_the_reference(size: int) -> None:
-    g = rng(size)
-    rgb, alpha = 1.4 * torch.rand(3, size, size, generator=g) - 0.2, torch.rand(1, size, size, generator=g)
-    background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8)
-    difference = ops.to_bytes(rgb, alpha, background).int() - reference.to_bytes(rgb, alpha, background).int()
-    assert int(difference.abs().max()) <= 1  # a half may round to either side
-    assert float((difference != 0).float().mean()) <= 1e-3
-    assert torch.equal(ops.to_bytes(torch.zeros_like(rgb), torch.zeros_like(alpha), background), background)
-
-
-def pose(count: int, seed: int) -> list[Tensor]:
-    g = rng(seed)
-    far = torch.tensor([0.0, 0, 60])
-    rotations = [reference.rotation_matrix(torch.randn(4, generator=g)) for _ in range(2)]
-    return [
-        torch.randn(count, 3, generator=g), torch.randn(count, 4, generator=g), torch.rand(count, generator=g),
-        rotations[0], far + torch.randn(3, generator=g), rotations[1], far, torch.tensor([5.0, -3.0, 0.1, 0.2]),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("count", [1, 7, 3001])
-@pytest.mark.parametrize("seed", range(8))  # the quaternion of a rotation has four branches
-def test_place_and_its_gradients_agree_with_the_reference(count: int, seed: int) -> None:
-    tensors = pose(count, seed)
-    ours, truth = leaves(tensors, torch.float32), leaves(tensors, torch.float64)
-    g = rng(seed)
-    weights = torch.randn(count, 7, generator=g)
-    out = torch.cat(ops.place(*ours, focal=700.0, size=512), 1)
-    expected = torch.cat(reference.place(*truth, focal=700.0, size=512), 1)
-    assert torch.allclose(out.double(), expected, rtol=1e-5, atol=1e-5)
-    (out * weights).sum().backward()
-    (expected * weights).sum().backward()
-    for mine, exact in list(zip(ours, truth, strict=True))[:5]:
-        assert relative(mine.grad, exact.grad) < 1e-4
-
-
-def test_place_of_no_splats() -> None:
-    means, quaternions = ops.place(*pose(0, 0), focal=700.0, size=512)
-    assert means.shape == (0, 3)
-    assert quaternions.shape == (0, 4)
 
 
 def everything() -> list[Tensor]:

@@ -1,0 +1,312 @@
+"""Every op on every device against its float64 reference: values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import Device
+from scenes import leaves, pose, relative, rng, scene
+
+from cuda_ext import native, ops, reference, splat
+
+FORWARD, GRADIENT = 1e-5, 1e-4  # the CPU and the emulation
+GPU_FORWARD, GPU_GRADIENT = 1e-4, 1e-3  # short division and exponentials
+
+
+def limits(device: Device) -> tuple[float, float]:
+    return (GPU_FORWARD, GPU_GRADIENT) if device.name == "cuda" else (FORWARD, GRADIENT)
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 16), (1, 1), (1, 17), (40, 37), (500, 50)])
+def test_splat_and_its_gradients_agree_with_the_reference(device: Device, count: int, size: int) -> None:
+    tensors = scene(count)
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    weights = torch.randn(4, size, size, generator=rng(1))
+    image = torch.cat(ops.splat(*ours, focal=1.8 * size, size=size))
+    expected = torch.cat(reference.splat(*truth, focal=1.8 * size, size=size))
+    forward, gradient = limits(device)
+    assert (image.cpu() - expected).abs().max() < forward
+    if count == 0:
+        return
+    (image * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < gradient
+
+
+def test_splat_early_stop_changes_less_than_the_stop(device: Device) -> None:
+    tensors = scene(800, spread=1.5)
+    tensors[3] += 4
+    rgb, _ = ops.splat(*(tensor.to(device.torch) for tensor in tensors), focal=60.0, size=32)
+    expected, _ = reference.splat(*(t.double() for t in tensors), focal=60.0, size=32)
+    assert (rgb.cpu() - expected).abs().max() < 3e-4
+
+
+def test_gradients_with_an_early_stop_are_those_of_the_drawn_splats(device: Device) -> None:
+    tensors = scene(400, spread=1.0)
+    tensors[3] += 4
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    ops.splat(*ours, focal=60.0, size=24)[0].sum().backward()
+    reference.splat(*truth, focal=60.0, size=24)[0].sum().backward()
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < 3e-3
+
+
+def test_splats_behind_the_camera_are_not_drawn_and_get_no_gradient(device: Device) -> None:
+    tensors = scene(14)
+    tensors[0][:, 2] = 0.5
+    ours = leaves(tensors, torch.float32, device.torch)
+    rgb, alpha = ops.splat(*ours, focal=100.0, size=33)
+    (rgb.sum() + alpha.sum()).backward()
+    assert rgb.abs().max() == 0
+    assert all(float(leaf.grad.abs().max()) == 0 for leaf in ours if leaf.grad is not None)
+
+
+def test_splats_off_the_screen_are_not_drawn(device: Device) -> None:
+    tensors = scene(50)
+    tensors[0][:, 0] += 500
+    rgb, alpha = ops.splat(*(tensor.to(device.torch) for tensor in tensors), focal=100.0, size=40)
+    assert rgb.abs().max() == 0
+    assert alpha.abs().max() == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(-20.0, -20.0), (-20.0, 1.0), (3.0, 3.0), (-3.0, 4.0)])
+def test_degenerate_scales_agree_with_the_reference(device: Device, low: float, high: float) -> None:
+    """Points, needles, and splats larger than the picture."""
+    tensors = scene(60)
+    tensors[2] = torch.where(torch.rand(60, 3, generator=rng(5)) < 0.5, low, high)
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    image = torch.cat(ops.splat(*ours, focal=50.0, size=33))
+    expected = torch.cat(reference.splat(*truth, focal=50.0, size=33))
+    # Where alpha nearly equals the cut, the last bit decides: a few pixels may differ by it.
+    difference = (image.cpu() - expected).abs()
+    assert float((difference > 1e-4).double().mean()) < 2e-3
+    assert difference.max() < 6e-3
+    image.sum().backward()
+    expected.sum().backward()
+    for mine, exact in zip(ours, truth, strict=True):
+        assert mine.grad is not None
+        assert exact.grad is not None
+        assert torch.isfinite(mine.grad).all()
+        # A ball does not care how it is turned: that gradient is nothing but rounding.
+        assert (mine.grad.cpu() - exact.grad).norm() < 2e-2 * exact.grad.norm() + 1e-4
+
+
+def test_many_splats_agree_with_the_cpu(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, size = (3000, 32) if device.slow else (200_000, 256)
+    tensors = scene(count, spread=6.0)
+    tensors[3] -= 4  # thin, so that lists stay long: past what is sorted in shared memory
+    weights = torch.randn(4, size, size, generator=rng(1))
+    ours = leaves(tensors, torch.float32, device.torch)
+    image = torch.cat(ops.splat(*ours, focal=1.8 * size, size=size))
+    (image * weights.to(device.torch)).sum().backward()
+    monkeypatch.undo()
+    truth = leaves(tensors, torch.float32)
+    expected = torch.cat(ops.splat(*truth, focal=1.8 * size, size=size))
+    (expected * weights).sum().backward()
+    assert float((image.detach().cpu() - expected.detach()).abs().mean()) < 1e-5
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < 1e-2
+
+
+def test_too_many_pairs_are_drawn_again_with_room_for_them(device: Device) -> None:
+    tensors = scene(40)
+    tensors[2] += 4  # everybody covers everything: 40 x 100 pairs
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    size = 160
+    call = splat._Call(tuple(t.detach()[None] for t in ours), (0,) * 5, 200.0, size)
+    if native.stream(device.torch) is not None:
+        pictures = call.pictures()
+        space = splat.draw_into(call, *pictures, pairs=100, training=False)
+        assert int(space.needed) > 100
+        assert max(float(picture.abs().max()) for picture in pictures) == 0
+        space = splat._draw_gpu(call, *pictures, training=False, pairs=100)
+        assert int(space.needed) <= space.pairs
+        image = torch.cat([picture[0] for picture in pictures])
+    else:
+        image = torch.cat(ops.splat(*ours, focal=200.0, size=size))
+    expected = torch.cat(reference.splat(*truth, focal=200.0, size=size))
+    assert (image.detach().cpu() - expected).abs().max() < 3e-4
+
+
+def test_equal_depths_keep_their_order(device: Device) -> None:
+    means = torch.tensor([[0.0, 0, 50]]).repeat(2, 1)
+    colors = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    tensors = [means, torch.tensor([[1.0, 0, 0, 0]]).repeat(2, 1), torch.zeros(2, 3), torch.ones(2) * 4, colors]
+    rgb, _ = ops.splat(*(tensor.to(device.torch) for tensor in tensors), focal=200.0, size=31)
+    assert rgb[0, 15, 15] > 0.9
+    assert rgb[1, 15, 15] < 0.1
+
+
+def test_screen_gradient_is_the_length_of_the_screen_position_gradient(device: Device) -> None:
+    tensors = scene(30)
+    tensors[0][:, 2] = tensors[0][:, 2].abs() + 20
+    focal, size = 90.0, 48
+    # With log-scales this small only the 0.3 px low-pass is left: the mean acts through its screen position alone.
+    small = [*tensors[:2], torch.full((30, 3), -12.0), *tensors[3:]]
+    ours, screen = leaves(small, torch.float32, device.torch), torch.zeros(30, device=device.torch)
+    rgb, _ = ops.splat(*ours, focal=focal, size=size, screen_gradient=screen)
+    rgb.square().sum().backward()
+    assert ours[0].grad is not None
+    expected = ours[0].grad.cpu()[:, :2].norm(dim=1) * small[0][:, 2] / focal
+    assert torch.allclose(screen.cpu(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_is_its_frames(device: Device) -> None:
+    """Blendshapes, placing, splatting and bytes of three frames at once, with gradients, against one at a time."""
+    count, size, g = 60, 34, rng(4)
+    tensors = [torch.randn(10 * count, generator=g), 0.1 * torch.randn(5, 10 * count, generator=g)]
+    coefficients = torch.randn(3, 5, generator=g)
+    poses = [pose(count, seed) for seed in range(3)]
+    rotation, translation = torch.stack([p[3] for p in poses]), torch.stack([p[4] for p in poses])
+    torso = torch.tensor([[0.0, 0, 0, 0], [4.0, 2, 0.1, 0.1], [-3.0, 1, 0, -0.2]])
+    fixed = [tensor.to(device.torch) for tensor in (poses[0][1], poses[0][2], poses[0][5], poses[0][6])]
+    quaternions, rigidity, rest_rotation, rest_translation = fixed
+    background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8).to(device.torch)
+
+    def draw(base, deltas, c, r, t, torso):  # type: ignore[no-untyped-def]
+        values = ops.deform(base, deltas, c)
+        means, scales, opacity, colors = (
+            part.unflatten(-1, (count, -1)) for part in values.split([3 * count, 3 * count, count, 3 * count], -1)
+        )
+        placed, turned = ops.place(
+            means, quaternions, rigidity, r, t, rest_rotation, rest_translation, torso, focal=50.0, size=size
+        )
+        rgb, alpha = ops.splat(placed, turned, scales, opacity.squeeze(-1), colors, focal=50.0, size=size)
+        bytes_of = [f(rgb.detach(), alpha.detach(), background) for f in (ops.to_bytes, ops.to_nv12)]
+        return rgb, alpha, *bytes_of
+
+    together = leaves([*tensors, coefficients, rotation, translation], torch.float32, device.torch)
+    apart = leaves([*tensors, coefficients, rotation, translation], torch.float32, device.torch)
+    torso = torso.to(device.torch)
+    batch = draw(*together, torso)
+    singles = [draw(*apart[:2], *(x[i] for x in apart[2:]), torso[i]) for i in range(3)]
+    for index, picture in enumerate(batch):
+        assert torch.equal(picture, torch.stack([single[index] for single in singles]))
+    (batch[0].square().sum() + batch[1].sum()).backward()
+    sum((single[0].square().sum() + single[1].sum()) for single in singles).backward()
+    for one, other in zip(together, apart, strict=True):
+        assert relative(one.grad, other.grad) < 1e-4
+
+
+@pytest.mark.parametrize("ssim_weight", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("size", [1, 5, 37, 130])
+@pytest.mark.parametrize("cached", [False, True])
+def test_photo_error_and_its_gradient_agree_with_the_reference(
+    device: Device, size: int, ssim_weight: float, cached: bool
+) -> None:
+    g = rng(size)
+    image, target = torch.rand(3, size, size, generator=g), torch.rand(3, size, size, generator=g)
+    weight = torch.rand(1, size, size, generator=g)
+    (ours,), (truth,) = leaves([image], torch.float32, device.torch), leaves([image], torch.float64)
+    there = target.to(device.torch)
+    moments = ops.photo_moments(there) if cached else None
+    error = ops.photo_error(ours, there, weight.to(device.torch), ssim_weight=ssim_weight, moments=moments)
+    expected = reference.photo_error(truth, target.double(), weight.double(), ssim_weight=ssim_weight)
+    assert error.item() == pytest.approx(expected.item(), rel=limits(device)[0], abs=1e-7)
+    (3 * error).backward()
+    (3 * expected).backward()
+    assert relative(ours.grad, truth.grad) < limits(device)[0]
+
+
+def test_photo_error_of_equal_pictures_and_of_no_weight_is_zero(device: Device) -> None:
+    picture = torch.rand(3, 40, 40, generator=rng()).to(device.torch)
+    one = torch.ones(1, 40, 40, device=device.torch)
+    assert float(ops.photo_error(picture, picture, one)) == pytest.approx(0, abs=1e-6)
+    image = picture.clone().requires_grad_()
+    error = ops.photo_error(image, 1 - picture, 0 * one)
+    error.backward()
+    assert error.item() == 0
+    assert image.grad is not None
+    assert float(image.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 5), (1, 1), (3, 65), (32, 10007), (300, 70), (5, 0)])
+def test_deform_and_its_gradients_agree_with_the_reference(device: Device, rows: int, columns: int) -> None:
+    g = rng(rows)
+    tensors = [torch.randn(*shape, generator=g) for shape in ((columns,), (rows, columns), (rows,))]
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    weights = torch.randn(columns, generator=g)
+    out, expected = ops.deform(*ours), reference.deform(*truth)
+    assert torch.allclose(out.double().cpu(), expected, rtol=1e-5, atol=1e-4)
+    (out * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < 1e-5
+
+
+@pytest.mark.parametrize("columns", [1, 63, 9000])
+@pytest.mark.parametrize("one_rate", [True, False])
+def test_deform_adam_follows_adam(device: Device, columns: int, one_rate: bool) -> None:
+    g = rng(columns)
+    truth = [torch.randn(4, columns, generator=g).double(), *(torch.zeros(4, columns).double() for _ in range(2))]
+    ours = [tensor.float().to(device.torch) for tensor in truth]
+    rates = torch.rand(columns, generator=g) * 0.01
+    for step in range(1, 6):
+        inputs = [torch.randn(columns, generator=g), torch.randn(4, generator=g)]
+        there = [tensor.to(device.torch) for tensor in inputs]
+        ops.deform_adam_(*ours, *there, lr=0.01 if one_rate else rates.to(device.torch), step=step)
+        exact = [tensor.double() for tensor in inputs]
+        reference.deform_adam_(*truth, *exact, lr=0.01 if one_rate else rates.double(), step=step)
+    for mine, true in zip(ours, truth, strict=True):
+        assert torch.allclose(mine.double().cpu(), true, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 64, 1000, 9001])
+def test_int8_blendshapes_are_near_and_equal_their_reference(device: Device, columns: int) -> None:
+    g = rng(columns)
+    deltas, base, coefficients = (torch.randn(*s, generator=g) for s in ((8, columns), (columns,), (8,)))
+    deltas[3] = 0
+    codes, scales = ops.quantize(deltas)
+    assert codes.dtype == torch.int8
+    assert scales.shape == (8, -(-columns // 64))
+    step = scales.repeat_interleave(64, 1)[:, :columns]
+    assert ((ops.dequantize(codes, scales) - deltas).abs() <= 0.501 * step).all()
+    out = ops.deform_int8(*(tensor.to(device.torch) for tensor in (base, codes, scales, coefficients)))
+    expected = reference.deform_int8(base.double(), codes, scales.double(), coefficients.double())
+    assert torch.allclose(out.double().cpu(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 15, 64, 129])
+def test_to_bytes_equals_the_reference(device: Device, size: int) -> None:
+    g = rng(size)
+    rgb, alpha = 1.4 * torch.rand(3, size, size, generator=g) - 0.2, torch.rand(1, size, size, generator=g)
+    background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8)
+    there = [tensor.to(device.torch) for tensor in (rgb, alpha, background)]
+    difference = ops.to_bytes(*there).int().cpu() - reference.to_bytes(rgb, alpha, background).int()
+    assert int(difference.abs().max()) <= 1  # a half may round to either side
+    assert float((difference != 0).float().mean()) <= 1e-3
+    assert torch.equal(ops.to_bytes(0 * there[0], 0 * there[1], there[2]).cpu(), background)
+
+
+@pytest.mark.parametrize("size", [2, 34, 130])
+def test_to_nv12_equals_the_reference(device: Device, size: int) -> None:
+    g = rng(size)
+    rgb, alpha = 1.4 * torch.rand(3, size, size, generator=g) - 0.2, torch.rand(1, size, size, generator=g)
+    background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8)
+    there = [tensor.to(device.torch) for tensor in (rgb, alpha, background)]
+    ours, expected = ops.to_nv12(*there).int().cpu(), reference.to_nv12(rgb, alpha, background).int()
+    assert ours.shape == (3 * size // 2, size)
+    assert int((ours - expected).abs().max()) <= 1
+    assert float((ours != expected).float().mean()) <= 2e-3
+
+
+@pytest.mark.parametrize("count", [1, 7, 3001])
+@pytest.mark.parametrize("seed", range(8))  # the quaternion of a rotation has four branches
+def test_place_and_its_gradients_agree_with_the_reference(device: Device, count: int, seed: int) -> None:
+    tensors = pose(count, seed)
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    weights = torch.randn(count, 7, generator=rng(seed))
+    out = torch.cat(ops.place(*ours, focal=700.0, size=512), 1)
+    expected = torch.cat(reference.place(*truth, focal=700.0, size=512), 1)
+    assert torch.allclose(out.double().cpu(), expected, rtol=1e-5, atol=1e-4)
+    (out * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    for mine, exact in list(zip(ours, truth, strict=True))[:5]:
+        assert relative(mine.grad, exact.grad) < limits(device)[1]
+
+
+def test_place_of_no_splats(device: Device) -> None:
+    means, quaternions = ops.place(*(tensor.to(device.torch) for tensor in pose(0, 0)), focal=700.0, size=512)
+    assert means.shape == (0, 3)
+    assert quaternions.shape == (0, 4)

@@ -30,6 +30,7 @@ AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avat
 SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Background = Annotated[str | None, typer.Option(help="A picture file, or a colour such as '#20a040' or 'white'.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="The processor, or an NVIDIA GPU.")]
 Consent = Annotated[str, typer.Option(help="Who agreed to this avatar and to what; travels with the file.")]
 Face = Annotated[
     Literal["auto", "left", "right", "largest"], typer.Option(help="Which face, when there are several all the way.")
@@ -67,6 +68,7 @@ def build(
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     face: Face = "auto",
     consent: Consent = "not stated",
+    device: Device = "cpu",
 ) -> None:
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
     from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
@@ -76,7 +78,8 @@ def build(
     changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
     settings = load_recipe(recipe) if recipe else Recipe()
     given = {name: value for name, value in changes.items() if value is not None}
-    run(source, out, recipe=parse(Recipe, settings.model_dump() | given, "recipe"), face=face, consent=consent)
+    checked = parse(Recipe, settings.model_dump() | given, "recipe")
+    run(source, out, recipe=checked, face=face, consent=consent, device=device)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 
@@ -91,6 +94,7 @@ def speak(
     blink: Annotated[float, typer.Option(help="Times the person's own blink rate; 0 = never.")] = 1.0,
     head: Annotated[float, typer.Option(help="Times the person's own head motion; 0 = still.")] = 1.0,
     seed: Seed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Make an avatar say what a sound file says; any length."""
     from avatar.core.bundle import load_avatar
@@ -99,7 +103,7 @@ def speak(
 
     values = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head}
     controls = parse(Controls, values, "controls")
-    frames = run(load_avatar(name), speech, out, controls=controls, background=background, seed=seed)
+    frames = run(load_avatar(name), speech, out, controls=controls, background=background, seed=seed, device=device)
     print(f"{out}: {frames} frames")
 
 
@@ -111,6 +115,7 @@ def render(
     frames_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for lossless PNGs.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")] = None,
     background: Background = None,
+    device: Device = "cpu",
 ) -> None:
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
     from avatar.core.bundle import load_avatar
@@ -118,7 +123,8 @@ def render(
     from avatar.pipelines.speak import reenact
 
     take = open_take(track)
-    frames = reenact(load_avatar(name), take, split=split, out=out, frames_dir=frames_dir, background=background)
+    avatar = load_avatar(name)
+    frames = reenact(avatar, take, split=split, out=out, frames_dir=frames_dir, background=background, device=device)
     print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
 
 
@@ -142,6 +148,7 @@ def evaluate(
     take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="Take with held-out frames.")],
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")] = None,
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Figures on held-out frames: PSNR, SSIM, LMD, and lip correlation of the speech-driven video."""
     from avatar.core.bundle import load_avatar
@@ -149,7 +156,7 @@ def evaluate(
     from avatar.pipelines.evaluate import evaluate as run
     from avatar.pipelines.evaluate import table_rows, write_json
 
-    scores = run(load_avatar(name), open_take(take), page=page)
+    scores = run(load_avatar(name), open_take(take), page=page, device=device)
     for row in table_rows(scores):
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
     if json:

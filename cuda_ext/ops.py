@@ -1,8 +1,18 @@
-"""The native ops as differentiable torch functions, on the CPU or a GPU: float32. `cuda_ext.reference` explains them."""
+"""The native ops as differentiable torch functions, float32, CPU or GPU. `cuda_ext.reference` explains each."""
 
 from __future__ import annotations
 
 from cuda_ext.deform import deform, deform_adam_, deform_int8
+from cuda_ext.frame import (
+    ATTRIBUTES,
+    WIDTH,
+    FrameGraph,
+    Pose,
+    SplatBlendshapes,
+    draw_frames,
+    place_splats,
+    split_attributes,
+)
 from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import place
@@ -10,19 +20,27 @@ from cuda_ext.reference import dequantize, quantize
 from cuda_ext.splat import splat
 
 __all__ = [
+    "ATTRIBUTES",
+    "WIDTH",
+    "FrameGraph",
+    "Pose",
+    "SplatBlendshapes",
     "cuda_architectures",
     "deform",
     "deform_adam_",
     "deform_int8",
     "dequantize",
+    "draw_frames",
     "get_threads",
     "isa",
     "photo_error",
     "photo_moments",
     "place",
+    "place_splats",
     "quantize",
     "set_threads",
     "splat",
+    "split_attributes",
     "to_bytes",
     "to_nv12",
 ]

@@ -18,7 +18,7 @@ SUMS = 12  # floats of a gradient slot
 
 
 @dataclass(frozen=True)
-class _Call:
+class SplatCall:
     """The arguments that every native splat function begins with."""
 
     arrays: tuple[Tensor, ...]  # means, quaternions, log_scales, opacity_logits, colors: [B,N,...]
@@ -65,7 +65,7 @@ class SplatSpace:
         return needed
 
 
-def _space(call: _Call, pairs: int, *, training: bool) -> SplatSpace:
+def _space(call: SplatCall, pairs: int, *, training: bool) -> SplatSpace:
     batch, tiles = call.batch, (-(-call.size // TILE)) ** 2
     buckets = pairs // BUCKET + tiles
 
@@ -84,14 +84,14 @@ def first_pairs(count: int) -> int:
     return 16 * count + 4096
 
 
-def draw_into(call: _Call, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
+def draw_into(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
     """Launch a drawing on a GPU with room for `pairs` a frame; nothing waits, `needed` of the space tells if it fit."""
     space = _space(call, pairs, training=training)
     native.call("splat_forward_gpu", call.device, *call.first, space.buffers, space.pairs, rgb, alpha)
     return space
 
 
-def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
+def _draw_gpu(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
     while True:
         space = draw_into(call, rgb, alpha, pairs=pairs, training=training)
         needed = int(space.needed.max())
@@ -102,7 +102,7 @@ def _draw_gpu(call: _Call, rgb: Tensor, alpha: Tensor, *, pairs: int, training: 
         pairs = needed + needed // 4
 
 
-def _draw(call: _Call, training: bool) -> tuple[Tensor, Tensor, Any]:
+def _draw(call: SplatCall, training: bool) -> tuple[Tensor, Tensor, Any]:
     rgb, alpha = call.pictures()
     if native.stream(call.device) is not None:
         return rgb, alpha, _draw_gpu(call, rgb, alpha, pairs=first_pairs(call.count), training=training)
@@ -111,7 +111,7 @@ def _draw(call: _Call, training: bool) -> tuple[Tensor, Tensor, Any]:
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: _Call, screen_gradient: Tensor | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, call: SplatCall, screen_gradient: Tensor | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         rgb, alpha, ctx.left = _draw(call, training=True)
         ctx.save_for_backward(*call.arrays, rgb, alpha)
         ctx.call = replace(call, arrays=())  # the graph alone holds the tensors
@@ -133,6 +133,12 @@ class _Splat(torch.autograd.Function):
         else:
             native.call("splat_backward", call.device, ctx.left, *call.first, *pictures, outputs)
         return None, None, *gradients
+
+
+def plan(*inputs: Tensor, focal: float, size: int) -> SplatCall:
+    """The five batched tensors of `splat`, checked by the caller, as the native functions take them."""
+    arrays, strides = zip(*(native.plain_frames(tensor) for tensor in inputs), strict=True)
+    return SplatCall(arrays, strides, focal, size)
 
 
 def splat(
@@ -171,8 +177,7 @@ def splat(
         raise ValueError(f"splat: focal is {focal} and size is {size}, expected focal > 0 and size in 1..16384")
     native.check_finite("splat", {name: tensor for name, (tensor, _) in tensors.items()})
     inputs = [tensor if batched else tensor[None] for tensor, _ in tensors.values()]
-    arrays, strides = zip(*(native.plain_frames(tensor) for tensor in inputs), strict=True)
-    call = _Call(arrays, strides, focal, size)
+    call = plan(*inputs, focal=focal, size=size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
         rgb, alpha = _Splat.apply(call, screen_gradient, *inputs)
     else:

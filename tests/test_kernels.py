@@ -114,7 +114,7 @@ def test_too_many_pairs_are_drawn_again_with_room_for_them(device: Device) -> No
     tensors[2] += 4  # everybody covers everything: 40 x 100 pairs
     ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
     size = 160
-    call = splat._Call(tuple(t.detach()[None] for t in ours), (0,) * 5, 200.0, size)
+    call = splat.plan(*(leaf[None] for leaf in ours), focal=200.0, size=size)
     if native.stream(device.torch) is not None:
         pictures = call.pictures()
         space = splat.draw_into(call, *pictures, pairs=100, training=False)

@@ -21,6 +21,7 @@ from avatar.core.files import UserError, check_readable, whole
 
 SAMPLE_RATE = 16000
 CHUNK = SAMPLE_RATE  # samples read at a time: one second
+BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 
 
 @dataclass(frozen=True)
@@ -146,22 +147,23 @@ def read_speech(path: Path) -> Iterator[Tensor]:
 
 
 def write_video(frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: Path | None = None) -> int:
-    """Encode frames [H, W, 3] uint8 RGB as H.264 mp4 with the sound of another file; whole or not at all.
+    """Encode frames as H.264 mp4 with the sound of another file; whole or not at all.
 
-    Frames are taken one by one, so memory does not grow with length. Returns the number of frames.
+    Frames are uint8, [H, W, 3] RGB or [3 H / 2, W] NV12 in BT.709 limited range, which costs the encoder nothing to
+    read. They are taken one by one, so memory does not grow with length. Returns the number of frames.
     """
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
         raise UserError(f"{path}: there is no frame to write")
-    height, width = first.shape[:2]
+    height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
     with whole(path) as temporary, tempfile.TemporaryFile() as errors:
-        picture = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=fps)
+        layout = {"pix_fmt": "rgb24"} if first.ndim == 3 else {"pix_fmt": "nv12", **BT709}
+        picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **layout)
         streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
         options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "preset": "veryfast", "crf": 16, "loglevel": "error"}
-        options |= {"movflags": "+faststart", "f": "mp4"} | (
-            {"acodec": "aac", "audio_bitrate": "160k"} if sound else {}
-        )
+        options |= {"movflags": "+faststart", "f": "mp4"} | ({} if first.ndim == 3 else BT709)
+        options |= {"acodec": "aac", "audio_bitrate": "160k"} if sound else {}
         command = ffmpeg.output(*streams, str(temporary), **options).overwrite_output()
         process = subprocess.Popen(
             command.compile(cmd=ffmpeg_binary()), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors

@@ -98,6 +98,11 @@ class Motion:
             self.fps,
         )
 
+    def to(self, device: torch.device) -> Motion:
+        """The same on another device."""
+        head = (self.expression.to(device), self.eyes.to(device), self.rotation.to(device))
+        return Motion(*head, self.translation.to(device), self.torso.to(device), self.fps)
+
     def __repr__(self) -> str:
         return f"Motion({len(self)} frames at {self.fps:g} fps, {self.expression.shape[1]} modes)"
 

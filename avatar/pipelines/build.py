@@ -16,6 +16,7 @@ from avatar.core.take import Take, open_take, read_audio, read_plate, read_track
 from avatar.motion.adapt import adapt
 from avatar.pipelines.bars import budget_bar, stage_bars
 from avatar.render import renderer_kind
+from avatar.render.device import DeviceName, pick_device
 from avatar.render.train import Checkpoint, train
 from preprocess.run import make_take
 
@@ -25,7 +26,13 @@ TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning worker
 
 
 def build(
-    source: Path, out: Path, *, recipe: Recipe | None = None, face: str = "auto", consent: str = NOT_STATED
+    source: Path,
+    out: Path,
+    *,
+    recipe: Recipe | None = None,
+    face: str = "auto",
+    consent: str = NOT_STATED,
+    device: DeviceName = "cpu",
 ) -> Avatar:
     """Build an avatar from a video or a Take folder and write it to `out`.
 
@@ -36,6 +43,7 @@ def build(
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = renderer_kind(name)
     settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
+    place = pick_device(device)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
@@ -47,6 +55,7 @@ def build(
     start = time.monotonic()
     speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=take.training_frames(), seed=recipe.seed)
     renderer = kind.begin(take, track, space, settings, recipe.seed)
+    renderer.to(place)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
     checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
     with budget_bar(left) as progress:

@@ -43,9 +43,15 @@ def _torch() -> Finding:
 def _cuda() -> Finding:
     import torch
 
-    if torch.cuda.is_available():
-        return Finding("CUDA", True, False, f"{torch.cuda.get_device_name()} (this version draws on the CPU)")
-    return Finding("CUDA", False, False, "no GPU that torch can use; everything runs on the CPU")
+    from cuda_ext import native
+
+    compiled = native.cuda_architectures() if not isinstance(native._native, native._Missing) else ""
+    if not torch.cuda.is_available():
+        built = f"; the ops have kernels for {compiled}" if compiled else ""
+        return Finding("CUDA", False, False, f"no GPU that torch can use; everything runs on the CPU{built}")
+    if not compiled:
+        return Finding("CUDA", False, False, f"{torch.cuda.get_device_name()}, but the ops were built without nvcc")
+    return Finding("CUDA", True, False, f"{torch.cuda.get_device_name()}, kernels for {compiled}; use --device cuda")
 
 
 def _ffmpeg() -> Finding:

@@ -20,6 +20,7 @@ from avatar.core.take import Take, Track, read_audio, read_frames, read_track
 from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
 from avatar.motion.drive import drive
 from avatar.pipelines.speak import check_space, draw, match_size, pick_split
+from avatar.render.device import DeviceName
 from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
@@ -28,7 +29,9 @@ CHUNK = 16000
 SAMPLES = 4  # frames shown on the page
 
 
-def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, seed: int = 0) -> list[Score]:
+def evaluate(
+    avatar: Avatar, take: Take, *, page: Path | None = None, seed: int = 0, device: DeviceName = "cpu"
+) -> list[Score]:
     """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
 
     Two modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track) and
@@ -40,13 +43,13 @@ def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, seed: int 
     frames = pick_split(take, "test" if len(take.test) else "all")
     track = read_track(take)
     motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]
-    drawn = np.stack(list(draw(avatar, [motion])))
+    drawn = np.stack(list(draw(avatar, [motion], device=device)))
     scores = _compare_pictures(drawn, take, track, frames)
     real = track.landmarks[frames.start : frames.stop]
     found, seen = detect(list(drawn))
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
-    spoken, curves = _compare_lips(avatar, take, real, frames, seed)
+    spoken, curves = _compare_lips(avatar, take, real, frames, seed, device)
     scores += spoken
     if page:
         _write_evaluation(page, scores, drawn, take, frames, curves)
@@ -67,13 +70,13 @@ def _compare_pictures(drawn: np.ndarray, take: Take, track: Track, frames: range
 
 
 def _compare_lips(
-    avatar: Avatar, take: Take, real: Tensor, frames: range, seed: int
+    avatar: Avatar, take: Take, real: Tensor, frames: range, seed: int, device: DeviceName
 ) -> tuple[list[Score], dict[str, list[float]]]:
     motion = _motion_from_sound(avatar, take, seed)
     # the motion keeps time with the sound; the clip's picture may run before or behind its sound
     lag = round(avatar.habits.lag_seconds * take.fps)
     heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
-    drawn = list(draw(avatar, [motion[heard]]))
+    drawn = list(draw(avatar, [motion[heard]], device=device))
     found, seen = detect(drawn)
     scores, curves = [], {}
     for name, driven, truth in zip(("opening", "width"), lip_curves(found), lip_curves(real), strict=True):

@@ -21,6 +21,15 @@ class Renderer(Protocol):
     @property
     def camera(self) -> Camera: ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where pictures are drawn."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Draw (and train) on another device from now on."""
+        ...
+
     def render(self, motion: Motion, frames: range) -> tuple[Tensor, Tensor]:
         """Draw frames of a motion; the rest of the motion is context.
 
@@ -51,6 +60,6 @@ class RendererKind:
     pack: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # trained tensors -> as shipped
 
 
-def random_generator(seed: int) -> torch.Generator:
+def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator of its own for whoever draws random numbers."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed)

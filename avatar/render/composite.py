@@ -14,7 +14,12 @@ from cuda_ext import ops
 
 def over(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     """Premultiplied rgb [B, 3, S, S] over a background [S, S, 3] uint8 -> [B, S, S, 3] uint8."""
-    return torch.stack([ops.to_bytes(one, cover, background) for one, cover in zip(rgb, alpha, strict=True)])
+    return ops.to_bytes(rgb, alpha, background)
+
+
+def over_nv12(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """As `over`, for the video encoder: NV12 [B, 3 S / 2, S] uint8."""
+    return ops.to_nv12(rgb, alpha, background)
 
 
 def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:

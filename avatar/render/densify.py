@@ -34,7 +34,7 @@ class Splats(Protocol):
 def relocate(splats: Splats) -> int:
     """Move dead splats onto those with the largest running gradient; returns how many moved."""
     base = splats.columns(splats.base)
-    logits = base["opacity_logits"].squeeze(1)
+    logits = base["opacity_logits"]
     dead = (logits < DEAD_LOGIT).nonzero().squeeze(1)[: int(SHARE * splats.count)]
     if len(dead) == 0:
         return 0
@@ -43,9 +43,8 @@ def relocate(splats: Splats) -> int:
     pull[logits < DEAD_LOGIT] = 0
     busy = pull.topk(len(dead)).indices
     # two halves side by side along the longest axis replace one
-    offset = (
-        base["log_scales"][busy].exp() * torch.randn(len(busy), 3, generator=torch.Generator().manual_seed(0)) * 0.5
-    )
+    steps = torch.randn(len(busy), 3, generator=torch.Generator().manual_seed(0)).to(logits.device)
+    offset = 0.5 * steps * base["log_scales"][busy].exp()
     base["log_scales"][busy] -= 0.35
     base["opacity_logits"][busy] -= 0.2
     for columns in _rows(splats):

@@ -6,6 +6,8 @@ torso's by its rigidity. Source of the splatting itself: Kerbl et al. 2023, 3D G
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,11 +18,10 @@ from avatar.core.recipe import Settings
 from avatar.core.take import Take, Track
 from avatar.render.base import RendererKind, random_generator
 from avatar.render.densify import relocate
+from avatar.render.rasterizers import check_rasterizer, rasterize
 from avatar.render.splat_init import lift_splats
 from cuda_ext import ops
 
-COLUMNS = {"means": 3, "log_scales": 3, "opacity_logits": 1, "colors": 3}  # what the deltas move
-WIDTH = sum(COLUMNS.values())
 POSE_FEATURES = 6  # the last of the features: head turn and place
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
@@ -30,6 +31,7 @@ class GaussianSettings(Settings):
     """Hyper-parameters of the Gaussian renderer."""
 
     kind: str = "gaussian"
+    rasterizer: Literal["native", "gsplat"] = "native"
     splats: int = Field(18000, ge=500, le=200000)
     means_rate: float = Field(0.008, gt=0)  # cm a step
     scales_rate: float = Field(0.006, gt=0)
@@ -50,13 +52,12 @@ class GaussianRenderer:
     def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings | None = None) -> None:
         self.camera = camera
         self.settings = settings or GaussianSettings()
+        self.device = torch.device("cpu")
         self.restore(tensors)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over tensors as `tensors` returns them; the optimizer starts anew."""
-        values = {name: tensor.clone() for name, tensor in tensors.items()}
-        self.codes: Tensor | None
-        self.code_scales: Tensor | None
+        values = {name: tensor.clone().to(self.device) for name, tensor in tensors.items()}
         self.base = values["base"].float()  # [10 N] planar: means, log_scales, opacity_logits, colors
         self.quaternions = values["quaternions"].float()  # [N, 4]
         self.rigidity = values["rigidity"].float()  # [N]
@@ -64,18 +65,31 @@ class GaussianRenderer:
         self.rest_translation = values["rest_translation"]
         self.feature_mean = values["feature_mean"]  # [D]
         self.feature_scale = values["feature_scale"]  # [D]
-        self._noise = random_generator(0)
+        self._noise = random_generator(0, self.device)
+        self._shipped: ops.SplatBlendshapes | None = None
         if "delta_codes" in values:
-            codes, scales = values["delta_codes"], values["delta_scales"].float()
-            self.codes, self.code_scales = codes, scales
-            self.deltas = ops.dequantize(codes, scales)
+            self._shipped = self._shapes(values["delta_codes"], values["delta_scales"].float())
+            self.deltas = ops.dequantize(self._shipped.codes, self._shipped.scales)
         else:
-            self.codes = self.code_scales = None
             self.deltas = values["deltas"]
         self._moments: dict[str, Tensor] = {}
         self._steps = 0
         self._leaves: dict[str, Tensor] = {}
         self._coefficients = torch.zeros(0)
+        self._base_rates = self._rates()
+
+    def _shapes(self, codes: Tensor, scales: Tensor) -> ops.SplatBlendshapes:
+        splats = (self.quaternions, self.rigidity, self.rest_rotation, self.rest_translation)
+        return ops.SplatBlendshapes(self.base, codes, scales, *splats, self.camera.focal, self.camera.size)
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, where pictures are then drawn; the optimizer starts anew."""
+        check_rasterizer(self.settings.rasterizer, device)
+        packed = {}
+        if self._shipped is not None:
+            packed = {"delta_codes": self._shipped.codes, "delta_scales": self._shipped.scales}
+        self.device = device
+        self.restore(self.tensors() | packed)
 
     @property
     def count(self) -> int:
@@ -90,71 +104,60 @@ class GaussianRenderer:
         """Coefficients [T, D] of the deltas, about unit variance over the training clip."""
         return (raw_features(motion, self.rest_rotation) - self.feature_mean) / self.feature_scale
 
-    def render(self, motion: Motion, frames: range) -> tuple[Tensor, Tensor]:
-        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]."""
-        part = motion[slice(frames.start, frames.stop)]
-        features = self.features(part)
-        pictures = [self._draw(part, index, features[index]) for index in range(len(part))]
-        return torch.stack([rgb for rgb, _ in pictures]), torch.stack([alpha for _, alpha in pictures])
+    def pose(self, motion: Motion) -> ops.Pose:
+        """What moves the splats for a motion's frames, on the renderer's device."""
+        motion = motion.to(self.device)
+        return ops.Pose(self.features(motion), motion.rotation, motion.translation, motion.torso)
 
-    def _draw(self, motion: Motion, index: int, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        training = torch.is_grad_enabled()
-        if training:
-            noise = torch.randn(coefficients.shape, generator=self._noise)
-            self._coefficients = coefficients = coefficients + self.settings.feature_noise * noise
-        if not training and self.codes is not None and self.code_scales is not None:
-            attributes = ops.deform_int8(self.base, self.codes, self.code_scales, coefficients)
+    def render(self, motion: Motion, frames: range) -> tuple[Tensor, Tensor]:
+        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]; one frame when training."""
+        pose = self.pose(motion[slice(frames.start, frames.stop)])
+        if torch.is_grad_enabled():
+            return self._draw_to_learn(pose)
+        if self._shipped is not None:
+            splats = ops.place_splats(self._shipped, pose)
         else:
-            attributes = ops.deform(self.base, self.deltas, coefficients)
-        quaternions, rigidity = self.quaternions, self.rigidity
-        if training:
-            # gradients stop at the attributes; the deltas' own are never formed (see update)
-            attributes = attributes.detach().requires_grad_()
-            quaternions = quaternions.detach().requires_grad_()
-            rigidity = rigidity.detach().requires_grad_()
-            self._leaves = {"attributes": attributes, "quaternions": quaternions, "rigidity": rigidity}
-        part = split_columns(attributes, self.count)
-        means, turned = ops.place(
-            part["means"],
-            quaternions,
-            rigidity,
-            motion.rotation[index],
-            motion.translation[index],
-            self.rest_rotation,
-            self.rest_translation,
-            motion.torso[index],
-            focal=self.camera.focal,
-            size=self.camera.size,
-        )
-        return ops.splat(
-            means,
-            turned,
-            part["log_scales"],
-            part["opacity_logits"].squeeze(1),
-            part["colors"],
-            focal=self.camera.focal,
-            size=self.camera.size,
-        )
+            attributes = ops.deform(self.base, self.deltas, pose.coefficients)
+            splats = self._place(attributes, self.quaternions, self.rigidity, pose)
+        return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
+
+    def _draw_to_learn(self, pose: ops.Pose) -> tuple[Tensor, Tensor]:
+        noise = torch.randn(pose.coefficients.shape, generator=self._noise, device=self.device)
+        coefficients = pose.coefficients + self.settings.feature_noise * noise
+        # Gradients stop at the attributes; the deltas' own are never formed (see update).
+        attributes = ops.deform(self.base, self.deltas, coefficients).detach().requires_grad_()
+        quaternions = self.quaternions.detach().requires_grad_()
+        rigidity = self.rigidity.detach().requires_grad_()
+        self._leaves = {"attributes": attributes, "quaternions": quaternions, "rigidity": rigidity}
+        (self._coefficients,) = coefficients
+        splats = self._place(attributes, quaternions, rigidity, pose)
+        return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
+
+    def _place(self, attributes: Tensor, quaternions: Tensor, rigidity: Tensor, pose: ops.Pose) -> tuple[Tensor, ...]:
+        parts = ops.split_attributes(attributes)
+        head = (quaternions, rigidity, pose.rotation, pose.translation)
+        rest = (self.rest_rotation, self.rest_translation)
+        focal, size = self.camera.focal, self.camera.size
+        means, turned = ops.place(parts["means"], *head, *rest, pose.torso, focal=focal, size=size)
+        return means, turned, parts["log_scales"], parts["opacity_logits"], parts["colors"]
 
     def update(self, progress: float) -> None:
         """One Adam step from the gradients of the last `render`."""
         self._steps += 1
         decay = self.settings.last_rate**progress
-        gradient = _gradient(self._leaves["attributes"])
-        rates = self._rates() * decay
-        self._adam("base", self.base[None], gradient, torch.ones(1), rates)
+        (gradient,) = _gradient(self._leaves["attributes"])
+        rates, one = self._base_rates * decay, torch.ones(1, device=self.device)
+        self._adam("base", self.base[None], gradient, one, rates)
         # the torso does not follow the lips: expression and eyes move splats as far as they belong to the head
         turn = self.deltas.shape[0] - POSE_FEATURES
         rates = rates * self.settings.delta_rate
-        head = rates * torch.cat([self.rigidity.repeat_interleave(width) for width in COLUMNS.values()])
+        head = rates * torch.cat([self.rigidity.repeat_interleave(width) for width in ops.ATTRIBUTES.values()])
         self._adam("face", self.deltas[:turn], gradient, self._coefficients[:turn], head)
         self._adam("pose", self.deltas[turn:], gradient, self._coefficients[turn:], rates)
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
             leaf_gradient = _gradient(self._leaves[name]).reshape(-1)
-            self._adam(
-                name, values.view(1, -1), leaf_gradient, torch.ones(1), torch.full_like(leaf_gradient, rate * decay)
-            )
+            self._adam(name, values.view(1, -1), leaf_gradient, one, rate * decay)
         self.rigidity.clamp_(0, 1)
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)
@@ -162,10 +165,10 @@ class GaussianRenderer:
     def _rates(self) -> Tensor:
         settings = self.settings
         rates = (settings.means_rate, settings.scales_rate, settings.opacity_rate, settings.colors_rate)
-        parts = [torch.full((width * self.count,), rate) for width, rate in zip(COLUMNS.values(), rates, strict=True)]
-        return torch.cat(parts)
+        widths = torch.tensor(list(ops.ATTRIBUTES.values())) * self.count
+        return torch.tensor(rates).repeat_interleave(widths).to(self.device)
 
-    def _adam(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor) -> None:
+    def _adam(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float) -> None:
         if f"{name}.first" not in self._moments:
             self._moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}
         ops.deform_adam_(
@@ -183,7 +186,7 @@ class GaussianRenderer:
 
     def columns(self, values: Tensor) -> dict[str, Tensor]:
         """Views of a planar vector [10 N] by attribute."""
-        return split_columns(values, self.count)
+        return ops.split_attributes(values)
 
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's running moments, by name."""
@@ -194,12 +197,6 @@ def _gradient(leaf: Tensor) -> Tensor:
     if leaf.grad is None:
         raise RuntimeError("update() needs a backward pass through the last render()")
     return leaf.grad
-
-
-def split_columns(values: Tensor, count: int) -> dict[str, Tensor]:
-    """Views of a planar vector [10 N] as attributes [N, width]."""
-    views = values.split([width * count for width in COLUMNS.values()])
-    return {name: view.view(count, width) for (name, width), view in zip(COLUMNS.items(), views, strict=True)}
 
 
 def raw_features(motion: Motion, rest_rotation: Tensor) -> Tensor:
@@ -218,7 +215,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
     mean, scale = raw.mean(0), raw.std(0).clamp_min(1e-3)
     scale[space.modes + 4 :] = scale[space.modes + 4 :].clamp_min(0.02)  # a still head must not be amplified
     count = settings.splats
-    deltas = torch.zeros(raw.shape[1], WIDTH * count)
+    deltas = torch.zeros(raw.shape[1], ops.WIDTH * count)
     deltas[: space.modes, : 3 * count] = (splats.basis * scale[: space.modes, None, None]).reshape(space.modes, -1)
     means = splats.means + torch.einsum("k,knc->nc", mean[: space.modes], splats.basis)
     opacity = torch.full((count,), 1.0)

@@ -62,7 +62,7 @@ def train(
     run. Raises: UserError when training cannot go on.
     """
     motion = track.motion()
-    plate = read_plate(take).permute(2, 0, 1).float() / 255
+    plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
     losses: list[float] = []
     start = snapshot_time = time.monotonic()
     start -= _go_on(renderer, checkpoint)
@@ -98,8 +98,9 @@ def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, s
         rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
     except ValueError:  # the rasterizer refuses parameters that are not finite
         return math.nan
+    truth, matte, weight = (part.to(rgb.device) for part in (example.image, example.matte, example.weight))
     image = blend(rgb[0], alpha[0], plate)
-    loss = picture_loss(image, example.image, example.weight) + MATTE_WEIGHT * matte_loss(alpha[0], example.matte)
+    loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
     value = loss.item()
     if math.isfinite(value):
         loss.backward()

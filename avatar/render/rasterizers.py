@@ -1,0 +1,60 @@
+"""Splats -> pictures by our own ops, or by gsplat where it is installed and there is a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from avatar.core.files import UserError
+from avatar.core.geometry import Camera
+from cuda_ext import ops
+
+
+def check_rasterizer(name: str, device: torch.device) -> None:
+    """Raise UserError when a rasterizer cannot draw on a device."""
+    if name != "gsplat":
+        return
+    if importlib.util.find_spec("gsplat") is None:
+        raise UserError("rasterizer 'gsplat' is not installed; run pip install 'avatar-builder[cuda]', or use 'native'")
+    if device.type != "cuda":
+        raise UserError("rasterizer 'gsplat' draws on NVIDIA GPUs only; give --device cuda, or use 'native'")
+
+
+def rasterize(
+    name: str,
+    means: Tensor,
+    quaternions: Tensor,
+    log_scales: Tensor,
+    opacity_logits: Tensor,
+    colors: Tensor,
+    *,
+    camera: Camera,
+) -> tuple[Tensor, Tensor]:
+    """As `ops.splat` for B frames, by the rasterizer of a name: native or gsplat."""
+    if name == "native":
+        return ops.splat(means, quaternions, log_scales, opacity_logits, colors, focal=camera.focal, size=camera.size)
+    from gsplat import rasterization
+
+    batch, device = means.shape[0], means.device
+    middle, focal = camera.size / 2, camera.focal
+    intrinsics = torch.tensor([[focal, 0, middle], [0, focal, middle], [0, 0, 1.0]], device=device)
+    pictures = [
+        rasterization(
+            means[b],
+            quaternions[b],
+            log_scales[b].exp(),
+            opacity_logits[b].sigmoid(),
+            colors[b],
+            viewmats=torch.eye(4, device=device)[None],
+            Ks=intrinsics[None],
+            width=camera.size,
+            height=camera.size,
+            near_plane=1.0,
+            packed=False,
+        )
+        for b in range(batch)
+    ]
+    rgb, alpha = (torch.cat([picture[index] for picture in pictures]).permute(0, 3, 1, 2) for index in (0, 1))
+    return rgb, alpha

@@ -82,6 +82,12 @@ class GaussianRenderer:
         splats = (self.quaternions, self.rigidity, self.rest_rotation, self.rest_translation)
         return ops.SplatBlendshapes(self.base, codes, scales, *splats, self.camera.focal, self.camera.size)
 
+    def shipped(self) -> ops.SplatBlendshapes:
+        """The blendshapes as an avatar file holds them."""
+        if self._shipped is None:
+            return self._shapes(*ops.quantize(self.deltas))
+        return self._shipped
+
     def to(self, device: torch.device) -> None:
         """Move to a device, where pictures are then drawn; the optimizer starts anew."""
         check_rasterizer(self.settings.rasterizer, device)

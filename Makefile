@@ -6,7 +6,7 @@ BIN = .venv/bin
 # One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
 DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test lint bench gpu-check install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -28,6 +28,14 @@ lint: install
 
 bench: install
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.run $(VIDEO)
+
+# For a machine with an NVIDIA GPU, nvcc and torch for it; needs nothing else that make install brings.
+GPU_TESTS = -m pytest tests/test_kernels.py tests/test_field.py tests/test_gpu_path.py -k cuda
+gpu-check:
+	$(PYTHON) -m pip install --no-deps --no-build-isolation -C cmake.define.AVATAR_CUDA=ON -C cmake.define.AVATAR_CUDA_ARCHITECTURES=native -e .
+	FAIL_WITHOUT_CUDA=1 $(PYTHON) $(GPU_TESTS)
+	! command -v compute-sanitizer || FAIL_WITHOUT_CUDA=1 compute-sanitizer --error-exitcode 1 $(PYTHON) $(GPU_TESTS) -x
+	$(PYTHON) -m bench.bench_ops --device cuda
 
 clean:
 	rm -rf .venv build

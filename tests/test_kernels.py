@@ -310,3 +310,25 @@ def test_place_of_no_splats(device: Device) -> None:
     means, quaternions = ops.place(*(tensor.to(device.torch) for tensor in pose(0, 0)), focal=700.0, size=512)
     assert means.shape == (0, 3)
     assert quaternions.shape == (0, 4)
+
+
+def test_a_graph_draws_what_the_ops_draw(device: Device) -> None:
+    if device.name != "cuda":
+        pytest.skip("CUDA graphs need a GPU")
+    count, rows, size, g = 400, 6, 64, rng(3)
+    base = torch.cat(
+        [5 * torch.randn(3 * count, generator=g), torch.zeros(3 * count), torch.rand(4 * count, generator=g)]
+    )
+    codes, scales = ops.quantize(0.1 * torch.randn(rows, 10 * count, generator=g))
+    poses = [pose(count, seed) for seed in range(2)]
+    splats = (poses[0][1], poses[0][2], poses[0][5], poses[0][6])
+    shapes = ops.SplatBlendshapes(base, codes, scales, *splats, 120.0, size).to(device.torch)
+    background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8).to(device.torch)
+    graph = ops.FrameGraph(shapes, 2, background)
+    for seed in range(3):
+        rotation, translation = (torch.stack([p[i] for p in poses]) for i in (3, 4))
+        coefficients = torch.randn(2, rows, generator=rng(seed))
+        now = ops.Pose(*(t.to(device.torch) for t in (coefficients, rotation, translation, torch.zeros(2, 4))))
+        picture = graph(now).clone()
+        expected = ops.to_nv12(*ops.draw_frames(shapes, now), background)
+        assert torch.equal(picture, expected)

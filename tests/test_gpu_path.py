@@ -1,0 +1,104 @@
+"""The Gaussian renderer draws and learns on every device, and by gsplat where that is installed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import Device
+from scenes import rng
+from torch import Tensor
+
+pytest.importorskip("pydantic")  # the kernels alone can be tested without it
+
+from avatar.core.geometry import Camera
+from avatar.core.motion_space import Motion
+from avatar.render.gaussian import GaussianRenderer, GaussianSettings, pack
+from avatar.render.losses import picture_loss
+from cuda_ext import ops
+
+SPLATS, MODES, SIZE = 300, 4, 48
+CAMERA = Camera(2.0 * SIZE, SIZE)
+
+
+def person(seed: int = 0) -> dict[str, Tensor]:
+    g = rng(seed)
+    features = MODES + 4 + 6
+    values = {
+        "means": 5 * torch.randn(SPLATS, 3, generator=g),
+        "log_scales": 0.3 * torch.randn(SPLATS, 3, generator=g) - 0.5,
+        "opacity_logits": torch.randn(SPLATS, 1, generator=g),
+        "colors": torch.rand(SPLATS, 3, generator=g),
+    }
+    return {
+        "base": torch.cat([values[name].reshape(-1) for name in ops.ATTRIBUTES]),
+        "deltas": 0.05 * torch.randn(features, ops.WIDTH * SPLATS, generator=g),
+        "quaternions": torch.randn(SPLATS, 4, generator=g),
+        "rigidity": torch.rand(SPLATS, generator=g),
+        "rest_rotation": torch.eye(3),
+        "rest_translation": torch.tensor([0.0, 0, 60]),
+        "feature_mean": torch.zeros(features),
+        "feature_scale": torch.ones(features),
+    }
+
+
+def motion(frames: int) -> Motion:
+    g = rng(9)
+    return Motion(
+        torch.randn(frames, MODES, generator=g),
+        torch.rand(frames, 4, generator=g),
+        torch.eye(3).repeat(frames, 1, 1),
+        torch.tensor([0.0, 0, 60]) + torch.randn(frames, 3, generator=g),
+        0.1 * torch.randn(frames, 4, generator=g),
+        25.0,
+    )
+
+
+def decibels(one: Tensor, other: Tensor) -> float:
+    return -10 * math.log10(max(float((one - other).square().mean()), 1e-20))
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_every_device_draws_the_same(device: Device, monkeypatch: pytest.MonkeyPatch, shipped: bool) -> None:
+    tensors = pack(person()) if shipped else person()
+    renderer = GaussianRenderer(tensors, CAMERA)
+    renderer.to(device.torch)
+    with torch.no_grad():
+        rgb, alpha = renderer.render(motion(3), range(3))
+    assert rgb.device == device.torch
+    monkeypatch.undo()
+    with torch.no_grad():
+        expected = GaussianRenderer(tensors, CAMERA).render(motion(3), range(3))
+    assert decibels(rgb.cpu(), expected[0]) > 60
+    assert decibels(alpha.cpu(), expected[1]) > 60
+
+
+def test_every_device_learns(device: Device) -> None:
+    with torch.no_grad():
+        target = GaussianRenderer(person(1), CAMERA).render(motion(1), range(1))[0][0].to(device.torch)
+    renderer = GaussianRenderer(person(), CAMERA, GaussianSettings(feature_noise=0.0, relocate_every=10))
+    renderer.to(device.torch)
+    weight = torch.ones(1, SIZE, SIZE, device=device.torch)
+    losses = []
+    for step in range(8 if device.slow else 25):
+        rgb, _ = renderer.render(motion(1), range(1))
+        loss = picture_loss(rgb[0], target, weight)
+        loss.backward()
+        renderer.update(step / 50)
+        losses.append(loss.item())
+    assert losses[-1] < 0.93 * losses[0]
+
+
+def test_gsplat_draws_the_same_picture() -> None:
+    pytest.importorskip("gsplat")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    device = torch.device("cuda:0")
+    pictures = []
+    for rasterizer in ("native", "gsplat"):
+        renderer = GaussianRenderer(person(), CAMERA, GaussianSettings(rasterizer=rasterizer))
+        renderer.to(device)
+        with torch.no_grad():
+            pictures.append(renderer.render(motion(2), range(2))[0])
+    assert decibels(*pictures) >= 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cuda_ext.deform import deform, deform_adam_, deform_int8
+from cuda_ext.field import Samples, composite, hash_grid, march
 from cuda_ext.frame import (
     ATTRIBUTES,
     WIDTH,
@@ -14,6 +15,7 @@ from cuda_ext.frame import (
     split_attributes,
 )
 from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
+from cuda_ext.mlp import mlp
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import place
 from cuda_ext.reference import dequantize, quantize
@@ -24,7 +26,9 @@ __all__ = [
     "WIDTH",
     "FrameGraph",
     "Pose",
+    "Samples",
     "SplatBlendshapes",
+    "composite",
     "cuda_architectures",
     "deform",
     "deform_adam_",
@@ -32,7 +36,10 @@ __all__ = [
     "dequantize",
     "draw_frames",
     "get_threads",
+    "hash_grid",
     "isa",
+    "march",
+    "mlp",
     "photo_error",
     "photo_moments",
     "place",

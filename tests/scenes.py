@@ -42,5 +42,5 @@ def relative(ours: Tensor | None, truth: Tensor | None) -> float:
     """Norm of the difference over the norm of the truth."""
     assert ours is not None
     assert truth is not None
-    truth = truth.double().cpu()
-    return float((ours.double().cpu() - truth).norm() / truth.norm().clamp(min=1e-6))
+    truth = truth.detach().double().cpu()
+    return float((ours.detach().double().cpu() - truth).norm() / truth.norm().clamp(min=1e-6))

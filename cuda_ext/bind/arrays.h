@@ -37,6 +37,8 @@ void bind_splat(nanobind::module_& m);
 void bind_image(nanobind::module_& m);
 void bind_deform(nanobind::module_& m);
 void bind_place(nanobind::module_& m);
+void bind_field(nanobind::module_& m);
+void bind_mlp(nanobind::module_& m);
 
 }  // namespace avatar
 

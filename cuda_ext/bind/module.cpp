@@ -15,4 +15,6 @@ NB_MODULE(AVATAR_MODULE, m) {
   bind_image(m);
   bind_deform(m);
   bind_place(m);
+  bind_field(m);
+  bind_mlp(m);
 }

@@ -1,7 +1,9 @@
 // The GPU kernels, launched on the given stream without waiting for it. absent.cpp stands in where nvcc was missing.
 #pragma once
 #include "../include/deform.h"
+#include "../include/field.h"
 #include "../include/image.h"
+#include "../include/mlp.h"
 #include "../include/place.h"
 #include "../include/splat_gpu.h"
 
@@ -17,7 +19,15 @@
   X(deform_adam, DeformAdam)                   \
   X(deform_int8, DeformInt8)                   \
   X(place, Place)                              \
-  X(place_backward, PlaceBackward)
+  X(place_backward, PlaceBackward)             \
+  X(hash_grid, HashGrid)                       \
+  X(hash_grid_backward, HashGridBackward)      \
+  X(march_count, March)                        \
+  X(march_fill, March)                         \
+  X(composite, Composite)                      \
+  X(composite_backward, CompositeBackward)     \
+  X(mlp, Mlp)                                  \
+  X(mlp_backward, MlpBackward)
 
 namespace avatar {
 #define AVATAR_DECLARE(name, Args) void name(const Args& args, void* stream);

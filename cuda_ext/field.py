@@ -1,0 +1,152 @@
+"""Radiance fields: hash grid, marching through an occupancy grid, compositing."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cuda_ext import native
+
+CHANNELS = 16  # of a composited colour, at most
+
+
+class _HashGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
+        arrays = [native.plain(tensor) for tensor in (positions, tables, resolutions)]
+        (points, dimensions), (levels, entries, _) = positions.shape, tables.shape
+        sizes = (points, dimensions, levels, entries)
+        out = torch.empty(points, 2 * levels, device=positions.device)
+        native.call("hash_grid", positions.device, *arrays, *sizes, out)
+        ctx.save_for_backward(*arrays)
+        ctx.sizes = sizes
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        positions, tables, resolutions = ctx.saved_tensors
+        grad_tables = torch.empty_like(tables)
+        grad_positions = torch.empty_like(positions) if ctx.needs_input_grad[0] else None
+        arrays = (positions, tables, resolutions, *ctx.sizes, native.plain(gradient))
+        native.call("hash_grid_backward", positions.device, *arrays, grad_tables, grad_positions)
+        return grad_positions, grad_tables, None
+
+
+def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
+    """Multi-resolution hash encoding of positions [P,D] in 0..1 (D = 2, 3 or 4), outside of it held at the border.
+
+    tables [L,T,2], T a power of two; resolutions [L] int32, cells a side. -> [P,2L], linear between the corners of a
+    cell; differentiable in positions and tables. A level whose corners fit into T entries is stored densely. On the
+    CPU the gradient is the same for any number of threads; on a GPU its last bits depend on the order of atomics.
+    Raises ValueError or TypeError naming the argument. Source: Mueller et al. 2022, Instant-NGP, section 3.
+    """
+    sizes = native.check("hash_grid", {"positions": (positions, "P D"), "tables": (tables, "L T 2")})
+    native.check(
+        "hash_grid", {"resolutions": (resolutions, "L")}, dtype=torch.int32, sizes=sizes, device=positions.device
+    )
+    if sizes["D"] not in (2, 3, 4):
+        raise ValueError(f"hash_grid.positions has {sizes['D']} dimensions, expected 2, 3 or 4")
+    entries = sizes["T"]
+    if entries < 1 or entries & (entries - 1) or entries > 2**30:
+        raise ValueError(f"hash_grid.tables has {entries} entries a level, expected a power of two")
+    # Resolutions are few and known to the caller: read here once on the CPU, they are no wait in a loop on a GPU.
+    if native.stream(positions.device) is None and len(resolutions) and not int(resolutions.min()) >= 1:
+        raise ValueError(f"hash_grid.resolutions has {int(resolutions.min())}, expected 1 or more")
+    native.check_finite("hash_grid", {"positions": positions})
+    return _HashGrid.apply(positions, tables, resolutions)
+
+
+class Samples(NamedTuple):
+    """Points along rays, one ray after the other."""
+
+    positions: Tensor  # [P, 3]
+    distances: Tensor  # [P] from the ray's origin, in lengths of its direction
+    starts: Tensor  # [R] int64, first sample of each ray
+    counts: Tensor  # [R] int32
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    occupancy: Tensor,
+    *,
+    near: float,
+    far: float,
+    step: float,
+    jitter: Tensor | None = None,
+) -> Samples:
+    """Samples every `step` between near and far along rays [R,3], where the occupancy grid is filled.
+
+    occupancy [G,G,G] uint8 by z, y, x over the cube 0..1, zero where nothing is; distances in lengths of the
+    direction. jitter [R] in 0..1 moves a ray's samples within their steps (default: the middle). Not differentiable.
+    The number of samples is read back, so a GPU is waited for once.
+    """
+    sizes = native.check("march", {"origins": (origins, "R 3"), "directions": (directions, "R 3")})
+    where = origins.device
+    native.check("march", {"occupancy": (occupancy, "G G G")}, dtype=torch.uint8, device=where)
+    if jitter is not None:
+        native.check("march", {"jitter": (jitter, "R")}, sizes=sizes, device=where)
+    if not 0 <= near < far or not step > 0 or not (far - near) / step < 2**30 or occupancy.shape[0] < 1:
+        raise ValueError(
+            f"march: near is {near}, far {far}, step {step}, grid {list(occupancy.shape)}; expected 0 <= near < far, "
+            "step > 0, at most 2^30 steps, and a grid of at least one cell"
+        )
+    native.check_finite("march", {"origins": origins, "directions": directions})
+    rays, counts = sizes["R"], torch.empty(sizes["R"], dtype=torch.int32, device=where)
+    shift = None if jitter is None else native.plain(jitter)
+    arrays = (native.plain(origins), native.plain(directions), shift, native.plain(occupancy))
+    call = (*arrays, rays, occupancy.shape[0], near, far, step)
+    native.call("march_count", where, *call, counts)
+    starts = counts.cumsum(0, dtype=torch.int64) - counts
+    total = int(counts.sum())
+    positions, distances = torch.empty(total, 3, device=where), torch.empty(total, device=where)
+    native.call("march_fill", where, *call, starts, positions, distances)
+    return Samples(positions, distances, starts, counts)
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sigmas: Tensor, colors: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        arrays = [native.plain(tensor) for tensor in (sigmas, colors, *others)]
+        rays, channels, where = len(arrays[3]), colors.shape[1], sigmas.device
+        color, alpha = torch.empty(rays, channels, device=where), torch.empty(rays, device=where)
+        native.call("composite", where, *arrays, rays, channels, color, alpha)
+        ctx.save_for_backward(*arrays, color, alpha)
+        return color, alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_color: Tensor, grad_alpha: Tensor) -> tuple[Tensor | None, ...]:
+        *arrays, color, alpha = ctx.saved_tensors
+        sigmas, colors = arrays[:2]
+        # Samples that belong to no ray stay at zero.
+        grad_sigmas, grad_colors = torch.zeros_like(sigmas), torch.zeros_like(colors)
+        incoming = (native.plain(grad_color), native.plain(grad_alpha))
+        sizes = (len(arrays[3]), colors.shape[1])
+        native.call(
+            "composite_backward", sigmas.device, *arrays, *sizes, color, alpha, *incoming, grad_sigmas, grad_colors
+        )
+        return grad_sigmas, grad_colors, None, None, None
+
+
+def composite(sigmas: Tensor, colors: Tensor, deltas: Tensor, starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Volume rendering: densities sigmas [P] >= 0 and colors [P,C <= 16] of samples of length deltas [P] along rays.
+
+    starts [R] int64 and counts [R] int32 as `march` gives them -> color [R,C] premultiplied, alpha [R]; a ray ends when
+    less than 1e-4 gets through. Differentiable in sigmas and colors. Source: Max 1995; Mildenhall et al. 2020, eq. 3.
+    """
+    sizes = native.check("composite", {"sigmas": (sigmas, "P"), "colors": (colors, "P C"), "deltas": (deltas, "P")})
+    where = sigmas.device
+    native.check("composite", {"starts": (starts, "R")}, dtype=torch.int64, device=where)
+    native.check("composite", {"counts": (counts, "R")}, dtype=torch.int32, sizes={"R": len(starts)}, device=where)
+    if not 1 <= sizes["C"] <= CHANNELS:
+        raise ValueError(f"composite.colors has {sizes['C']} channels, expected 1 to {CHANNELS}")
+    if native.stream(where) is None and len(starts):
+        ends = starts + counts
+        if int(starts.min()) < 0 or int(counts.min()) < 0 or int(ends.max()) > sizes["P"]:
+            raise ValueError(f"composite: starts and counts leave the {sizes['P']} samples")
+    return _Composite.apply(sigmas, colors, deltas, starts, counts)

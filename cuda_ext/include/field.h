@@ -1,0 +1,223 @@
+// Radiance fields: multi-resolution hash grid (Mueller et al. 2022, Instant-NGP), marching rays through an occupancy
+// grid, and compositing along them (Max 1995), each with what its way back needs.
+#pragma once
+#include "hd.h"
+
+namespace avatar {
+
+constexpr int64_t kFieldBlock = 4096;  // points of one task
+constexpr int kFeatures = 2;           // numbers of a table entry
+constexpr int kMostChannels = 16;      // of a composited colour
+constexpr float kRayStop = 1e-4f;      // a ray ends when no more than this gets through
+
+struct HashGrid {
+  const float* positions;      // [P,D] 0..1
+  const float* tables;         // [L,T,2], T a power of two
+  const int32_t* resolutions;  // [L] cells a side
+  int64_t points;
+  int dimensions;              // 2, 3 or 4
+  int levels;
+  int64_t entries;
+  float* out;                  // [P,2L]
+};
+
+struct HashGridBackward {
+  HashGrid in;
+  const float* gradient;   // [P,2L]
+  float* grad_tables;      // [L,T,2]
+  float* grad_positions;   // [P,D] or null
+};
+
+struct March {
+  const float* origins;      // [R,3]
+  const float* directions;   // [R,3]
+  const float* jitter;       // [R] 0..1 steps, or null: a half
+  const uint8_t* occupancy;  // [G,G,G] by z, y, x over the cube 0..1; 0 = empty
+  int64_t rays;
+  int grid;
+  float near, far, step;     // along the ray, in lengths of its direction
+  int32_t* counts;           // [R]: written by the first pass
+  const int64_t* starts;     // [R]: read by the second
+  float* positions;          // [P,3]
+  float* distances;          // [P] from the origin
+};
+
+struct Composite {
+  const float* sigmas;    // [P] density
+  const float* colors;    // [P,C]
+  const float* deltas;    // [P] length of the sample
+  const int64_t* starts;  // [R]
+  const int32_t* counts;  // [R]
+  int64_t rays;
+  int channels;
+  float* color;           // [R,C]
+  float* alpha;           // [R]
+};
+
+struct CompositeBackward {
+  Composite in;
+  const float* grad_color;  // [R,C]
+  const float* grad_alpha;  // [R]
+  float* grad_sigmas;       // [P]
+  float* grad_colors;       // [P,C]
+};
+
+// One point in one level: its cell, and where between the cell's corners it lies.
+template <int D>
+struct Cell {
+  uint32_t corner[D];
+  float part[D];
+  uint32_t resolution, mask;
+  bool dense;
+};
+
+template <int D>
+HD Cell<D> find_cell(const float* position, int32_t resolution, int64_t entries) {
+  Cell<D> cell;
+  cell.resolution = static_cast<uint32_t>(resolution);
+  cell.mask = static_cast<uint32_t>(entries - 1);
+  int64_t corners = 1;
+  for (int d = 0; d < D; ++d) {
+    const float scaled = clamp(position[d], 0.0f, 1.0f) * static_cast<float>(resolution);
+    const int lower = static_cast<int>(clamp(floorf(scaled), 0.0f, static_cast<float>(resolution - 1)));
+    cell.corner[d] = static_cast<uint32_t>(lower);
+    cell.part[d] = scaled - static_cast<float>(lower);
+    corners = corners > entries ? corners : corners * (resolution + 1);
+  }
+  cell.dense = corners <= entries;
+  return cell;
+}
+
+// Table entry of corner number `which` (bit d: the upper one in dimension d), and its weight.
+template <int D>
+HD uint32_t corner_entry(const Cell<D>& cell, int which, float& weight) {
+  constexpr uint32_t primes[4] = {1u, 2654435761u, 805459861u, 3674653429u};
+  uint32_t index = 0, stride = 1;
+  weight = 1.0f;
+  for (int d = 0; d < D; ++d) {
+    const uint32_t upper = which >> d & 1, at = cell.corner[d] + upper;
+    weight *= upper ? cell.part[d] : 1.0f - cell.part[d];
+    if (cell.dense) {
+      index += at * stride;
+      stride *= cell.resolution + 1;
+    } else {
+      index ^= at * primes[d];
+    }
+  }
+  return cell.dense ? index : index & cell.mask;
+}
+
+template <int D>
+HD void grid_features(const HashGrid& in, int64_t point, int level) {
+  const Cell<D> cell = find_cell<D>(in.positions + D * point, in.resolutions[level], in.entries);
+  const float* table = in.tables + kFeatures * in.entries * level;
+  float a = 0, b = 0;
+  for (int which = 0; which < 1 << D; ++which) {
+    float weight;
+    const float* entry = table + kFeatures * corner_entry<D>(cell, which, weight);
+    a += weight * entry[0];
+    b += weight * entry[1];
+  }
+  float* out = in.out + kFeatures * (point * in.levels + level);
+  out[0] = a;
+  out[1] = b;
+}
+
+// Adds to d_position what the features of one level mean for the position.
+template <int D>
+HD void grid_position_vjp(const HashGrid& in, int64_t point, int level, const float gradient[2], float d_position[D]) {
+  const Cell<D> cell = find_cell<D>(in.positions + D * point, in.resolutions[level], in.entries);
+  const float* table = in.tables + kFeatures * in.entries * level;
+  for (int which = 0; which < 1 << D; ++which) {
+    float weight;
+    const float* entry = table + kFeatures * corner_entry<D>(cell, which, weight);
+    const float value = gradient[0] * entry[0] + gradient[1] * entry[1];
+    for (int d = 0; d < D; ++d) {
+      float slope = static_cast<float>(in.resolutions[level]);
+      for (int other = 0; other < D; ++other)
+        if (other != d) slope *= which >> other & 1 ? cell.part[other] : 1.0f - cell.part[other];
+      d_position[d] += (which >> d & 1 ? slope : -slope) * value;
+    }
+  }
+}
+
+// Walks one ray; keep(number of kept samples so far, position, distance) is called for each sample in a filled cell.
+template <class Keep>
+HD int32_t walk_ray(const March& args, int64_t ray, Keep keep) {
+  const float* origin = args.origins + 3 * ray;
+  const float* direction = args.directions + 3 * ray;
+  const float shift = args.jitter != nullptr ? args.jitter[ray] : 0.5f;
+  const float side = static_cast<float>(args.grid);
+  const int32_t samples = static_cast<int32_t>(ceilf((args.far - args.near) / args.step));
+  int32_t kept = 0;
+  for (int32_t i = 0; i < samples;) {
+    const float t = args.near + (static_cast<float>(i) + shift) * args.step;
+    float position[3];
+    int cell[3];
+    bool inside = true;
+    for (int d = 0; d < 3; ++d) {
+      position[d] = origin[d] + direction[d] * t;
+      inside = inside && position[d] >= 0.0f && position[d] < 1.0f;
+      cell[d] = static_cast<int>(clamp(position[d] * side, 0.0f, side - 1.0f));
+    }
+    if (inside && args.occupancy[(static_cast<int64_t>(cell[2]) * args.grid + cell[1]) * args.grid + cell[0]]) {
+      keep(kept++, position, t);
+      ++i;
+      continue;
+    }
+    // To the far wall of the empty cell; rounded down, so that no sample of the next cell is missed.
+    float leave = args.far;
+    for (int d = 0; inside && d < 3; ++d) {
+      if (direction[d] == 0.0f) continue;
+      const float wall = (static_cast<float>(cell[d]) + (direction[d] > 0 ? 1.0f : 0.0f)) / side;
+      const float reached = (wall - origin[d]) / direction[d];
+      leave = reached < leave ? reached : leave;
+    }
+    const float next = inside ? (leave - args.near) / args.step - shift - 1e-3f : 0.0f;
+    const int32_t jump = static_cast<int32_t>(clamp(next, 0.0f, static_cast<float>(samples)));
+    i = jump > i ? jump : i + 1;
+  }
+  return kept;
+}
+
+HD void composite_ray(const Composite& in, int64_t ray) {
+  const int64_t start = in.starts[ray];
+  float through = 1.0f, color[kMostChannels] = {};
+  for (int64_t i = start; i < start + in.counts[ray] && through >= kRayStop; ++i) {
+    const float share = through * (1.0f - exp_fast(-in.sigmas[i] * in.deltas[i]));
+    for (int c = 0; c < in.channels; ++c) color[c] += share * in.colors[i * in.channels + c];
+    through -= share;
+  }
+  for (int c = 0; c < in.channels; ++c) in.color[ray * in.channels + c] = color[c];
+  in.alpha[ray] = 1.0f - through;
+}
+
+// Front to back once more: what is behind a sample is what is left of the ray's result.
+HD void composite_ray_vjp(const CompositeBackward& args, int64_t ray) {
+  const Composite& in = args.in;
+  const int64_t start = in.starts[ray], end = start + in.counts[ray];
+  const float* g = args.grad_color + ray * in.channels;
+  float through = 1.0f, behind = args.grad_alpha[ray] * in.alpha[ray];
+  for (int c = 0; c < in.channels; ++c) behind += g[c] * in.color[ray * in.channels + c];
+  for (int64_t i = start; i < end; ++i) {
+    const float* color = in.colors + i * in.channels;
+    float* d_color = args.grad_colors + i * in.channels;
+    if (through < kRayStop) {
+      args.grad_sigmas[i] = 0.0f;
+      for (int c = 0; c < in.channels; ++c) d_color[c] = 0.0f;
+      continue;
+    }
+    const float pass = exp_fast(-in.sigmas[i] * in.deltas[i]), share = through * (1.0f - pass);
+    float f = args.grad_alpha[ray];
+    for (int c = 0; c < in.channels; ++c) {
+      f += g[c] * color[c];
+      d_color[c] = share * g[c];
+    }
+    behind -= share * f;
+    // Of the share: through * pass * delta * f. What lies behind falls by delta with every unit of density.
+    args.grad_sigmas[i] = in.deltas[i] * (through * pass * f - behind);
+    through -= share;
+  }
+}
+
+}  // namespace avatar

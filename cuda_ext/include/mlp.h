@@ -1,0 +1,50 @@
+// Small fully connected networks without biases, ReLU between the layers, as radiance fields use.
+#pragma once
+#include "hd.h"
+
+namespace avatar {
+
+constexpr int kMostLayers = 6;
+constexpr int kMostWidth = 128;
+constexpr int64_t kMlpTask = 1024;  // samples whose weight gradients are summed together
+
+struct MlpShape {
+  int layers;                    // matrices
+  int widths[kMostLayers + 1];   // input, hidden..., output
+};
+
+struct Mlp {
+  const float* inputs;   // [P,I]
+  const float* weights;  // flat, each layer [out,in]
+  MlpShape shape;
+  int64_t samples;
+  float* hidden;         // [P, sum of hidden widths] or null; a GPU's way back
+  float* out;            // [P,O]
+};
+
+struct MlpBackward {
+  const float* inputs;
+  const float* weights;
+  MlpShape shape;
+  int64_t samples;
+  const float* gradient;  // [P,O]
+  const float* hidden;    // [P, sum of hidden widths]; read on a GPU alone
+  float* grad_hidden;     // the same shape, of the values before ReLU; written on a GPU alone
+  float* partial;         // [ceil(P / 1024), weights]; the CPU's
+  float* grad_inputs;     // [P,I]
+  float* grad_weights;    // flat; on a GPU the caller makes it from the hidden values
+};
+
+HD int64_t weights_of(const MlpShape& shape) {
+  int64_t count = 0;
+  for (int l = 0; l < shape.layers; ++l) count += static_cast<int64_t>(shape.widths[l]) * shape.widths[l + 1];
+  return count;
+}
+
+HD int hidden_of(const MlpShape& shape) {
+  int count = 0;
+  for (int l = 1; l < shape.layers; ++l) count += shape.widths[l];
+  return count;
+}
+
+}  // namespace avatar

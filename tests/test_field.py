@@ -1,0 +1,156 @@
+"""The ops of radiance fields on every device against their float64 references."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from conftest import Device
+from scenes import leaves, relative, rng
+from torch import Tensor
+
+from cuda_ext import ops, reference_field
+
+
+def tables(levels: int, entries: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    resolutions = torch.tensor([4 * 2**level for level in range(levels)], dtype=torch.int32)
+    return torch.randn(levels, entries, 2, generator=rng(seed)), resolutions
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 4])
+@pytest.mark.parametrize("points", [0, 1, 700])
+def test_hash_grid_and_its_gradients_agree_with_the_reference(device: Device, dimensions: int, points: int) -> None:
+    table, resolutions = tables(5, 512)
+    positions = 1.1 * torch.rand(points, dimensions, generator=rng(points)) - 0.05  # a few outside
+    ours = leaves([positions, table], torch.float32, device.torch)
+    truth = leaves([positions, table], torch.float64)
+    out = ops.hash_grid(*ours, resolutions.to(device.torch))
+    expected = reference_field.hash_grid(*truth, resolutions)
+    assert out.shape == (points, 10)
+    if points == 0:
+        return
+    assert relative(out, expected.detach()) < 1e-5
+    weights = torch.randn(points, 10, generator=rng(1))
+    (out * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    inside = ((positions > 0) & (positions < 1)).all(1)
+    assert ours[0].grad is not None
+    assert truth[0].grad is not None
+    assert relative(ours[0].grad[inside.to(device.torch)], truth[0].grad[inside]) < 1e-3
+    assert relative(ours[1].grad, truth[1].grad) < 1e-4
+
+
+@pytest.mark.parametrize("widths", [[3, 2], [32, 64, 64, 4], [5, 17, 3], [64, 128, 16, 16, 1], [7, 9, 9, 9, 9, 9, 2]])
+@pytest.mark.parametrize("samples", [0, 1, 65, 1500])
+def test_mlp_and_its_gradients_agree_with_the_reference(device: Device, widths: list[int], samples: int) -> None:
+    g = rng(samples)
+    count = sum(a * b for a, b in itertools.pairwise(widths))
+    tensors = [torch.randn(samples, widths[0], generator=g), 0.3 * torch.randn(count, generator=g)]
+    ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
+    out, expected = ops.mlp(*ours, widths), reference_field.mlp(*truth, widths)
+    weights = torch.randn(samples, widths[-1], generator=g)
+    (out * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    assert relative(out, expected.detach()) < 1e-5
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < 1e-3
+
+
+def rays(count: int) -> tuple[Tensor, Tensor]:
+    """Most of them through the cube, some past it, some along an axis."""
+    g = rng(count)
+    origins = torch.tensor([0.5, 0.5, -1.0]) + 0.3 * torch.randn(count, 3, generator=g)
+    directions = torch.tensor([0.0, 0, 1]) + 0.2 * torch.randn(count, 3, generator=g)
+    directions[::5] = torch.tensor([0.0, 0, 1])
+    return origins, directions
+
+
+@pytest.mark.parametrize("count", [0, 1, 200])
+@pytest.mark.parametrize("jittered", [False, True])
+@pytest.mark.parametrize("filled", [0.0, 0.1, 1.0])
+def test_march_finds_the_samples_that_looking_everywhere_finds(
+    device: Device, count: int, jittered: bool, filled: float
+) -> None:
+    origins, directions = rays(count)
+    occupancy = (torch.rand(16, 16, 16, generator=rng(2)) < filled).to(torch.uint8)
+    jitter = torch.rand(count, generator=rng(3)) if jittered else None
+    there = [tensor.to(device.torch) for tensor in (origins, directions, occupancy)]
+    moved = None if jitter is None else jitter.to(device.torch)
+    found = ops.march(*there, near=0.2, far=3.0, step=0.013, jitter=moved)
+    positions, distances, counts = reference_field.march(
+        origins, directions, occupancy, near=0.2, far=3.0, step=0.013, jitter=jitter
+    )
+    # A sample on the wall between two cells may be seen in either.
+    assert int((found.counts.cpu() - counts).abs().sum()) <= 2 + 0.001 * len(positions)
+    assert torch.equal(found.starts.cpu(), found.counts.cpu().cumsum(0) - found.counts.cpu())
+    if torch.equal(found.counts.cpu().long(), counts):
+        assert torch.allclose(found.positions.cpu(), positions, atol=1e-5)
+        assert torch.allclose(found.distances.cpu(), distances, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize("count", [0, 1, 90])
+def test_composite_and_its_gradients_agree_with_the_reference(device: Device, channels: int, count: int) -> None:
+    g = rng(count)
+    counts = torch.randint(0, 40, (count,), generator=g, dtype=torch.int32)
+    starts = counts.cumsum(0).long() - counts
+    total = int(counts.sum())
+    sigmas, colors = 20 * torch.rand(total, generator=g), torch.rand(total, channels, generator=g)
+    deltas = 0.05 * torch.rand(total, generator=g)
+    ours = leaves([sigmas, colors], torch.float32, device.torch)
+    truth = leaves([sigmas, colors], torch.float64)
+    packed = [tensor.to(device.torch) for tensor in (starts, counts)]
+    color, alpha = ops.composite(*ours, deltas.to(device.torch), *packed)
+    expected, covered = reference_field.composite(*truth, deltas.double(), starts, counts)
+    assert torch.allclose(color.double().cpu(), expected, atol=3e-4)
+    assert torch.allclose(alpha.double().cpu(), covered, atol=3e-4)
+    if total == 0:
+        return
+    weights = torch.randn(count, channels, generator=g)
+    ((color * weights.to(device.torch)).sum() + alpha.sum()).backward()
+    ((expected * weights).sum() + covered.sum()).backward()
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < 3e-3
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    table, resolutions = tables(8, 2048)
+    weights = torch.randn(16 * 32 + 32 * 4, generator=rng(1))
+    results = []
+    for threads in (1, 2, 3):
+        ops.set_threads(threads)
+        ours = leaves([torch.rand(9000, 3, generator=rng(2)), table, weights], torch.float32)
+        out = ops.mlp(ops.hash_grid(*ours[:2], resolutions), ours[2], [16, 32, 4])
+        out.square().sum().backward()
+        results.append([out.detach(), *(leaf.grad for leaf in ours)])
+    ops.set_threads(0)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True) if a is not None and b is not None)
+
+
+def test_bad_arguments_are_named() -> None:
+    table, resolutions = tables(2, 16)
+    positions = torch.rand(3, 3)
+    with pytest.raises(ValueError, match="has 15 entries a level, expected a power of two"):
+        ops.hash_grid(positions, table[:, :15], resolutions)
+    with pytest.raises(ValueError, match="has 5 dimensions"):
+        ops.hash_grid(torch.rand(3, 5), table, resolutions)
+    with pytest.raises(ValueError, match=r"resolutions has 0"):
+        ops.hash_grid(positions, table, torch.zeros(2, dtype=torch.int32))
+    with pytest.raises(ValueError, match=r"hash_grid\.positions has a value that is not finite"):
+        ops.hash_grid(positions / 0, table, resolutions)
+    with pytest.raises(TypeError, match=r"hash_grid\.resolutions is torch\.int64"):
+        ops.hash_grid(positions, table, resolutions.long())
+    with pytest.raises(ValueError, match=r"mlp\.widths is \[3, 129\]"):
+        ops.mlp(positions, torch.rand(387), [3, 129])
+    with pytest.raises(ValueError, match=r"mlp\.weights is \[5\]"):
+        ops.mlp(positions, torch.rand(5), [3, 2])
+    grid = torch.ones(4, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="expected 0 <= near < far"):
+        ops.march(positions, positions, grid, near=1.0, far=0.5, step=0.1)
+    starts, counts = torch.tensor([0, 2]), torch.tensor([2, 2], dtype=torch.int32)
+    with pytest.raises(ValueError, match="leave the 3 samples"):
+        ops.composite(torch.rand(3), torch.rand(3, 3), torch.rand(3), starts, counts)
+    with pytest.raises(ValueError, match="has 17 channels"):
+        ops.composite(torch.rand(3), torch.rand(3, 17), torch.rand(3), starts[:1], counts[:1])

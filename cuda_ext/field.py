@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
 
+COARSE = 8  # cells a side
 CHANNELS = 16  # of a composited colour, at most
 
 
@@ -69,6 +70,15 @@ class Samples(NamedTuple):
     counts: Tensor  # [R] int32
 
 
+def _coarse(occupancy: Tensor) -> Tensor | None:
+    """Filled where any of 8^3 cells is; long empty ways are walked in it."""
+    side = occupancy.shape[0]
+    if side % COARSE:
+        return None
+    blocks = occupancy.reshape(*(side // COARSE, COARSE) * 3)
+    return blocks.amax((1, 3, 5)).contiguous()
+
+
 def march(
     origins: Tensor,
     directions: Tensor,
@@ -98,7 +108,7 @@ def march(
     native.check_finite("march", {"origins": origins, "directions": directions})
     rays, counts = sizes["R"], torch.empty(sizes["R"], dtype=torch.int32, device=where)
     shift = None if jitter is None else native.plain(jitter)
-    arrays = (native.plain(origins), native.plain(directions), shift, native.plain(occupancy))
+    arrays = (native.plain(origins), native.plain(directions), shift, native.plain(occupancy), _coarse(occupancy))
     call = (*arrays, rays, occupancy.shape[0], near, far, step)
     native.call("march_count", where, *call, counts)
     starts = counts.cumsum(0, dtype=torch.int64) - counts

@@ -14,6 +14,7 @@ from cuda_ext import native
 
 MOST_LAYERS, MOST_WIDTH = 6, 128
 TASK = 1024  # samples
+PAD = 16  # floats
 
 
 class _Mlp(torch.autograd.Function):
@@ -36,7 +37,8 @@ class _Mlp(torch.autograd.Function):
         samples, gradient, widths = len(inputs), native.plain(gradient), ctx.widths
         hidden = kept[0] if kept else None
         grad_hidden = torch.empty_like(hidden) if hidden is not None else None
-        partial = None if kept else torch.empty(-(-samples // TASK), len(weights), device=inputs.device)
+        padded = sum(-(-before // PAD) * PAD * after for before, after in itertools.pairwise(widths))
+        partial = None if kept else torch.empty(-(-samples // TASK), padded)
         grad_inputs, grad_weights = torch.empty_like(inputs), torch.empty_like(weights)
         arrays = (inputs, weights, widths, samples, gradient, hidden, grad_hidden, partial, grad_inputs, grad_weights)
         native.call("mlp_backward", inputs.device, *arrays)

@@ -17,22 +17,22 @@ void hash_grid_backward(In positions, In tables, Address<const int32_t> resoluti
   run(cpu::hash_grid_backward, cuda::hash_grid_backward, {in, gradient, grad_tables, grad_positions}, stream);
 }
 
-March march(In origins, In directions, In jitter, Address<const uint8_t> occupancy, int64_t rays, int grid, float near,
+March march(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid, float near,
             float far, float step) {
-  return {origins, directions, jitter, occupancy, rays, grid, near, far, step, nullptr, nullptr, nullptr, nullptr};
+  return {origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step, nullptr, nullptr, nullptr, nullptr};
 }
 
-void march_count(In origins, In directions, In jitter, Address<const uint8_t> occupancy, int64_t rays, int grid,
+void march_count(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid,
                  float near, float far, float step, Address<int32_t> counts, Stream stream) {
-  March args = march(origins, directions, jitter, occupancy, rays, grid, near, far, step);
+  March args = march(origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step);
   args.counts = counts;
   run(cpu::march_count, cuda::march_count, args, stream);
 }
 
-void march_fill(In origins, In directions, In jitter, Address<const uint8_t> occupancy, int64_t rays, int grid,
+void march_fill(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid,
                 float near, float far, float step, Address<const int64_t> starts, Out positions, Out distances,
                 Stream stream) {
-  March args = march(origins, directions, jitter, occupancy, rays, grid, near, far, step);
+  March args = march(origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step);
   args.starts = starts;
   args.positions = positions;
   args.distances = distances;

@@ -14,14 +14,99 @@ HD int64_t block_end(int64_t block, int64_t points) {
   return end < points ? end : points;
 }
 
+constexpr int kStrip = 64;  // points whose corners are found together, in registers
+
+// As find_cell and corner_entry, for many points: a corner's place in each dimension is one of two terms.
+template <int D>
+struct Strip {
+  float part[D][kStrip];
+  uint32_t term[D][kStrip];
+  uint32_t stride[D], mask;
+  bool dense;
+
+  Strip(const HashGrid& in, int64_t first, int count, int level) {
+    const int32_t resolution = in.resolutions[level];
+    const Cell<D> any = find_cell<D>(in.positions + D * first, resolution, in.entries);
+    constexpr uint32_t primes[4] = {1u, 2654435761u, 805459861u, 3674653429u};
+    dense = any.dense;
+    mask = any.mask;
+    const float cells = static_cast<float>(resolution), last = static_cast<float>(resolution - 1);
+    for (int d = 0; d < D; ++d) {
+      stride[d] = !dense ? primes[d] : d == 0 ? 1u : stride[d - 1] * static_cast<uint32_t>(resolution + 1);
+      for (int i = 0; i < count; ++i) {
+        const float scaled = clamp(in.positions[D * (first + i) + d], 0.0f, 1.0f) * cells;
+        const float lower = floorf(scaled < last ? scaled : last);
+        part[d][i] = scaled - lower;
+        term[d][i] = static_cast<uint32_t>(static_cast<int32_t>(lower)) * stride[d];
+      }
+      for (int i = count; i < kStrip; ++i) part[d][i] = term[d][i] = 0;
+    }
+  }
+
+  void corner(int which, uint32_t* __restrict index, float* __restrict weight) const {
+    for (int i = 0; i < kStrip; ++i) {
+      uint32_t entry = 0;
+      float w = 1.0f;
+      for (int d = 0; d < D; ++d) {
+        const bool upper = which >> d & 1;
+        const uint32_t at = upper ? term[d][i] + stride[d] : term[d][i];
+        entry = dense ? entry + at : entry ^ at;
+        w *= upper ? part[d][i] : 1.0f - part[d][i];
+      }
+      index[i] = dense ? entry : entry & mask;
+      weight[i] = w;
+    }
+  }
+};
+
+HD int smaller(int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); }
+
+template <int D>
+static void strip_features(const HashGrid& args, int64_t first, int count, int level) {
+  const Strip<D> strip(args, first, count, level);
+  const float* __restrict table = args.tables + kFeatures * args.entries * level;
+  float a[kStrip] = {}, b[kStrip] = {}, weight[kStrip];
+  uint32_t index[kStrip];
+  for (int which = 0; which < 1 << D; ++which) {
+    strip.corner(which, index, weight);
+    for (int i = 0; i < kStrip; ++i) {
+      a[i] += weight[i] * table[2 * index[i]];
+      b[i] += weight[i] * table[2 * index[i] + 1];
+    }
+  }
+  float* out = args.out + kFeatures * (first * args.levels + level);
+  for (int i = 0; i < count; ++i, out += kFeatures * args.levels) {
+    out[0] = a[i];
+    out[1] = b[i];
+  }
+}
+
 // Level after level within a block of points: one table and the block's output stay in the second cache.
 template <int D>
 static void features(const HashGrid& args) {
   auto body = [&](int64_t block) {
+    const int64_t end = block_end(block, args.points);
     for (int level = 0; level < args.levels; ++level)
-      for (int64_t p = block * kFieldBlock; p < block_end(block, args.points); ++p) grid_features<D>(args, p, level);
+      for (int64_t p = block * kFieldBlock; p < end; p += kStrip)
+        strip_features<D>(args, p, smaller(kStrip, end - p), level);
   };
   parallel(blocks_of(args.points), body);
+}
+
+template <int D>
+static void add_strip(const HashGridBackward& args, int64_t first, int count, int level, float* grad_table) {
+  const Strip<D> strip(args.in, first, count, level);
+  float weight[kStrip];
+  uint32_t index[kStrip];
+  const float* gradient = args.gradient + kFeatures * (first * args.in.levels + level);
+  const int64_t step = kFeatures * args.in.levels;
+  for (int which = 0; which < 1 << D; ++which) {
+    strip.corner(which, index, weight);
+    for (int i = 0; i < count; ++i) {
+      grad_table[2 * index[i]] += weight[i] * gradient[i * step];
+      grad_table[2 * index[i] + 1] += weight[i] * gradient[i * step + 1];
+    }
+  }
 }
 
 template <int D>
@@ -30,16 +115,8 @@ static void features_vjp(const HashGridBackward& args) {
   auto tables = [&](int64_t level) {
     float* grad_table = args.grad_tables + kFeatures * in.entries * level;
     memset(grad_table, 0, kFeatures * in.entries * sizeof(float));
-    for (int64_t p = 0; p < in.points; ++p) {
-      const float* g = args.gradient + kFeatures * (p * in.levels + level);
-      const Cell<D> cell = find_cell<D>(in.positions + D * p, in.resolutions[level], in.entries);
-      for (int which = 0; which < 1 << D; ++which) {
-        float weight;
-        float* entry = grad_table + kFeatures * corner_entry<D>(cell, which, weight);
-        entry[0] += weight * g[0];
-        entry[1] += weight * g[1];
-      }
-    }
+    for (int64_t p = 0; p < in.points; p += kStrip)
+      add_strip<D>(args, p, smaller(kStrip, in.points - p), static_cast<int>(level), grad_table);
   };
   auto positions = [&](int64_t block) {
     for (int64_t p = block * kFieldBlock; p < block_end(block, in.points); ++p) {

@@ -1,5 +1,6 @@
-// Small networks: a block of samples goes through all layers in L1. Values lie as [neuron][sample], so that one weight
-// meets a register of samples.
+// Small networks: a block of samples goes through all layers in the near caches. All three products (values, gradients
+// of values, gradients of weights) are the same small kernel with registers along the columns; nothing is transposed but
+// the weights, once a call.
 #include "../include/mlp.h"
 
 #include "kernels.h"
@@ -8,169 +9,185 @@
 namespace avatar {
 namespace ISA {
 
-constexpr int kSamples = 64;  // of a block
-constexpr int kVecs = kSamples / kLanes;
-constexpr int kRows = 4;      // neurons computed together
-constexpr int kGroup = kVecs < 4 ? kVecs : 4;  // registers of samples computed together
+constexpr int kSamples = 64;                     // of a block
+constexpr int kRows = 4;                         // of a tile
+constexpr int kVecs = kLanes == 16 ? 4 : 2;      // registers in a row of a tile
 
-struct alignas(64) Layer {
-  Vec values[kMostWidth][kVecs];
+// A matrix read in any order: element (row, column) lies at row * row_step + column * column_step.
+struct View {
+  const float* data;
+  int64_t row_step, column_step;
 };
 
-// Two blocks' worth of everything; one for each task.
+// out[row][column..] += sum over k of a(row, k) b[k][column..], for n rows and `vecs` registers of columns.
+template <int n, int vecs>
+HD void multiply_tile(const View& a, const float* b, int64_t b_step, int depth, float* out, int64_t out_step) {
+  Vec sums[n][vecs];
+  for (int r = 0; r < n; ++r)
+    for (int v = 0; v < vecs; ++v) sums[r][v] = load(out + r * out_step + v * kLanes);
+  for (int k = 0; k < depth; ++k) {
+    Vec row[vecs];
+    for (int v = 0; v < vecs; ++v) row[v] = load(b + k * b_step + v * kLanes);
+    for (int r = 0; r < n; ++r) {
+      const float value = a.data[r * a.row_step + k * a.column_step];
+      for (int v = 0; v < vecs; ++v) sums[r][v] += value * row[v];
+    }
+  }
+  for (int r = 0; r < n; ++r)
+    for (int v = 0; v < vecs; ++v) store(out + r * out_step + v * kLanes, sums[r][v]);
+}
+
+template <int n>
+HD void multiply_rows(const View& a, const float* b, int64_t b_step, int depth, float* out, int64_t out_step) {
+  int64_t j = 0;
+  for (; j + kVecs * kLanes <= out_step; j += kVecs * kLanes)
+    multiply_tile<n, kVecs>(a, b + j, b_step, depth, out + j, out_step);
+  for (; j < out_step; j += kLanes) multiply_tile<n, 1>(a, b + j, b_step, depth, out + j, out_step);
+}
+
+// out [rows, out_step] += a [rows, depth] b [depth, out_step]; out_step is a padded width.
+static void multiply(View a, const float* b, int rows, int depth, float* out, int64_t out_step) {
+  int r = 0;
+  for (; r + kRows <= rows; r += kRows, a.data += kRows * a.row_step)
+    multiply_rows<kRows>(a, b, out_step, depth, out + r * out_step, out_step);
+  for (; r < rows; ++r, a.data += a.row_step) multiply_rows<1>(a, b, out_step, depth, out + r * out_step, out_step);
+}
+
+// Rows of a width to rows of its padded width, zero behind.
+static void pad(const float* from, int width, int64_t rows, float* to) {
+  const int step = padded(width);
+  for (int64_t r = 0; r < rows; ++r) {
+    memcpy(to + r * step, from + r * width, width * sizeof(float));
+    memset(to + r * step + width, 0, (step - width) * sizeof(float));
+  }
+}
+
+// The weights as the products read them: [in, padded out] forward, [out, padded in] backward.
+struct Weights {
+  Buffer buffer;
+  float *forward[kMostLayers], *backward[kMostLayers];
+
+  Weights(const float* weights, const MlpShape& shape) {
+    size_t floats = 0;
+    for (int l = 0; l < shape.layers; ++l)
+      floats += padded(shape.widths[l]) * padded(shape.widths[l + 1]) * static_cast<size_t>(2);
+    float* at = static_cast<float*>(reserve(buffer, floats * sizeof(float)));
+    memset(at, 0, floats * sizeof(float));
+    for (int l = 0; l < shape.layers; ++l) {
+      const int in = shape.widths[l], out = shape.widths[l + 1], step = padded(out);
+      forward[l] = at;
+      backward[l] = at + static_cast<int64_t>(in) * step;
+      at = backward[l] + static_cast<int64_t>(out) * padded(in);
+      for (int j = 0; j < out; ++j)
+        for (int k = 0; k < in; ++k) forward[l][k * step + j] = weights[j * in + k];
+      pad(weights, in, out, backward[l]);
+      weights += static_cast<int64_t>(in) * out;
+    }
+  }
+  ~Weights() { release(buffer); }
+};
+
+// Values of a block after each layer, the input first; and two gradients, used in turn.
 struct Work {
   Buffer buffer;
-  Layer* layers;    // values after each layer, the input first
-  Layer* gradient;  // two, used in turn
-  Work() {
-    void* memory = reserve(buffer, (kMostLayers + 3) * sizeof(Layer) + kMostWidth * kSamples * sizeof(float));
-    layers = static_cast<Layer*>(memory);
-    gradient = layers + kMostLayers + 1;
+  float *values[kMostLayers + 1], *gradients[2];
+
+  explicit Work(const MlpShape& shape) {
+    constexpr size_t most = static_cast<size_t>(kSamples) * kMostWidth;
+    float* at = static_cast<float*>(reserve(buffer, (kMostLayers + 3) * most * sizeof(float)));
+    for (int l = 0; l <= shape.layers; ++l) values[l] = at + l * most;
+    for (int i = 0; i < 2; ++i) gradients[i] = at + (kMostLayers + 1 + i) * most;
   }
-  float* rows() const { return reinterpret_cast<float*>(gradient + 2); }
   ~Work() { release(buffer); }
 };
 
-HD float* numbers(Layer& layer, int row) { return reinterpret_cast<float*>(layer.values[row]); }
-
-static void load(const float* from, int width, int64_t count, Layer& to) {
-  for (int k = 0; k < width; ++k) {
-    float* row = numbers(to, k);
-    for (int64_t s = 0; s < count; ++s) row[s] = from[s * width + k];
-    for (int64_t s = count; s < kSamples; ++s) row[s] = 0.0f;
-  }
-}
-
-static void store(Layer& from, int width, int64_t count, float* to) {
-  for (int k = 0; k < width; ++k) {
-    const float* row = numbers(from, k);
-    for (int64_t s = 0; s < count; ++s) to[s * width + k] = row[s];
-  }
-}
-
-// out[j] = sum over k of weights[j * row_step + k * column_step] in[k], for `rows` neurons of `columns` inputs.
-template <int n>
-static void multiply_rows(const float* weights, int64_t row_step, int64_t column_step, int columns, const Layer& in,
-                          Layer& out, int j) {
-  for (int v = 0; v < kVecs; v += kGroup) {
-    Vec sums[n][kGroup] = {};
-    for (int k = 0; k < columns; ++k)
-      for (int r = 0; r < n; ++r) {
-        const float w = weights[(j + r) * row_step + k * column_step];
-        for (int g = 0; g < kGroup; ++g) sums[r][g] += w * in.values[k][v + g];
-      }
-    for (int r = 0; r < n; ++r)
-      for (int g = 0; g < kGroup; ++g) out.values[j + r][v + g] = sums[r][g];
-  }
-}
-
-static void multiply(const float* weights, int64_t row_step, int64_t column_step, int rows, int columns,
-                     const Layer& in, Layer& out) {
-  int j = 0;
-  for (; j + kRows <= rows; j += kRows) multiply_rows<kRows>(weights, row_step, column_step, columns, in, out, j);
-  for (; j < rows; ++j) multiply_rows<1>(weights, row_step, column_step, columns, in, out, j);
-}
-
-static void rectify(Layer& layer, int width) {
-  for (int k = 0; k < width; ++k)
-    for (int v = 0; v < kVecs; ++v) layer.values[k][v] = layer.values[k][v] > 0 ? layer.values[k][v] : Vec{};
-}
-
-static void forward(const float* weights, const MlpShape& shape, Work& work) {
+static void forward(const Weights& weights, const MlpShape& shape, int samples, Work& work) {
   for (int l = 0; l < shape.layers; ++l) {
-    const int in = shape.widths[l], out = shape.widths[l + 1];
-    multiply(weights, in, 1, out, in, work.layers[l], work.layers[l + 1]);
-    if (l + 1 < shape.layers) rectify(work.layers[l + 1], out);
-    weights += static_cast<int64_t>(in) * out;
+    const int64_t step = padded(shape.widths[l + 1]);
+    float* out = work.values[l + 1];
+    memset(out, 0, samples * step * sizeof(float));
+    multiply({work.values[l], padded(shape.widths[l]), 1}, weights.forward[l], samples, shape.widths[l], out, step);
+    if (l + 1 == shape.layers) return;
+    for (int64_t i = 0; i < samples * step; ++i) out[i] = out[i] > 0 ? out[i] : 0.0f;
   }
 }
+
+HD int64_t end_of(int64_t task, int64_t samples) {
+  const int64_t end = (task + 1) * kMlpTask;
+  return end < samples ? end : samples;
+}
+
+HD int block_of(int64_t from, int64_t end) { return static_cast<int>(end - from < kSamples ? end - from : kSamples); }
 
 void mlp(const Mlp& args) {
   const MlpShape& shape = args.shape;
   const int in = shape.widths[0], out = shape.widths[shape.layers];
+  const Weights weights(args.weights, shape);
   auto body = [&](int64_t task) {
-    Work work;
-    const int64_t end = (task + 1) * kMlpTask < args.samples ? (task + 1) * kMlpTask : args.samples;
+    Work work(shape);
+    const int64_t end = end_of(task, args.samples);
     for (int64_t from = task * kMlpTask; from < end; from += kSamples) {
-      const int64_t count = end - from < kSamples ? end - from : kSamples;
-      load(args.inputs + from * in, in, count, work.layers[0]);
-      forward(args.weights, shape, work);
-      store(work.layers[shape.layers], out, count, args.out + from * out);
+      const int samples = block_of(from, end);
+      pad(args.inputs + from * in, in, samples, work.values[0]);
+      forward(weights, shape, samples, work);
+      for (int s = 0; s < samples; ++s)
+        memcpy(args.out + (from + s) * out, work.values[shape.layers] + s * padded(out), out * sizeof(float));
     }
   };
   parallel((args.samples + kMlpTask - 1) / kMlpTask, body);
 }
 
-// Adds the outer products of gradients and inputs over the block's samples: d_weights[j,k] += sum of g[j] a[k].
-static void add_outer(Layer& gradient, int rows, Layer& input, int columns, float* transposed, float* d_weights) {
-  for (int k = 0; k < columns; ++k) {
-    const float* row = numbers(input, k);
-    for (int s = 0; s < kSamples; ++s) transposed[s * columns + k] = row[s];
-  }
-  for (int j = 0; j < rows; ++j) {
-    const float* g = numbers(gradient, j);
-    float* __restrict d = d_weights + static_cast<int64_t>(j) * columns;
-    int k = 0;
-    for (; k + 4 * kLanes <= columns; k += 4 * kLanes) {
-      Vec sums[4];
-      memcpy(sums, d + k, sizeof sums);
-      for (int s = 0; s < kSamples; ++s) {
-        Vec a[4];
-        memcpy(a, transposed + s * columns + k, sizeof a);
-        for (int v = 0; v < 4; ++v) sums[v] += g[s] * a[v];
-      }
-      memcpy(d + k, sums, sizeof sums);
-    }
-    for (; k + kLanes <= columns; k += kLanes) {
-      Vec sum;
-      memcpy(&sum, d + k, sizeof sum);
-      for (int s = 0; s < kSamples; ++s) {
-        Vec a;
-        memcpy(&a, transposed + s * columns + k, sizeof a);
-        sum += g[s] * a;
-      }
-      memcpy(d + k, &sum, sizeof sum);
-    }
-    for (; k < columns; ++k)
-      for (int s = 0; s < kSamples; ++s) d[k] += g[s] * transposed[s * columns + k];
-  }
-}
-
-static void backward_block(const MlpBackward& args, int64_t from, int64_t count, Work& work, float* d_weights) {
+static void backward_block(const MlpBackward& args, const Weights& weights, int64_t from, int samples, Work& work,
+                           float* d_weights) {
   const MlpShape& shape = args.shape;
   const int in = shape.widths[0], out = shape.widths[shape.layers];
-  load(args.inputs + from * in, in, count, work.layers[0]);
-  forward(args.weights, shape, work);
-  load(args.gradient + from * out, out, count, work.gradient[shape.layers % 2]);
-  int64_t at = weights_of(shape);
+  pad(args.inputs + from * in, in, samples, work.values[0]);
+  forward(weights, shape, samples, work);
+  float *gradient = work.gradients[0], *before = work.gradients[1];
+  pad(args.gradient + from * out, out, samples, gradient);
+  d_weights += padded_weights_of(shape);
   for (int l = shape.layers - 1; l >= 0; --l) {
     const int columns = shape.widths[l], rows = shape.widths[l + 1];
-    Layer &gradient = work.gradient[(l + 1) % 2], &before = work.gradient[l % 2];
-    at -= static_cast<int64_t>(rows) * columns;
-    add_outer(gradient, rows, work.layers[l], columns, work.rows(), d_weights + at);
-    multiply(args.weights + at, 1, columns, columns, rows, gradient, before);
+    const int64_t step = padded(columns);
+    d_weights -= rows * step;
+    multiply({gradient, 1, padded(rows)}, work.values[l], rows, samples, d_weights, step);
+    memset(before, 0, samples * step * sizeof(float));
+    multiply({gradient, padded(rows), 1}, weights.backward[l], samples, rows, before, step);
     if (l > 0)
-      for (int k = 0; k < columns; ++k)
-        for (int v = 0; v < kVecs; ++v)
-          before.values[k][v] = work.layers[l].values[k][v] > 0 ? before.values[k][v] : Vec{};
+      for (int64_t i = 0; i < samples * step; ++i) before[i] = work.values[l][i] > 0 ? before[i] : 0.0f;
+    float* other = gradient;
+    gradient = before;
+    before = other;
   }
-  store(work.gradient[0], in, count, args.grad_inputs + from * in);
+  for (int s = 0; s < samples; ++s)
+    memcpy(args.grad_inputs + (from + s) * in, gradient + s * padded(in), in * sizeof(float));
+}
+
+static void sum_partials(const MlpBackward& args, int64_t tasks) {
+  const int64_t count = padded_weights_of(args.shape);
+  float *to = args.grad_weights, *from = args.partial;
+  for (int64_t task = 1; task < tasks; ++task)
+    for (int64_t i = 0; i < count; ++i) from[i] += args.partial[task * count + i];
+  for (int l = 0; l < args.shape.layers; ++l)
+    for (int j = 0; j < args.shape.widths[l + 1]; ++j, to += args.shape.widths[l], from += padded(args.shape.widths[l])) {
+      if (tasks > 0) memcpy(to, from, args.shape.widths[l] * sizeof(float));
+      else memset(to, 0, args.shape.widths[l] * sizeof(float));
+    }
 }
 
 void mlp_backward(const MlpBackward& args) {
-  const int64_t weights = weights_of(args.shape), tasks = (args.samples + kMlpTask - 1) / kMlpTask;
+  const int64_t count = padded_weights_of(args.shape), tasks = (args.samples + kMlpTask - 1) / kMlpTask;
+  const Weights weights(args.weights, args.shape);
   auto body = [&](int64_t task) {
-    Work work;
-    float* mine = args.partial + task * weights;
-    memset(mine, 0, weights * sizeof(float));
-    const int64_t end = (task + 1) * kMlpTask < args.samples ? (task + 1) * kMlpTask : args.samples;
+    Work work(args.shape);
+    float* mine = args.partial + task * count;
+    memset(mine, 0, count * sizeof(float));
+    const int64_t end = end_of(task, args.samples);
     for (int64_t from = task * kMlpTask; from < end; from += kSamples)
-      backward_block(args, from, end - from < kSamples ? end - from : kSamples, work, mine);
+      backward_block(args, weights, from, block_of(from, end), work, mine);
   };
   parallel(tasks, body);
-  memset(args.grad_weights, 0, weights * sizeof(float));
-  for (int64_t task = 0; task < tasks; ++task)
-    for (int64_t i = 0; i < weights; ++i) args.grad_weights[i] += args.partial[task * weights + i];
+  sum_partials(args, tasks);
 }
 
 }  // namespace ISA

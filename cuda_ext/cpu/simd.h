@@ -17,6 +17,10 @@ constexpr int kLanes = 4;
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t IVec __attribute__((vector_size(kLanes * 4)));
 
+typedef float Anywhere __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+HD Vec load(const float* from) { return *reinterpret_cast<const Anywhere*>(from); }
+HD void store(float* to, Vec value) { *reinterpret_cast<Anywhere*>(to) = value; }
 HD Vec splat_of(float value) { return Vec{} + value; }
 HD Vec iota() {
   Vec v;

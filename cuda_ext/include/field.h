@@ -33,6 +33,7 @@ struct March {
   const float* directions;   // [R,3]
   const float* jitter;       // [R] 0..1 steps, or null: a half
   const uint8_t* occupancy;  // [G,G,G] by z, y, x over the cube 0..1; 0 = empty
+  const uint8_t* coarse;     // [G/8,G/8,G/8] filled where any of 8^3 cells is, or null
   int64_t rays;
   int grid;
   float near, far, step;     // along the ray, in lengths of its direction
@@ -141,41 +142,66 @@ HD void grid_position_vjp(const HashGrid& in, int64_t point, int level, const fl
   }
 }
 
+constexpr int kCoarse = 8;  // cells a side of a coarse cell
+
+HD bool filled(const uint8_t* grid, int side, const int cell[3], int divisor) {
+  const int64_t x = cell[0] / divisor, y = cell[1] / divisor, z = cell[2] / divisor;
+  return grid[(z * side + y) * side + x] != 0;
+}
+
+// Distance from a point in an empty cell to the cell's nearest wall along the ray; at and pace in fine cells.
+HD float way_out(const float at[3], const int cell[3], const float pace[3], const float inverse[3], int divisor,
+                 float most) {
+  for (int d = 0; d < 3; ++d) {
+    const int lower = cell[d] / divisor * divisor;
+    const float wall = static_cast<float>(pace[d] > 0 ? lower + divisor : lower);
+    const float until = pace[d] == 0.0f ? most : (wall - at[d]) * inverse[d];
+    most = until < most ? until : most;
+  }
+  return most;
+}
+
 // Walks one ray; keep(number of kept samples so far, position, distance) is called for each sample in a filled cell.
 template <class Keep>
 HD int32_t walk_ray(const March& args, int64_t ray, Keep keep) {
   const float* origin = args.origins + 3 * ray;
   const float* direction = args.directions + 3 * ray;
   const float shift = args.jitter != nullptr ? args.jitter[ray] : 0.5f;
-  const float side = static_cast<float>(args.grid);
+  const float side = static_cast<float>(args.grid), steps_a_length = 1.0f / args.step;
   const int32_t samples = static_cast<int32_t>(ceilf((args.far - args.near) / args.step));
+  float start[3], pace[3], inverse[3];  // in cells; a direction of zero never leaves through that wall
+  for (int d = 0; d < 3; ++d) {
+    start[d] = origin[d] * side;
+    pace[d] = direction[d] * side;
+    inverse[d] = direction[d] == 0.0f ? 3e38f : 1.0f / pace[d];
+  }
   int32_t kept = 0;
   for (int32_t i = 0; i < samples;) {
     const float t = args.near + (static_cast<float>(i) + shift) * args.step;
-    float position[3];
+    float at[3];
     int cell[3];
     bool inside = true;
     for (int d = 0; d < 3; ++d) {
-      position[d] = origin[d] + direction[d] * t;
-      inside = inside && position[d] >= 0.0f && position[d] < 1.0f;
-      cell[d] = static_cast<int>(clamp(position[d] * side, 0.0f, side - 1.0f));
+      at[d] = start[d] + pace[d] * t;
+      inside = inside && at[d] >= 0.0f && at[d] < side;
+      cell[d] = static_cast<int>(clamp(at[d], 0.0f, side - 1.0f));
     }
-    if (inside && args.occupancy[(static_cast<int64_t>(cell[2]) * args.grid + cell[1]) * args.grid + cell[0]]) {
+    if (!inside) {
+      ++i;
+      continue;
+    }
+    const bool wide = args.coarse != nullptr && !filled(args.coarse, args.grid / kCoarse, cell, kCoarse);
+    if (!wide && filled(args.occupancy, args.grid, cell, 1)) {
+      const float position[3] = {origin[0] + direction[0] * t, origin[1] + direction[1] * t,
+                                 origin[2] + direction[2] * t};
       keep(kept++, position, t);
       ++i;
       continue;
     }
-    // To the far wall of the empty cell; rounded down, so that no sample of the next cell is missed.
-    float leave = args.far;
-    for (int d = 0; inside && d < 3; ++d) {
-      if (direction[d] == 0.0f) continue;
-      const float wall = (static_cast<float>(cell[d]) + (direction[d] > 0 ? 1.0f : 0.0f)) / side;
-      const float reached = (wall - origin[d]) / direction[d];
-      leave = reached < leave ? reached : leave;
-    }
-    const float next = inside ? (leave - args.near) / args.step - shift - 1e-3f : 0.0f;
-    const int32_t jump = static_cast<int32_t>(clamp(next, 0.0f, static_cast<float>(samples)));
-    i = jump > i ? jump : i + 1;
+    // Rounded down, so that no sample of the next cell is missed.
+    const float left = way_out(at, cell, pace, inverse, wide ? kCoarse : 1, args.far - t);
+    const int32_t jump = static_cast<int32_t>(clamp(left * steps_a_length - 1e-3f, 0.0f, static_cast<float>(samples)));
+    i += jump > 1 ? jump : 1;
   }
   return kept;
 }

@@ -30,10 +30,19 @@ struct MlpBackward {
   const float* gradient;  // [P,O]
   const float* hidden;    // [P, sum of hidden widths]; read on a GPU alone
   float* grad_hidden;     // the same shape, of the values before ReLU; written on a GPU alone
-  float* partial;         // [ceil(P / 1024), weights]; the CPU's
+  float* partial;         // [ceil(P / 1024), padded weights]; the CPU's
   float* grad_inputs;     // [P,I]
   float* grad_weights;    // flat; on a GPU the caller makes it from the hidden values
 };
+
+// The CPU pads rows to whole registers of the widest instruction set.
+HD int padded(int width) { return (width + 15) / 16 * 16; }
+
+HD int64_t padded_weights_of(const MlpShape& shape) {
+  int64_t count = 0;
+  for (int l = 0; l < shape.layers; ++l) count += static_cast<int64_t>(padded(shape.widths[l])) * shape.widths[l + 1];
+  return count;
+}
 
 HD int64_t weights_of(const MlpShape& shape) {
   int64_t count = 0;

@@ -6,7 +6,7 @@ BIN = .venv/bin
 # One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
 DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint bench gpu-check install clean
+.PHONY: demo test lint bench gpu-check sanitize install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -36,6 +36,14 @@ gpu-check:
 	FAIL_WITHOUT_CUDA=1 $(PYTHON) $(GPU_TESTS)
 	! command -v compute-sanitizer || FAIL_WITHOUT_CUDA=1 compute-sanitizer --error-exitcode 1 $(PYTHON) $(GPU_TESTS) -x
 	$(PYTHON) -m bench.bench_ops --device cuda
+
+# The CPU ops once with the address and undefined-behaviour sanitizers, once with the thread sanitizer.
+sanitize: install
+	$(BIN)/cmake -S cuda_ext -B build/address -G Ninja -DPython_EXECUTABLE=$(BIN)/python -DAVATAR_CUDA=OFF -DAVATAR_SANITIZE=address,undefined
+	$(BIN)/cmake -S cuda_ext -B build/thread -G Ninja -DPython_EXECUTABLE=$(BIN)/python -DAVATAR_CUDA=OFF -DAVATAR_SANITIZE=thread
+	$(BIN)/cmake --build build/address && $(BIN)/cmake --build build/thread
+	$(BIN)/python tests/sanitized.py build/address libasan.so
+	$(BIN)/python tests/sanitized.py build/thread libtsan.so
 
 clean:
 	rm -rf .venv build

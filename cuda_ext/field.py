@@ -54,9 +54,11 @@ def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
     entries = sizes["T"]
     if entries < 1 or entries & (entries - 1) or entries > 2**30:
         raise ValueError(f"hash_grid.tables has {entries} entries a level, expected a power of two")
-    # Resolutions are few and known to the caller: read here once on the CPU, they are no wait in a loop on a GPU.
-    if native.stream(positions.device) is None and len(resolutions) and not int(resolutions.min()) >= 1:
-        raise ValueError(f"hash_grid.resolutions has {int(resolutions.min())}, expected 1 or more")
+    # A GPU is not made to wait for the answer.
+    if native.stream(positions.device) is None and len(resolutions):
+        least, most = int(resolutions.min()), int(resolutions.max())
+        if least < 1 or most > 2**20:
+            raise ValueError(f"hash_grid.resolutions has {least} to {most}, expected 1 to 2^20")
     native.check_finite("hash_grid", {"positions": positions})
     return _HashGrid.apply(positions, tables, resolutions)
 

@@ -136,7 +136,7 @@ def test_bad_arguments_are_named() -> None:
         ops.hash_grid(positions, table[:, :15], resolutions)
     with pytest.raises(ValueError, match="has 5 dimensions"):
         ops.hash_grid(torch.rand(3, 5), table, resolutions)
-    with pytest.raises(ValueError, match=r"resolutions has 0"):
+    with pytest.raises(ValueError, match=r"resolutions has 0 to 0"):
         ops.hash_grid(positions, table, torch.zeros(2, dtype=torch.int32))
     with pytest.raises(ValueError, match=r"hash_grid\.positions has a value that is not finite"):
         ops.hash_grid(positions / 0, table, resolutions)

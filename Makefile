@@ -6,7 +6,7 @@ BIN = .venv/bin
 # One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
 DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint bench gpu-check sanitize install clean
+.PHONY: demo test lint bench wheel gpu-check sanitize cross install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -29,6 +29,10 @@ lint: install
 bench: install
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.run $(VIDEO)
 
+wheel: install
+	$(BIN)/pip wheel . --no-deps -q -C build-dir=build/wheel -w dist
+	ls -l dist
+
 # For a machine with an NVIDIA GPU, nvcc and torch for it; needs nothing else that make install brings.
 GPU_TESTS = -m pytest tests/test_kernels.py tests/test_field.py tests/test_gpu_path.py -k cuda
 gpu-check:
@@ -44,6 +48,10 @@ sanitize: install
 	$(BIN)/cmake --build build/address && $(BIN)/cmake --build build/thread
 	$(BIN)/python tests/sanitized.py build/address libasan.so
 	$(BIN)/python tests/sanitized.py build/thread libtsan.so
+
+# The vector code for 64-bit Arm, where its compiler is installed; run by an emulator where that is, too.
+cross:
+	tests/native/cross.sh
 
 clean:
 	rm -rf .venv build

@@ -65,9 +65,9 @@ def encode(encoder: Encoder, features: Tensor) -> Tensor:
 
 
 def save_encoder(encoder: Encoder, path: Path, features: str, note: dict[str, str]) -> None:
-    """Write weights with the name of their features."""
+    """Write weights, in half precision, with the name of their features."""
     with whole(path) as temporary:
-        tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+        tensors = {name: tensor.half().contiguous() for name, tensor in encoder.state_dict().items()}
         save_file(tensors, temporary, {"format": FORMAT, "features": features} | note)
 
 

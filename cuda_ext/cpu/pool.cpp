@@ -34,6 +34,18 @@ struct FlushDenormals {
   unsigned before = _mm_getcsr();
   FlushDenormals() { _mm_setcsr(before | 0x8040); }
   ~FlushDenormals() { _mm_setcsr(before); }
+#elif defined(__aarch64__)
+  static uint64_t mode() {
+    uint64_t bits;
+    asm volatile("mrs %0, fpcr" : "=r"(bits));
+    return bits;
+  }
+  static void set(uint64_t bits) { asm volatile("msr fpcr, %0" : : "r"(bits)); }
+  uint64_t before = mode();
+  FlushDenormals() { set(before | 1u << 24); }
+  ~FlushDenormals() { set(before); }
+#else
+  FlushDenormals() {}
 #endif
 };
 

@@ -28,6 +28,8 @@ lint: install
 
 bench: install
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.run $(VIDEO)
+	$(BIN)/python -m bench.bench_ops
+	$(BIN)/python -m bench.bench_field
 
 wheel: install
 	$(BIN)/pip wheel . --no-deps -q -C build-dir=build/wheel -w dist
@@ -39,13 +41,13 @@ gpu-check:
 	$(PYTHON) -m pip install --no-deps --no-build-isolation -C cmake.define.AVATAR_CUDA=ON -C cmake.define.AVATAR_CUDA_ARCHITECTURES=native -e .
 	FAIL_WITHOUT_CUDA=1 $(PYTHON) $(GPU_TESTS)
 	! command -v compute-sanitizer || FAIL_WITHOUT_CUDA=1 compute-sanitizer --error-exitcode 1 $(PYTHON) $(GPU_TESTS) -x
-	$(PYTHON) -m bench.bench_ops --device cuda
+	$(PYTHON) -m bench.bench_ops --device cuda && $(PYTHON) -m bench.bench_field --device cuda
 
 # The CPU ops once with the address and undefined-behaviour sanitizers, once with the thread sanitizer.
+SANITIZED = $(BIN)/cmake -S cuda_ext -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DAVATAR_CUDA=OFF
 sanitize: install
-	$(BIN)/cmake -S cuda_ext -B build/address -G Ninja -DPython_EXECUTABLE=$(BIN)/python -DAVATAR_CUDA=OFF -DAVATAR_SANITIZE=address,undefined
-	$(BIN)/cmake -S cuda_ext -B build/thread -G Ninja -DPython_EXECUTABLE=$(BIN)/python -DAVATAR_CUDA=OFF -DAVATAR_SANITIZE=thread
-	$(BIN)/cmake --build build/address && $(BIN)/cmake --build build/thread
+	$(SANITIZED) -B build/address -DAVATAR_SANITIZE=address,undefined && $(BIN)/cmake --build build/address -j
+	$(SANITIZED) -B build/thread -DAVATAR_SANITIZE=thread && $(BIN)/cmake --build build/thread -j
 	$(BIN)/python tests/sanitized.py build/address libasan.so
 	$(BIN)/python tests/sanitized.py build/thread libtsan.so
 

@@ -28,7 +28,8 @@ from preprocess.actor_face import (
     move_face,
     smooth_normals,
 )
-from preprocess.fit import FOCAL_PER_SIZE, exponential
+from preprocess.fit import FOCAL_PER_SIZE
+from preprocess.rotations import exponential
 from preprocess.torso import apply_torso
 
 OVERSAMPLE = 2

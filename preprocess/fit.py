@@ -5,6 +5,9 @@ The focal length cannot be observed in talking-head clips, so it is fixed at twi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
@@ -13,6 +16,8 @@ from torch import Tensor
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.landmarks import IRISES, LEFT_EYE, LEFT_LID, LIPS, LOWER_LIP, POINTS, RIGHT_EYE, RIGHT_LID, UPPER_LIP
+from preprocess.rotations import exponential, nearest_rotation
+from preprocess.texture import Mesh, Poses, refine_by_texture
 
 FOCAL_PER_SIZE = 2.0
 ALTERNATIONS = 3
@@ -22,15 +27,30 @@ IDENTITY_PRIOR_CM = (0.35, 0.35, 0.5)
 EFFECTIVE_FRAMES = 50.0  # frames of one clip are correlated
 SMOOTHING = 1.0  # frames; of the pose only: filtering lips or lids would lose closures
 RIDGE = 0.02
+MESH_POINTS = 468  # without the irises
 CLOSED_LID = 0.09  # lid gap over eye width of a shut eye
 
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class Texture:
+    """The pictures that poses are refined on."""
+
+    read: Callable[[int], Array]  # frame -> grey [S, S] uint8
+    joined: Array  # [T - 1] bool: whether a frame and the next belong to the same shot
+
+
 def fit_track(
-    landmarks: Tensor, confidence: Tensor, space: MotionSpace, *, size: int, fps: float
+    landmarks: Tensor,
+    confidence: Tensor,
+    space: MotionSpace,
+    *,
+    size: int,
+    fps: float,
+    texture: Texture | None = None,
 ) -> tuple[Track, float]:
-    """Fit a clip. Landmarks [T, 478, 3] px, confidence [T] 0..1.
+    """Fit a clip. Landmarks [T, 478, 3] px, confidence [T] 0..1; poses are refined on the texture, where given.
 
     Returns: the track (torso at rest) and the focal length in px.
     """
@@ -38,6 +58,15 @@ def fit_track(
     focal = FOCAL_PER_SIZE * size
     weight = confidence.double().numpy()
     rotation, translation, identity = fit_poses(pixels[..., :2], weight, space, focal=focal, size=size)
+    if texture is None:
+        rotation, translation = smooth_poses(rotation, translation)
+    else:
+        mesh = Mesh(identity[:MESH_POINTS], space.triangles.numpy(), space.rigid.numpy(), focal, size)
+        start = Poses(rotation, translation)
+        poses = refine_by_texture(texture.read, pixels[..., :2], weight, texture.joined, mesh, start)
+        rotation, translation = poses.rotation, poses.translation
+        rays, template = (pixels[..., :2] - size / 2) / focal, space.template.double().numpy()
+        identity = fit_identity(rays, weight, template, rotation, translation, focal)
     offsets = measure_offsets(pixels[..., :2], rotation, translation, identity, focal=focal, size=size)
     expression, neutral = fit_expression(pixels, offsets, weight, identity, space)
     eyes = measure_eyes(pixels)
@@ -67,10 +96,15 @@ def fit_poses(
     for _ in range(ALTERNATIONS):
         rotation, translation = refine_poses(rays[:, rigid], identity[rigid], rotation, translation, HUBER_PX / focal)
         identity = fit_identity(rays, weight, template, rotation, translation, focal)
+    return rotation, translation, identity
+
+
+def smooth_poses(rotation: Array, translation: Array) -> tuple[Array, Array]:
+    """A Gaussian over time, where there is no texture to refine poses on."""
     if len(rotation) > 3:
         translation = gaussian_filter1d(translation, SMOOTHING, axis=0, mode="nearest")
         rotation = nearest_rotation(gaussian_filter1d(rotation, SMOOTHING, axis=0, mode="nearest"))
-    return rotation, translation, identity
+    return rotation, translation
 
 
 def first_pose(rays: Array, template: Array, rigid: Array) -> tuple[Array, Array]:
@@ -205,20 +239,3 @@ def measure_eyes(pixels: Array) -> Array:
         gazes.append((pixels[:, iris, :2] - middle) / width[:, None])
     gaze = (4 * np.mean(gazes, axis=0)).clip(-1, 1)
     return np.concatenate([np.stack(lids, 1), gaze], 1)
-
-
-def exponential(vector: Array) -> Array:
-    """Rotation vectors [T, 3] -> matrices [T, 3, 3] (Rodrigues)."""
-    angle = np.linalg.norm(vector, axis=1).clip(1e-12)[:, None, None]
-    x, y, z = (vector / angle[:, 0]).T
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
-    return np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
-
-
-def nearest_rotation(matrices: Array) -> Array:
-    """The rotations nearest to matrices [T, 3, 3]."""
-    u, _, v = np.linalg.svd(matrices)
-    sign = np.sign(np.linalg.det(u @ v))
-    u[:, :, 2] *= sign[:, None]
-    return u @ v

@@ -1,4 +1,4 @@
-"""Landmarks -> Track. A tracker is a function (landmarks, found, space, *, size, fps) -> (Track, focal)."""
+"""Landmarks -> Track. A tracker is a function (landmarks, found, space, *, size, fps, texture) -> (Track, focal)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
-from preprocess.fit import fit_track
+from preprocess.fit import Texture, fit_track
 from preprocess.landmarks import POINTS
 from preprocess.quiet import quiet
 
@@ -78,10 +78,12 @@ def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(flat).reshape(landmarks.shape), confidence
 
 
-def facemesh(landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float) -> tuple[Track, float]:
+def facemesh(
+    landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float, texture: Texture | None = None
+) -> tuple[Track, float]:
     """FaceMesh landmarks [T, 478, 3] px of a whole clip, fitted offline; torso at rest. Returns track, focal px."""
     filled, confidence = fill_gaps(landmarks, found)
-    return fit_track(filled, confidence, space, size=size, fps=fps)
+    return fit_track(filled, confidence, space, size=size, fps=fps, texture=texture)
 
 
 TRACKERS: dict[str, Tracker] = {"facemesh": facemesh}

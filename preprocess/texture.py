@@ -1,0 +1,347 @@
+"""Pose from the skin's texture. Landmark detectors move the forehead when the mouth opens, so pose from landmarks nods
+with the jaw; corners of the upper face followed between a frame and its keyframes do not.
+
+Corners of a keyframe are points on the fitted mesh; every frame sees the corners of its nearest keyframes; all poses
+are solved together with weak landmarks against drift and a weak smoothness prior (Gauss-Newton, Huber).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.linalg import solveh_banded
+
+from preprocess.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
+from preprocess.rotations import exponential, logarithm
+
+KEY_EVERY = 12  # frames
+KEYS = 3  # keyframes that a frame is compared with
+CORNERS = 120  # of a keyframe, at most
+LEAST_CORNERS = 8
+QUALITY, BLOCK = 0.003, 5
+EYE_PX = 130.0  # distance of the outer eye corners that the lengths below are for
+SPACING, WINDOW, EYE_MARGIN = 4.0, 15.0, 9.0  # px
+BACK_AND_FORTH = 0.4  # px, how exactly a corner must be found again on the way back
+STRAY = 10.0  # px from where the first pose expects it
+ROUNDS, STEPS = 4, 2
+CORNER_SD, HUBER, DRIFT_SD = 0.5, 1.0, 3.0  # px
+CORRELATED = 20.0  # corners that err together count as one
+SMOOTH_SD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.2)  # rad and cm a frame^2
+CHUNK = 2000  # frames whose equations are made at a time
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Head to camera, frame by frame."""
+
+    rotation: Array  # [T, 3, 3]
+    translation: Array  # [T, 3] cm
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The person's own rigid mesh, and the camera."""
+
+    points: Array  # [478, 3] cm
+    triangles: Array  # [F, 3]
+    rigid: Array  # [R]
+    focal: float
+    size: int
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Corners seen again: sorted by frame."""
+
+    frame: Array  # [M]
+    corner: Array  # [M] index into the corners
+    pixel: Array  # [M, 2]
+    key: Array  # [C] keyframe of each corner
+    home: Array  # [C, 2] px in its keyframe
+    triangle: Array  # [C] of the mesh
+
+
+def refine_by_texture(
+    read: Callable[[int], Array], landmarks: Array, weight: Array, joined: Array, mesh: Mesh, start: Poses
+) -> Poses:
+    """Refine poses by what read(frame) -> grey [S, S] uint8 shows.
+
+    landmarks [T, 478, 2] px, weight [T] 0..1, joined [T - 1]: whether two neighbours belong to the same shot.
+    Frames whose skin shows too little keep to the landmarks.
+    """
+    if len(landmarks) < 3:
+        return start
+    scale = _eye_distance(landmarks, weight) / EYE_PX
+    seen = find_sightings(read, landmarks, weight, joined, mesh, start, scale)
+    poses = start
+    spread = _landmark_spread(landmarks, weight, mesh, start)
+    for _ in range(ROUNDS):
+        points = _lift(seen, mesh, poses)
+        for _ in range(STEPS):
+            poses = _solve(seen, points, landmarks, weight, joined, mesh, poses, spread, scale)
+    return poses
+
+
+def _eye_distance(landmarks: Array, weight: Array) -> float:
+    seen = weight > 0.3
+    eyes = landmarks[seen if seen.any() else slice(None)]
+    return float(np.median(np.linalg.norm(eyes[:, 33] - eyes[:, 263], axis=1)).clip(20, 600))
+
+
+def find_sightings(
+    read: Callable[[int], Array],
+    landmarks: Array,
+    weight: Array,
+    joined: Array,
+    mesh: Mesh,
+    poses: Poses,
+    scale: float,
+) -> Sightings:
+    """Corners of keyframes, and where the frames near each keyframe see them."""
+    keys = [frame for frame in range(0, len(landmarks), KEY_EVERY) if weight[frame] > 0.3]
+    shot = np.concatenate([[0], np.cumsum(~joined)])
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(lambda key: _follow_key(read, key, shot, landmarks, weight, mesh, poses, scale), keys))
+    first = np.cumsum([0, *(len(part[2]) for part in parts)])
+    frame = np.concatenate([part[0] for part in parts] or [np.zeros(0, int)])
+    corner = np.concatenate(
+        [part[1][0] + start for part, start in zip(parts, first, strict=False)] or [np.zeros(0, int)]
+    )
+    pixel = np.concatenate([part[1][1] for part in parts] or [np.zeros((0, 2))])
+    order = np.argsort(frame, kind="stable")
+    return Sightings(
+        frame=frame[order],
+        corner=corner[order].astype(int),
+        pixel=pixel[order].astype(np.float32),
+        key=np.repeat(np.array(keys, int), [len(part[2]) for part in parts]),
+        home=np.concatenate([part[2] for part in parts] or [np.zeros((0, 2))]),
+        triangle=np.concatenate([part[3] for part in parts] or [np.zeros(0, int)]).astype(int),
+    )
+
+
+def _follow_key(
+    read: Callable[[int], Array],
+    key: int,
+    shot: Array,
+    landmarks: Array,
+    weight: Array,
+    mesh: Mesh,
+    poses: Poses,
+    scale: float,
+) -> tuple[Array, tuple[Array, Array], Array, Array]:
+    """One keyframe: frames, (corners, pixels) of the sightings; then pixels and triangles of the corners."""
+    grey = read(key)
+    home = _corners(grey, landmarks[key], scale)
+    triangle = _triangles_under(home, mesh, poses, key)
+    home, triangle = home[triangle >= 0], triangle[triangle >= 0]
+    frames: list[Array] = []
+    corners: list[Array] = []
+    pixels: list[Array] = []
+    if len(home) >= LEAST_CORNERS:
+        points = _intersect(home, triangle, mesh, poses.rotation[key], poses.translation[key])
+        for frame in _frames_of(key, len(landmarks)):
+            if frame == key or shot[frame] != shot[key] or weight[frame] < 0.3:
+                continue
+            expected = _project(points, mesh, poses.rotation[frame], poses.translation[frame])
+            good, found = _find_again(grey, read(frame), home, expected, scale)
+            if len(good) >= LEAST_CORNERS:
+                frames.append(np.full(len(good), frame))
+                corners.append(good)
+                pixels.append(found)
+    none = np.zeros(0, int), np.zeros((0, 2))
+    together = (np.concatenate(corners), np.concatenate(pixels)) if frames else none
+    return np.concatenate(frames) if frames else none[0], together, home, triangle
+
+
+def _frames_of(key: int, length: int) -> Iterator[int]:
+    """Frames that have this keyframe among their nearest."""
+    reach = KEY_EVERY * KEYS // 2
+    return iter(range(max(0, key - reach), min(length, key + reach + 1)))
+
+
+def _corners(grey: Array, landmarks: Array, scale: float) -> Array:
+    mask = np.zeros_like(grey)
+    hull = cv2.convexHull(landmarks[list(UPPER_FACE)].astype(np.int32))
+    cv2.fillConvexPoly(mask, hull, (255,))
+    margin = max(1, round(EYE_MARGIN * scale))
+    for group in (LEFT_LID, RIGHT_LID, *BROWS):
+        polygon = cv2.convexHull(landmarks[list(group)].astype(np.int32))
+        cv2.fillConvexPoly(mask, polygon, (0,))
+        cv2.polylines(mask, [polygon], True, (0,), 2 * margin)
+    found = cv2.goodFeaturesToTrack(grey, CORNERS, QUALITY, SPACING * scale, mask=mask, blockSize=BLOCK)
+    return np.zeros((0, 2), np.float32) if found is None else found[:, 0]
+
+
+def _find_again(first: Array, second: Array, home: Array, expected: Array, scale: float) -> tuple[Array, Array]:
+    """Corners found in another frame and back where they came from: their indices and pixels."""
+    side = int(WINDOW * scale) | 1
+    low, high = _around(np.concatenate([home, expected]), 2 * side, first.shape[0])
+    first, second = (np.ascontiguousarray(grey[low[1] : high[1], low[0] : high[0]]) for grey in (first, second))
+    start, guess = (np.ascontiguousarray(points - low, np.float32).reshape(-1, 1, 2) for points in (home, expected))
+    window = (side, side)
+    there, ok, _ = cv2.calcOpticalFlowPyrLK(
+        first, second, start, guess, winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(
+        second, first, there, start.copy(), winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    found = there[:, 0] + low
+    missed = np.linalg.norm(back[:, 0] - start[:, 0], axis=1)
+    strayed = np.linalg.norm(found - expected, axis=1)
+    good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (missed < BACK_AND_FORTH) & (strayed < STRAY * scale)
+    return np.flatnonzero(good), found[good]
+
+
+def _around(points: Array, margin: int, size: int) -> tuple[Array, Array]:
+    """Corners of the box around points: following within it costs a fraction of the whole picture."""
+    low = np.clip(np.floor(points.min(0)).astype(int) - margin, 0, size - 2)
+    return low, np.clip(np.ceil(points.max(0)).astype(int) + margin, low + 2, size)
+
+
+def _project(points: Array, mesh: Mesh, rotation: Array, translation: Array) -> Array:
+    posed = points @ rotation.T + translation
+    return mesh.focal * posed[:, :2] / posed[:, 2:] + mesh.size / 2
+
+
+def _triangles_under(pixels: Array, mesh: Mesh, poses: Poses, frame: int) -> Array:
+    """The mesh triangle, seen from the front, under each pixel [C]; -1 where there is none."""
+    screen = _project(mesh.points, mesh, poses.rotation[frame], poses.translation[frame])
+    a, b, c = (screen[mesh.triangles[:, i]] for i in range(3))
+    edge1, edge2 = b - a, c - a
+    area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
+    offset = pixels[:, None] - a[None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = (offset[..., 0] * edge2[:, 1] - offset[..., 1] * edge2[:, 0]) / area
+        v = (edge1[:, 0] * offset[..., 1] - edge1[:, 1] * offset[..., 0]) / area
+    inside = (u >= 0) & (v >= 0) & (u + v <= 1)
+    depth = (mesh.points @ poses.rotation[frame].T)[mesh.triangles, 2].mean(1)
+    nearest = np.where(inside, depth, np.inf)
+    best = nearest.argmin(1) if len(pixels) else np.zeros(0, int)
+    return np.where(inside.any(1), best, -1)
+
+
+def _intersect(pixels: Array, triangles: Array, mesh: Mesh, rotation: Array, translation: Array) -> Array:
+    """Points [C, 3] cm of the head frame where rays through pixels meet the planes of triangles.
+
+    rotation, translation: of the one frame, or one for each pixel.
+    """
+    rays = np.concatenate([(pixels - mesh.size / 2) / mesh.focal, np.ones((len(pixels), 1))], 1)
+    origin = -np.einsum("...ji,...j->...i", rotation, translation)
+    direction = np.einsum("...ji,...j->...i", np.broadcast_to(rotation, (len(pixels), 3, 3)), rays)
+    a, b, c = (mesh.points[mesh.triangles[triangles, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    along = (normal * (a - origin)).sum(1) / _away_from_zero((normal * direction).sum(1))
+    return origin + along[:, None] * direction
+
+
+def _away_from_zero(value: Array) -> Array:
+    return np.where(np.abs(value) < 1e-9, 1e-9, value)
+
+
+def _lift(seen: Sightings, mesh: Mesh, poses: Poses) -> Array:
+    """Corners as points of the head, by the current poses of their keyframes."""
+    return _intersect(seen.home, seen.triangle, mesh, poses.rotation[seen.key], poses.translation[seen.key])
+
+
+def _landmark_spread(landmarks: Array, weight: Array, mesh: Mesh, poses: Poses) -> Array:
+    """Standard deviation [R] px of the rigid landmarks about where the poses put them."""
+    chosen = np.flatnonzero(weight > 0.3)[:: max(1, len(weight) // 500)]
+    posed = np.einsum("tij,rj->tri", poses.rotation[chosen], mesh.points[mesh.rigid]) + poses.translation[chosen, None]
+    residual = landmarks[chosen][:, mesh.rigid] - (mesh.focal * posed[..., :2] / posed[..., 2:] + mesh.size / 2)
+    return np.maximum(0.25, 1.48 / 1.18 * np.median(np.linalg.norm(residual, axis=-1), axis=0))
+
+
+def _solve(
+    seen: Sightings,
+    points: Array,
+    landmarks: Array,
+    weight: Array,
+    joined: Array,
+    mesh: Mesh,
+    poses: Poses,
+    spread: Array,
+    scale: float,
+) -> Poses:
+    """One Gauss-Newton step of all poses."""
+    length = len(landmarks)
+    normal, right = np.zeros((length, 6, 6)), np.zeros((length, 6))
+    landmark_sd = np.sqrt(spread**2 + DRIFT_SD**2)
+    for start in range(0, length, CHUNK):
+        frames = np.arange(start, min(start + CHUNK, length))
+        part = slice(*np.searchsorted(seen.frame, [frames[0], frames[-1] + 1]))
+        _add(normal, right, seen.frame[part], points[seen.corner[part]], seen.pixel[part], CORNER_SD,
+             1.0, HUBER * scale, mesh, poses)  # fmt: skip
+        count = len(mesh.rigid)
+        _add(normal, right, np.repeat(frames, count), np.tile(mesh.points[mesh.rigid], (len(frames), 1)),
+             landmarks[frames][:, mesh.rigid].reshape(-1, 2), np.tile(landmark_sd, len(frames)),
+             np.repeat(weight[frames] + 1e-3, count), 2.0, mesh, poses)  # fmt: skip
+    step = _smooth_step(normal / CORRELATED, right / CORRELATED, joined, poses)
+    return Poses(exponential(step[:, :3]) @ poses.rotation, poses.translation + step[:, 3:])
+
+
+def _add(
+    normal: Array,
+    right: Array,
+    frame: Array,
+    points: Array,
+    pixels: Array,
+    deviation: Array | float,
+    trust: Array | float,
+    huber: float,
+    mesh: Mesh,
+    poses: Poses,
+) -> None:
+    """Add the equations of points [M, 3] seen at pixels [M, 2] in frames [M], sorted, to those of the frames."""
+    if len(frame) == 0:
+        return
+    turned = np.einsum("mij,mj->mi", poses.rotation[frame], points)
+    x, y, z = (turned + poses.translation[frame]).T
+    u, v = x / z, y / z
+    residual = pixels - (mesh.focal * np.stack([u, v], 1) + mesh.size / 2)
+    robust = huber / np.maximum(np.linalg.norm(residual, axis=1), huber)
+    strength = robust * trust / np.square(deviation)
+    tx, ty, tz = turned.T
+    zero = np.zeros_like(u)
+    slope = mesh.focal / z
+    # How the pixel moves when the head turns about x, y, z and shifts along them.
+    rows = (
+        np.stack([-u * ty, tz + u * tx, -ty, np.ones_like(u), zero, -u], 1) * slope[:, None],
+        np.stack([-tz - v * ty, v * tx, tx, zero, np.ones_like(u), -v], 1) * slope[:, None],
+    )
+    first = np.flatnonzero(np.concatenate([[True], frame[1:] != frame[:-1]]))
+    owners = frame[first]
+    for axis, row in enumerate(rows):
+        weighted = row * strength[:, None]
+        right[owners] += np.add.reduceat(weighted * residual[:, axis, None], first)
+        for i in range(6):
+            normal[owners, i] += np.add.reduceat(weighted[:, i, None] * row, first)
+
+
+def _smooth_step(normal: Array, right: Array, joined: Array, poses: Poses) -> Array:
+    """Solve for all steps [T, 6] with second differences of the poses held small inside a shot."""
+    length = len(normal)
+    turn = np.concatenate(
+        [logarithm(poses.rotation[1:] @ poses.rotation[:-1].transpose(0, 2, 1)), np.diff(poses.translation, axis=0)], 1
+    )
+    bend = np.diff(turn, axis=0)  # [T - 2, 6] about the middle frame
+    stiff = (joined[1:] & joined[:-1])[:, None] / np.square(SMOOTH_SD)
+    band = np.zeros((18, 6 * length))  # upper form: band[17 - d, j] is the element d left of column j
+    for i in range(6):
+        for j in range(i, 6):
+            band[17 - (j - i), j::6] += normal[:, i, j]
+    shape = (1.0, -2.0, 1.0)
+    for a in range(3):
+        for b in range(a, 3):
+            value = shape[a] * shape[b] * stiff
+            for i in range(6):
+                columns = 6 * (np.arange(length - 2) + b) + i
+                band[17 - 6 * (b - a), columns] += value[:, i]
+        right[a : length - 2 + a] -= shape[a] * stiff * bend
+    band[17] += 1e-9
+    return solveh_banded(band, right.reshape(-1)).reshape(length, 6)

@@ -45,10 +45,14 @@ def find_bad_spans(descriptions: Array, track: Track) -> list[Span]:
     return sorted(spans + find_cuts(descriptions), key=lambda span: span.start)
 
 
+def same_shot(descriptions: Array) -> Array:
+    """Whether a frame and the next belong to the same shot, [T - 1] bool."""
+    return np.abs(np.diff(descriptions[:, :512], axis=0)).sum(1) <= CUT
+
+
 def find_cuts(descriptions: Array) -> list[Span]:
     """Everything but the longest shot."""
-    jump = np.abs(np.diff(descriptions[:, :512], axis=0)).sum(1)
-    borders = [0, *(np.flatnonzero(jump > CUT) + 1).tolist(), len(descriptions)]
+    borders = [0, *(np.flatnonzero(~same_shot(descriptions)) + 1).tolist(), len(descriptions)]
     shots = [(a, b) for a, b in pairwise(borders) if b > a]
     longest = max(shots, key=lambda shot: shot[1] - shot[0])
     return [Span(a, b, "another shot after a cut") for a, b in shots if (a, b) != longest]

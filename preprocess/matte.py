@@ -88,9 +88,12 @@ def make_plate(pictures: Iterable[tuple[Array, Array]], size: int) -> tuple[Arra
         rows = slice(start, start + 64)
         cover = np.stack([mask[rows] for mask in hidden])
         strip = np.stack([view[rows] for view in views])
-        masked: np.ma.MaskedArray = np.ma.masked_array(strip, np.repeat(cover[..., None], 3, -1))
-        seen[rows] = (~cover).sum(0) >= min(LEAST_VIEWS, len(views))
-        plate[rows] = np.ma.median(masked, axis=0).filled(0)
+        strip[cover] = 255  # sorts behind what was seen
+        count = (~cover).sum(0)
+        middle = np.maximum(count - 1, 0) // 2
+        ordered = np.sort(strip, axis=0)
+        plate[rows] = np.take_along_axis(ordered, middle[None, ..., None], 0)[0]
+        seen[rows] = count >= min(LEAST_VIEWS, len(views))
     return np.rint(fill_smooth(plate, seen)).clip(0, 255).astype(np.uint8), float(seen.mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -20,8 +21,9 @@ from avatar.core.geometry import Camera
 from avatar.core.media import VideoInfo, probe, read_speech, read_video, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, Track, open_take, save_track, split_frames, with_holdout, write_take
-from preprocess.checks import check_faces, describe_frame, find_bad_spans, is_silent
+from preprocess.checks import check_faces, describe_frame, find_bad_spans, is_silent, same_shot
 from preprocess.crop import choose_crop, find_faces, pick_face
+from preprocess.fit import Texture
 from preprocess.matte import Matting, make_plate, median_of_three
 from preprocess.report import write_report
 from preprocess.torso import fit_torso
@@ -245,12 +247,11 @@ def _finish(
 ) -> None:
     report("fit", 0, 3)
     length = len(seen.found)
-    track, focal = TRACKERS[tracker](seen.landmarks, seen.found, load_space(), size=size, fps=FPS)
-    report("fit", 1, 3)
     train, test = split_frames(length, holdout)
-    track = _with_torso(track, part, train)
-    report("fit", 2, 3)
-    plate, plate_seen = make_plate(_views(part, train, size), size)
+    with ThreadPoolExecutor(1) as beside:
+        plate_made = beside.submit(lambda: make_plate(_views(part, train, size), size))
+        track, focal = _fit(part, seen, tracker, size, train, report)
+    plate, plate_seen = plate_made.result()
     _write_image(part / "background.png", plate[..., ::-1], [])
     rms = 0.0
     if sound:
@@ -266,20 +267,40 @@ def _finish(
     report("fit", 3, 3)
 
 
+def _fit(part: Path, seen: Seen, tracker: str, size: int, train: range, report: Progress) -> tuple[Track, float]:
+    read = _grey_reader(part)
+    texture = Texture(read, same_shot(seen.descriptions))
+    track, focal = TRACKERS[tracker](seen.landmarks, seen.found, load_space(), size=size, fps=FPS, texture=texture)
+    report("fit", 1, 3)
+    track = _with_torso(track, part, read, train)
+    report("fit", 2, 3)
+    return track, focal
+
+
 def _read(part: Path, frame: int) -> Array:
     image = cv2.imread(str(part / "frames" / f"{frame:06d}.jpg"))
     return np.ascontiguousarray(image[..., ::-1])
+
+
+def _grey_reader(part: Path) -> Callable[[int], Array]:
+    """Reads grey frames; the last ones are kept, as neighbours are compared."""
+
+    @functools.lru_cache(maxsize=64)
+    def read(frame: int) -> Array:
+        return cv2.imread(str(part / "frames" / f"{frame:06d}.jpg"), cv2.IMREAD_GRAYSCALE)
+
+    return read
 
 
 def _read_matte(part: Path, frame: int) -> Array:
     return cv2.imread(str(part / "mattes" / f"{frame:06d}.png"), cv2.IMREAD_GRAYSCALE)
 
 
-def _with_torso(track: Track, part: Path, train: range) -> Track:
+def _with_torso(track: Track, part: Path, read: Callable[[int], Array], train: range) -> Track:
     turn = track.rotation[train.start : train.stop].flatten(1)
     reference = train[int((turn - turn.median(0).values).square().sum(1).argmin())]
     matte, landmarks = _read_matte(part, reference), track.landmarks.numpy()
-    torso = fit_torso(lambda frame: _read(part, frame), matte, landmarks, reference)
+    torso = fit_torso(read, matte, landmarks, reference)
     values = {name: getattr(track, name) for name in track.__dataclass_fields__}
     return Track(**(values | {"torso": torch.from_numpy(torso).float()}))
 

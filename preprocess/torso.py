@@ -7,6 +7,7 @@ x right and y down; columns are shift x, shift y (px), s, r (rad).
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -24,26 +25,26 @@ Array = np.ndarray
 
 
 def fit_torso(read: Callable[[int], Array], matte: Array, landmarks: Array, reference: int) -> Array:
-    """Torso [T, 4] from `read(frame) -> [S, S, 3] uint8`, the reference frame's matte, landmarks [T, 478, 3] px.
+    """Torso [T, 4] from `read(frame) -> [S, S] uint8` grey, the reference frame's matte, landmarks [T, 478, 3] px.
 
     Zeros where too little of the shoulders can be followed.
     """
-    first = _grey(read(reference))
+    first = read(reference)
     points = _shoulder_points(first, matte, landmarks[reference])
     torso = np.zeros((len(landmarks), 4))
     if len(points) < POINTS_LEAST:
         return torso
-    for order in (range(reference + 1, len(landmarks)), range(reference - 1, -1, -1)):
+
+    def go(order: range) -> None:
         last = np.zeros(4)
         for frame in order:
-            found = _follow(first, _grey(read(frame)), points, last)
+            found = _follow(first, read(frame), points, last)
             last = last if found is None else found
             torso[frame] = last
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(go, (range(reference + 1, len(landmarks)), range(reference - 1, -1, -1))))
     return gaussian_filter1d(torso, SMOOTHING, axis=0, mode="nearest")
-
-
-def _grey(frame: Array) -> Array:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def _shoulder_points(grey: Array, matte: Array, landmarks: Array) -> Array:

@@ -40,6 +40,7 @@ DISTANCE_CM = 66.0
 PAUSE_SECONDS = 0.6
 ANGLES = np.deg2rad([4.0, 8.0, 3.0])  # pitch, yaw, roll, at most
 IRIS_CM = 0.62
+DARKEST_TEETH, TEETH_IN_LIGHT_CM = 0.2, 1.2
 
 Array = np.ndarray
 
@@ -204,7 +205,10 @@ class Stage:
         middle, across = posed[13], rotation @ np.array([1.9, 0, 0])
         teeth = [middle - across, middle + across, middle + across * 0.9, middle - across * 0.9]
         down = rotation @ np.array([0, 0.42, 0])
-        self._polygon(canvas, np.stack([teeth[0], teeth[1], teeth[2] + down, teeth[3] + down]), (232, 226, 214))
+        # The lips shade the teeth: through a narrow gap little light falls on them.
+        light = min(1.0, DARKEST_TEETH + np.linalg.norm(posed[14] - posed[13]) / TEETH_IN_LIGHT_CM)
+        white = tuple((light * np.array([232.0, 226, 214])).tolist())
+        self._polygon(canvas, np.stack([teeth[0], teeth[1], teeth[2] + down, teeth[3] + down]), white)
 
     def _draw_brows(self, canvas: Array, posed: Array) -> None:
         for brow in BROWS:

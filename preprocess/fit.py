@@ -23,11 +23,14 @@ FOCAL_PER_SIZE = 2.0
 ALTERNATIONS = 3
 ITERATIONS = 8
 HUBER_PX = 2.0
-IDENTITY_PRIOR_CM = (0.35, 0.35, 0.5)
+IDENTITY_PRIOR_CM = (0.35, 0.35, 0.12)  # depth can hardly be seen in a talking head; the generic face knows better
 EFFECTIVE_FRAMES = 50.0  # frames of one clip are correlated
 SMOOTHING = 1.0  # frames; of the pose only: filtering lips or lids would lose closures
 RIDGE = 0.02
 MESH_POINTS = 468  # without the irises
+BLINK = 0.6  # of the usual lid ratio, and below: a blink
+BLINK_FRAMES = 50
+SHUT_LIDS = (0.04, 0.16)  # lid ratios that a shut eye may have
 CLOSED_LID = 0.09  # lid gap over eye width of a shut eye
 
 Array = np.ndarray
@@ -226,13 +229,20 @@ def lid_ratio(pixels: Array, eye: tuple[int, ...]) -> Array:
     return np.linalg.norm(pixels[:, upper, :2] - pixels[:, lower, :2], axis=1) / width
 
 
+def shut_lid(ratio: Array, usual: float) -> float:
+    """This person's lid ratio when shut, from their blinks; the common one when they do not blink."""
+    least = float(np.quantile(ratio, 0.01)) if len(ratio) >= BLINK_FRAMES else usual
+    return float(np.clip(least, *SHUT_LIDS)) if least < BLINK * usual else CLOSED_LID
+
+
 def measure_eyes(pixels: Array) -> Array:
     """Lid openness left, right (0 shut .. 1 this person's usual) and gaze x, y (-1..1), [T, 4]."""
     lids, gazes = [], []
     for eye in (LEFT_EYE, RIGHT_EYE):
         ratio = lid_ratio(pixels, eye)
         usual = max(float(np.median(ratio)), CLOSED_LID + 0.03)
-        lids.append(((ratio - CLOSED_LID) / (usual - CLOSED_LID)).clip(0, 1.4))
+        shut = shut_lid(ratio, usual)
+        lids.append(((ratio - shut) / (usual - shut)).clip(0, 1.4))
         outer, inner, _, _, iris = eye
         middle = (pixels[:, outer, :2] + pixels[:, inner, :2]) / 2
         width = np.linalg.norm(pixels[:, outer, :2] - pixels[:, inner, :2], axis=1).clip(1e-6)

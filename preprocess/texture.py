@@ -24,13 +24,16 @@ CORNERS = 120  # of a keyframe, at most
 LEAST_CORNERS = 8
 QUALITY, BLOCK = 0.003, 5
 EYE_PX = 130.0  # distance of the outer eye corners that the lengths below are for
+HALF = 0.5  # px: OpenCV counts from the middle of the first pixel, landmarks from its edge
 SPACING, WINDOW, EYE_MARGIN = 4.0, 15.0, 9.0  # px
 BACK_AND_FORTH = 0.4  # px, how exactly a corner must be found again on the way back
 STRAY = 10.0  # px from where the first pose expects it
-ROUNDS, STEPS = 4, 2
-CORNER_SD, HUBER, DRIFT_SD = 0.5, 1.0, 3.0  # px
+ROUNDS = 3
+CORNER_SD, HUBER = 0.5, 1.0  # px
+DRIFT_SD = 0.8  # px of the landmarks, beside their own spread: the only tie to where the head is
 CORRELATED = 20.0  # corners that err together count as one
 SMOOTH_SD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.2)  # rad and cm a frame^2
+SUDDEN = 0.7  # standard deviations at which a change of speed counts half
 CHUNK = 2000  # frames whose equations are made at a time
 
 Array = np.ndarray
@@ -83,8 +86,7 @@ def refine_by_texture(
     spread = _landmark_spread(landmarks, weight, mesh, start)
     for _ in range(ROUNDS):
         points = _lift(seen, mesh, poses)
-        for _ in range(STEPS):
-            poses = _solve(seen, points, landmarks, weight, joined, mesh, poses, spread, scale)
+        poses = _solve(seen, points, landmarks, weight, joined, mesh, poses, spread, scale)
     return poses
 
 
@@ -109,7 +111,7 @@ def find_sightings(
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(lambda key: _follow_key(read, key, shot, landmarks, weight, mesh, poses, scale), keys))
     first = np.cumsum([0, *(len(part[2]) for part in parts)])
-    frame = np.concatenate([part[0] for part in parts] or [np.zeros(0, int)])
+    frame = np.concatenate([part[0] for part in parts] or [np.zeros(0, int)]).astype(int)
     corner = np.concatenate(
         [part[1][0] + start for part, start in zip(parts, first, strict=False)] or [np.zeros(0, int)]
     )
@@ -175,7 +177,7 @@ def _corners(grey: Array, landmarks: Array, scale: float) -> Array:
         cv2.fillConvexPoly(mask, polygon, (0,))
         cv2.polylines(mask, [polygon], True, (0,), 2 * margin)
     found = cv2.goodFeaturesToTrack(grey, CORNERS, QUALITY, SPACING * scale, mask=mask, blockSize=BLOCK)
-    return np.zeros((0, 2), np.float32) if found is None else found[:, 0]
+    return np.zeros((0, 2), np.float32) if found is None else found[:, 0] + HALF
 
 
 def _find_again(first: Array, second: Array, home: Array, expected: Array, scale: float) -> tuple[Array, Array]:
@@ -183,7 +185,9 @@ def _find_again(first: Array, second: Array, home: Array, expected: Array, scale
     side = int(WINDOW * scale) | 1
     low, high = _around(np.concatenate([home, expected]), 2 * side, first.shape[0])
     first, second = (np.ascontiguousarray(grey[low[1] : high[1], low[0] : high[0]]) for grey in (first, second))
-    start, guess = (np.ascontiguousarray(points - low, np.float32).reshape(-1, 1, 2) for points in (home, expected))
+    start, guess = (
+        np.ascontiguousarray(points - HALF - low, np.float32).reshape(-1, 1, 2) for points in (home, expected)
+    )
     window = (side, side)
     there, ok, _ = cv2.calcOpticalFlowPyrLK(
         first, second, start, guess, winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
@@ -191,7 +195,7 @@ def _find_again(first: Array, second: Array, home: Array, expected: Array, scale
     back, ok_back, _ = cv2.calcOpticalFlowPyrLK(
         second, first, there, start.copy(), winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
     )
-    found = there[:, 0] + low
+    found = there[:, 0] + low + HALF
     missed = np.linalg.norm(back[:, 0] - start[:, 0], axis=1)
     strayed = np.linalg.norm(found - expected, axis=1)
     good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (missed < BACK_AND_FORTH) & (strayed < STRAY * scale)
@@ -268,38 +272,55 @@ def _solve(
     spread: Array,
     scale: float,
 ) -> Poses:
-    """One Gauss-Newton step of all poses."""
+    """One Gauss-Newton step of all poses.
+
+    A corner ties a frame to its keyframe: moving both alike changes nothing, so what counts is the difference of their
+    steps. (The two see the head nearly alike; one Jacobian serves both.)
+    """
     length = len(landmarks)
     normal, right = np.zeros((length, 6, 6)), np.zeros((length, 6))
+    pairs: list[tuple[Array, Array, Array]] = []
     landmark_sd = np.sqrt(spread**2 + DRIFT_SD**2)
     for start in range(0, length, CHUNK):
         frames = np.arange(start, min(start + CHUNK, length))
         part = slice(*np.searchsorted(seen.frame, [frames[0], frames[-1] + 1]))
-        _add(normal, right, seen.frame[part], points[seen.corner[part]], seen.pixel[part], CORNER_SD,
-             1.0, HUBER * scale, mesh, poses)  # fmt: skip
-        count = len(mesh.rigid)
-        _add(normal, right, np.repeat(frames, count), np.tile(mesh.points[mesh.rigid], (len(frames), 1)),
-             landmarks[frames][:, mesh.rigid].reshape(-1, 2), np.tile(landmark_sd, len(frames)),
-             np.repeat(weight[frames] + 1e-3, count), 2.0, mesh, poses)  # fmt: skip
-    step = _smooth_step(normal / CORRELATED, right / CORRELATED, joined, poses)
+        frame, corner = seen.frame[part], seen.corner[part]
+        key = seen.key[corner]
+        owners, pull, force = _equations(frame, key, points[corner], seen.pixel[part], np.array(CORNER_SD),
+                                         np.array(1.0), HUBER * scale, mesh, poses)  # fmt: skip
+        for side, sign in ((0, 1.0), (1, -1.0)):
+            np.add.at(normal, owners[:, side], pull)
+            np.add.at(right, owners[:, side], sign * force)
+        pairs.append((owners[:, 0], owners[:, 1], pull))
+        rigid, count = np.tile(mesh.points[mesh.rigid], (len(frames), 1)), len(mesh.rigid)
+        alone = np.repeat(frames, count)
+        owners, pull, force = _equations(alone, alone, rigid, landmarks[frames][:, mesh.rigid].reshape(-1, 2),
+                                         np.tile(landmark_sd, len(frames)),
+                                         np.repeat(weight[frames] + 1e-3, count), 2.0, mesh, poses)  # fmt: skip
+        normal[owners[:, 0]] += pull
+        right[owners[:, 0]] += force
+    ties = tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+    step = _smooth_step(normal / CORRELATED, right / CORRELATED, ties, joined, poses)
     return Poses(exponential(step[:, :3]) @ poses.rotation, poses.translation + step[:, 3:])
 
 
-def _add(
-    normal: Array,
-    right: Array,
+def _equations(
     frame: Array,
+    key: Array,
     points: Array,
     pixels: Array,
-    deviation: Array | float,
-    trust: Array | float,
+    deviation: Array,
+    trust: Array,
     huber: float,
     mesh: Mesh,
     poses: Poses,
-) -> None:
-    """Add the equations of points [M, 3] seen at pixels [M, 2] in frames [M], sorted, to those of the frames."""
+) -> tuple[Array, Array, Array]:
+    """Points [M, 3] seen at pixels [M, 2] in frames [M], summed for each run of equal (frame, key).
+
+    Returns: the pairs [G, 2], their normal matrices [G, 6, 6] and right sides [G, 6].
+    """
     if len(frame) == 0:
-        return
+        return np.zeros((0, 2), int), np.zeros((0, 6, 6)), np.zeros((0, 6))
     turned = np.einsum("mij,mj->mi", poses.rotation[frame], points)
     x, y, z = (turned + poses.translation[frame]).T
     u, v = x / z, y / z
@@ -307,41 +328,52 @@ def _add(
     robust = huber / np.maximum(np.linalg.norm(residual, axis=1), huber)
     strength = robust * trust / np.square(deviation)
     tx, ty, tz = turned.T
-    zero = np.zeros_like(u)
-    slope = mesh.focal / z
+    zero, one = np.zeros_like(u), np.ones_like(u)
+    slope = (mesh.focal / z)[:, None]
     # How the pixel moves when the head turns about x, y, z and shifts along them.
     rows = (
-        np.stack([-u * ty, tz + u * tx, -ty, np.ones_like(u), zero, -u], 1) * slope[:, None],
-        np.stack([-tz - v * ty, v * tx, tx, zero, np.ones_like(u), -v], 1) * slope[:, None],
+        np.stack([-u * ty, tz + u * tx, -ty, one, zero, -u], 1) * slope,
+        np.stack([-tz - v * ty, v * tx, tx, zero, one, -v], 1) * slope,
     )
-    first = np.flatnonzero(np.concatenate([[True], frame[1:] != frame[:-1]]))
-    owners = frame[first]
+    first = np.flatnonzero(np.concatenate([[True], (frame[1:] != frame[:-1]) | (key[1:] != key[:-1])]))
+    normal, right = np.zeros((len(first), 6, 6)), np.zeros((len(first), 6))
     for axis, row in enumerate(rows):
         weighted = row * strength[:, None]
-        right[owners] += np.add.reduceat(weighted * residual[:, axis, None], first)
+        right += np.add.reduceat(weighted * residual[:, axis, None], first)
         for i in range(6):
-            normal[owners, i] += np.add.reduceat(weighted[:, i, None] * row, first)
+            normal[:, i] += np.add.reduceat(weighted[:, i, None] * row, first)
+    return np.stack([frame[first], key[first]], 1), normal, right
 
 
-def _smooth_step(normal: Array, right: Array, joined: Array, poses: Poses) -> Array:
-    """Solve for all steps [T, 6] with second differences of the poses held small inside a shot."""
+def _smooth_step(normal: Array, right: Array, ties: tuple[Array, ...], joined: Array, poses: Poses) -> Array:
+    """Solve for all steps [T, 6], tied to those of the keyframes, with the poses' second differences held small."""
     length = len(normal)
-    turn = np.concatenate(
-        [logarithm(poses.rotation[1:] @ poses.rotation[:-1].transpose(0, 2, 1)), np.diff(poses.translation, axis=0)], 1
-    )
-    bend = np.diff(turn, axis=0)  # [T - 2, 6] about the middle frame
-    stiff = (joined[1:] & joined[:-1])[:, None] / np.square(SMOOTH_SD)
-    band = np.zeros((18, 6 * length))  # upper form: band[17 - d, j] is the element d left of column j
+    low, high = np.minimum(ties[0], ties[1]), np.maximum(ties[0], ties[1])
+    reach = 6 * max(2, int((high - low).max(initial=0))) + 5
+    band = np.zeros((reach + 1, 6 * length))  # upper form: band[reach - d, j] is the element d left of column j
     for i in range(6):
         for j in range(i, 6):
-            band[17 - (j - i), j::6] += normal[:, i, j]
+            band[reach - (j - i), j::6] += normal[:, i, j]
+        for j in range(6):
+            rows = reach - (6 * (high - low) + j - i)
+            np.add.at(band, (rows, 6 * high + j), -ties[2][:, i, j] / CORRELATED)
+    _add_smoothness(band, right, joined, poses)
+    band[reach] += 1e-9
+    return solveh_banded(band, right.reshape(-1), overwrite_ab=True).reshape(length, 6)
+
+
+def _add_smoothness(band: Array, right: Array, joined: Array, poses: Poses) -> None:
+    reach, length = len(band) - 1, len(right)
+    turn = logarithm(poses.rotation[1:] @ poses.rotation[:-1].transpose(0, 2, 1))
+    bend = np.diff(np.concatenate([turn, np.diff(poses.translation, axis=0)], 1), axis=0)  # [T - 2, 6]
+    deviation = np.array(SMOOTH_SD)
+    # A sudden move is one (Cauchy): shaking a head must not be ironed out.
+    sudden = np.square(bend / deviation).reshape(-1, 2, 3).sum(2).repeat(3, axis=1)
+    stiff = (joined[1:] & joined[:-1])[:, None] / np.square(deviation) / (1 + sudden / SUDDEN**2)
     shape = (1.0, -2.0, 1.0)
     for a in range(3):
         for b in range(a, 3):
-            value = shape[a] * shape[b] * stiff
             for i in range(6):
                 columns = 6 * (np.arange(length - 2) + b) + i
-                band[17 - 6 * (b - a), columns] += value[:, i]
+                band[reach - 6 * (b - a), columns] += shape[a] * shape[b] * stiff[:, i]
         right[a : length - 2 + a] -= shape[a] * stiff * bend
-    band[17] += 1e-9
-    return solveh_banded(band, right.reshape(-1)).reshape(length, 6)

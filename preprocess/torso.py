@@ -18,6 +18,7 @@ from preprocess.landmarks import CHIN, FOREHEAD
 POINTS_MOST = 300
 POINTS_LEAST = 12
 BELOW_CHIN = 0.14  # of the face's height
+BACK_AND_FORTH = 0.5  # px, how exactly a point must be found again on the way back
 RANSAC_PX = 0.7
 SMOOTHING = 0.8  # frames
 
@@ -63,7 +64,11 @@ def _follow(first: Array, now: Array, points: Array, last: Array) -> Array | Non
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
         first, now, points, guess.copy(), winSize=(21, 21), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
     )
-    good = status[:, 0] > 0
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+        now, first, moved, points.copy(), winSize=(21, 21), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    missed = np.linalg.norm((back - points).reshape(-1, 2), axis=1)
+    good = (status[:, 0] > 0) & (found_back[:, 0] > 0) & (missed < BACK_AND_FORTH)
     if good.sum() < POINTS_LEAST:
         return None
     matrix, inliers = cv2.estimateAffinePartial2D(

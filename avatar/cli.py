@@ -25,6 +25,8 @@ a2m = typer.Typer(help="Train the speech-to-motion encoder that ships with the p
 space = typer.Typer(help="Make the MotionSpace asset from clips.", no_args_is_help=True)
 app.add_typer(a2m, name="a2m")
 app.add_typer(space, name="motion-space")
+takes = typer.Typer(help="Takes to and from the data folders of other projects.", no_args_is_help=True)
+app.add_typer(takes, name="take")
 
 AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avatar file.")]
 SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
@@ -44,14 +46,21 @@ def preprocess(
     size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the square crop.")] = 512,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part of the clip kept for testing.")] = 0.1,
     face: Face = "auto",
+    start: Annotated[str | None, typer.Option(help="Where to begin, such as 12s or 1m.")] = None,
+    end: Annotated[str | None, typer.Option(help="Where to stop.")] = None,
     consent: Consent = "not stated",
 ) -> None:
     """Video to Take: crop, track, matte, background plate, sound, report."""
+    from avatar.core.media import Stretch
+    from avatar.core.recipe import parse_duration
     from avatar.pipelines.bars import stage_bars
     from preprocess.run import make_take
 
+    stretch = Stretch(parse_duration(start, "--start") if start else 0.0, parse_duration(end, "--end") if end else None)
     with stage_bars() as progress:
-        take = make_take(video, out, face=face, size=size, holdout=holdout, consent=consent, progress=progress)
+        take = make_take(
+            video, out, face=face, size=size, holdout=holdout, consent=consent, stretch=stretch, progress=progress
+        )
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
@@ -217,6 +226,37 @@ def space_build(
     takes = sorted(path.parent for path in folder.glob("*/take.json"))
     save_space(fit_space(takes, modes=modes), out)
     print(f"{out}: {modes} modes from {len(takes)} takes")
+
+
+@takes.command("export")
+def take_export(
+    take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="A folder of `preprocess`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to make.")],
+    layout: Annotated[Literal["adnerf"], typer.Option("--format", help="Whose layout.")] = "adnerf",
+) -> None:
+    """Write the data folder that AD-NeRF, RAD-NeRF, ER-NeRF and TalkingGaussian read."""
+    from avatar.core.take import open_take
+    from avatar.pipelines.bars import stage_bars
+    from preprocess.interchange import export_adnerf
+
+    with stage_bars() as progress:
+        export_adnerf(open_take(take), out, progress=progress)
+    print(f"{out}: in the {layout} layout; audio features and track_params.pt are for their own tools to make")
+
+
+@takes.command("import")
+def take_import(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data folder with ori_imgs and transforms_*.json.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="TAKE_DIR", help="Take to make.")],
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part kept for testing.")] = 0.1,
+) -> None:
+    """Make a Take of an AD-NeRF-family data folder, with its tracked poses."""
+    from avatar.pipelines.bars import stage_bars
+    from preprocess.interchange import import_adnerf
+
+    with stage_bars() as progress:
+        take = import_adnerf(folder, out, holdout=holdout, progress=progress)
+    print(f"{out}: {take.length} frames; see {out / 'report.html'}")
 
 
 def main() -> None:

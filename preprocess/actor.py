@@ -20,7 +20,6 @@ from preprocess.actor_face import (
     BROWS,
     EYES,
     HAIR,
-    INNER_LIPS,
     MESH_POINTS,
     SKIN,
     Face,
@@ -29,6 +28,7 @@ from preprocess.actor_face import (
     smooth_normals,
 )
 from preprocess.fit import FOCAL_PER_SIZE
+from preprocess.landmarks import INNER_LIPS
 from preprocess.rotations import exponential
 from preprocess.torso import apply_torso
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from avatar.core.files import UserError
 from avatar.core.take import Span, Track
+from preprocess.landmarks import LOWER_LIP, UPPER_LIP
 
 CUT = 0.3  # L1 distance of colour histograms of neighbouring frames
 BLACK = 12  # mean grey level
@@ -20,6 +24,9 @@ MOST_YAW = np.deg2rad(45)
 LEAST_FACE_SECONDS = 3.0
 LEAST_EYE_PX = 20.0  # outer eye corners, in the crop
 SILENT_RMS = 0.002
+LEAST_USABLE = 0.2  # share of the frames
+STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
+SHAKY_CAMERA_PX, MOVING_CAMERA_PX = 2.5, 5.0  # at 512
 
 Array = np.ndarray
 
@@ -80,17 +87,46 @@ def is_silent(audio: Tensor) -> bool:
     return len(audio) == 0 or float(audio.square().mean().sqrt()) < SILENT_RMS
 
 
-def verdict(usable: float, eye_px: float, yaw_degrees: float, *, has_sound: bool) -> str:
-    """In words: good, usable or not usable, and what to film differently."""
-    advice = []
-    if usable < 0.8:
-        advice.append("much of the clip was left out; film one shot without cuts, looking at the camera")
-    if eye_px < 60:
-        advice.append("the face is small; film closer")
-    if yaw_degrees > 30:
-        advice.append("the head turns far; keep within 30 degrees")
-    if not has_sound:
-        advice.append("there is no speech to hear; the lips cannot be learned")
-    if usable < 0.2 or not has_sound:
-        return f"Not usable as it is: {'; '.join(advice)}."
-    return f"Usable, could be better: {'; '.join(advice)}." if advice else "Good."
+@dataclass(frozen=True)
+class Verdict:
+    """What a Take is good for, and what to film differently."""
+
+    grade: Literal["Good", "Usable, could be better", "Not usable as it is"]
+    advice: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.grade}: {'; '.join(self.advice)}." if self.advice else f"{self.grade}."
+
+
+def judge(quality: Mapping[str, float]) -> Verdict:
+    """Judge a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
+    moved = quality.get("camera_px", 0.0)
+    fatal = (
+        (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),
+        (quality["sound_rms"] <= 0, "there is no speech to hear; the lips cannot be learned"),
+        (quality.get("lip_motion", 1.0) < STILL_LIPS, "the lips never move; film the person speaking"),
+        (moved > MOVING_CAMERA_PX, f"the camera moves ({moved:.0f} px); put it on a tripod"),
+    )
+    better = (
+        (
+            LEAST_USABLE <= quality["usable"] < 0.8,
+            "much of the clip was left out; film one shot, looking at the camera",
+        ),
+        (quality["eye_px"] < 60, "the face is small; film closer"),
+        (quality["yaw_degrees"] > 30, "the head turns far; keep within 30 degrees"),
+        (SHAKY_CAMERA_PX < moved <= MOVING_CAMERA_PX, f"the camera shakes ({moved:.1f} px); put it on a tripod"),
+    )
+    grounds = [advice for bad, advice in fatal if bad]
+    advice = (*grounds, *(advice for bad, advice in better if bad))
+    if grounds:
+        return Verdict("Not usable as it is", advice)
+    return Verdict("Usable, could be better", advice) if advice else Verdict("Good", ())
+
+
+def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:
+    """Standard deviation of the lip opening over frames with a face, in distances of the outer eye corners."""
+    points = landmarks[confidence > 0.3, :, :2]
+    if len(points) < 2:
+        return 0.0
+    eyes = (points[:, 33] - points[:, 263]).norm(dim=-1).median().clamp_min(1)
+    return float(((points[:, UPPER_LIP] - points[:, LOWER_LIP]).norm(dim=-1) / eyes).std())

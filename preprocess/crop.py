@@ -9,7 +9,7 @@ import mediapipe as mp
 import numpy as np
 
 from avatar.core.files import UserError
-from avatar.core.media import VideoInfo, read_small
+from avatar.core.media import WHOLE, Stretch, VideoInfo, read_small
 from preprocess.quiet import quiet
 
 LOOKS_PER_SECOND = 2.0
@@ -24,7 +24,7 @@ FACES = ("auto", "left", "right", "largest")
 Box = tuple[float, float, float, float]  # left, top, width, height in source px
 
 
-def find_faces(path: Path, info: VideoInfo) -> list[list[Box]]:
+def find_faces(path: Path, info: VideoInfo, stretch: Stretch = WHOLE) -> list[list[Box]]:
     """Faces seen in frames taken twice a second over the clip (at most a few hundred), in source px."""
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
@@ -33,7 +33,7 @@ def find_faces(path: Path, info: VideoInfo) -> list[list[Box]]:
         detector = mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE)
         detector.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
     with detector:
-        frames = read_small(path, width=width, height=height, fps=rate)
+        frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch)
         return [_boxes(detector.process(np.ascontiguousarray(f)).detections, info.width, info.height) for f in frames]
 
 

@@ -70,10 +70,45 @@ def fit_track(
         rotation, translation = poses.rotation, poses.translation
         rays, template = (pixels[..., :2] - size / 2) / focal, space.template.double().numpy()
         identity = fit_identity(rays, weight, template, rotation, translation, focal)
+    poses = Poses(rotation, translation)
+    return _track(landmarks, confidence, space, poses, identity, focal=focal, size=size, fps=fps), focal
+
+
+def fit_to_poses(
+    landmarks: Tensor,
+    confidence: Tensor,
+    space: MotionSpace,
+    rotation: Array,
+    translation: Array,
+    *,
+    focal: float,
+    size: int,
+    fps: float,
+) -> Track:
+    """As `fit_track` with poses (rotation [T, 3, 3], translation [T, 3] cm) that somebody else tracked."""
+    rays = (landmarks.double().numpy()[..., :2] - size / 2) / focal
+    template, weight = space.template.double().numpy(), confidence.double().numpy()
+    identity = fit_identity(rays, weight, template, rotation, translation, focal)
+    return _track(landmarks, confidence, space, Poses(rotation, translation), identity, focal=focal, size=size, fps=fps)
+
+
+def _track(
+    landmarks: Tensor,
+    confidence: Tensor,
+    space: MotionSpace,
+    poses: Poses,
+    identity: Array,
+    *,
+    focal: float,
+    size: int,
+    fps: float,
+) -> Track:
+    pixels, weight = landmarks.double().numpy(), confidence.double().numpy()
+    rotation, translation = poses.rotation, poses.translation
     offsets = measure_offsets(pixels[..., :2], rotation, translation, identity, focal=focal, size=size)
     expression, neutral = fit_expression(pixels, offsets, weight, identity, space)
     eyes = measure_eyes(pixels)
-    track = Track(
+    return Track(
         landmarks=landmarks,
         rotation=torch.from_numpy(rotation).float(),
         translation=torch.from_numpy(translation).float(),
@@ -84,7 +119,6 @@ def fit_track(
         confidence=confidence.float(),
         fps=fps,
     )
-    return track, focal
 
 
 def fit_poses(

@@ -9,7 +9,7 @@ import torch
 from avatar.core.geometry import to_vector
 from avatar.core.page import to_curve, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
-from preprocess.checks import verdict
+from preprocess.checks import judge
 from preprocess.landmarks import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 
 SHOWN = 4
@@ -20,9 +20,6 @@ Array = np.ndarray
 def write_report(take: Take, track: Track) -> None:
     """Write the page into the take's folder."""
     quality = take.quality
-    words = verdict(
-        quality["usable"], quality["eye_px"], quality["yaw_degrees"], has_sound=bool(quality["sound_rms"] > 0)
-    )
     frames = np.linspace(0, take.length - 1, SHOWN).round().astype(int).tolist()
     pictures = read_frames(take, frames).numpy()
     mattes = read_mattes(take, frames).numpy()
@@ -36,7 +33,7 @@ def write_report(take: Take, track: Track) -> None:
         ("Left out", _left_out(take)),
         ("Figures", to_table([["figure", "value"], *[[k, f"{v:.3g}"] for k, v in quality.items()]])),
     ]
-    lead = f"{words} {take.length / take.fps:.1f} s, {len(take.training_frames())} frames to train on."
+    lead = f"{judge(quality)} {take.length / take.fps:.1f} s, {len(take.training_frames())} frames to train on."
     write_page(take.root / "report.html", f"Take of {take.source['name']}", lead, sections)
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from avatar.core.files import UserError, check_writable
 from avatar.core.geometry import Camera
-from avatar.core.media import VideoInfo, probe, read_speech, read_video, write_wav
+from avatar.core.media import WHOLE, Stretch, VideoInfo, probe, read_speech, read_video, write_wav
 from avatar.core.motion_space import load_space
-from avatar.core.take import Take, Track, open_take, save_track, split_frames, with_holdout, write_take
-from preprocess.checks import check_faces, describe_frame, find_bad_spans, is_silent, same_shot
+from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, with_holdout, write_take
+from preprocess.camera_motion import camera_motion
+from preprocess.checks import check_faces, describe_frame, find_bad_spans, is_silent, lip_motion, same_shot
 from preprocess.crop import choose_crop, find_faces, pick_face
 from preprocess.fit import Texture
 from preprocess.matte import Matting, make_plate, median_of_three
@@ -56,12 +57,14 @@ def make_take(
     size: int = 512,
     holdout: float = 0.1,
     consent: str = "not stated",
+    stretch: Stretch = WHOLE,
     progress: Progress | None = None,
 ) -> Take:
     """Preprocess a clip into a Take folder, written whole or not at all.
 
     A finished Take of the same clip and settings is used again; a killed run goes on after its last finished stage.
-    `consent` says who agreed to what; it travels with the take and every avatar made of it.
+    `consent` says who agreed to what; it travels with the take and every avatar made of it. `stretch` is the part of
+    the clip to use.
     Raises: UserError for anything wrong with the clip or the output place.
     """
     report = progress or (lambda stage, done, total: None)
@@ -71,14 +74,17 @@ def make_take(
     if tracker not in TRACKERS:
         raise UserError(f"tracker '{tracker}' is unknown; choose one of {', '.join(TRACKERS)}")
     source = {"name": video.name, "sha256": _digest(video), "fps": f"{info.fps:g}", "consent": consent}
-    key = json.dumps([source["sha256"], tracker, face, size])
+    if stretch != WHOLE:
+        source["stretch"] = f"{stretch.start:g} {'' if stretch.stop is None else f'{stretch.stop:g}'}".strip()
+    info = stretch.within(info, str(video))
+    key = json.dumps([source["sha256"], tracker, face, size, source.get("stretch")])
     if out.exists():
         return _existing(out, source, size, holdout)
     check_writable(out)
     part = out.with_name(f".{out.name}.part")
     _keep_if_same(part, key)
     try:
-        _fill(part, video, info, source, tracker, face, size, holdout, report)
+        _fill(part, video, info, stretch, source, tracker, face, size, holdout, report)
     except UserError:
         shutil.rmtree(part, ignore_errors=True)  # nothing of it can be used again
         raise
@@ -90,6 +96,7 @@ def _fill(
     part: Path,
     video: Path,
     info: VideoInfo,
+    stretch: Stretch,
     source: dict[str, str],
     tracker: str,
     face: str,
@@ -97,11 +104,13 @@ def _fill(
     holdout: float,
     report: Progress,
 ) -> None:
-    faces = pick_face(find_faces(video, info), face, str(video))
+    faces = pick_face(find_faces(video, info, stretch), face, str(video))
     crop = choose_crop(faces, info.width, info.height)
-    seen = _load_pass(part) or _look(video, crop, size, round(info.seconds * FPS), part, report)
+    frames = read_video(video, size=size, crop=crop, fps=FPS, stretch=stretch)
+    seen = _load_pass(part) or _look(frames, round(info.seconds * FPS), part, report)
     check_faces(seen.found, seen.landmarks, FPS, str(video))
-    _finish(part, seen, source, tracker, size, crop, holdout, video if info.has_audio else None, report)
+    sound = read_speech(video, stretch=stretch) if info.has_audio else None
+    _finish(part, seen, source, tracker, size, crop, holdout, sound, report)
     for name in ("pass.npz", "key.json"):
         (part / name).unlink()
 
@@ -113,7 +122,8 @@ def _digest(path: Path) -> str:
 
 def _existing(out: Path, source: dict[str, str], size: int, holdout: float) -> Take:
     take = open_take(out) if (out / "take.json").exists() else None
-    if take is None or take.source.get("sha256") != source["sha256"] or take.camera.size != size:
+    same = take is not None and all(take.source.get(key) == source.get(key) for key in ("sha256", "stretch"))
+    if take is None or not same or take.camera.size != size:
         raise UserError(
             f"{out}: exists and is not the take of this clip at this size; remove it or choose another name"
         )
@@ -129,9 +139,7 @@ def _keep_if_same(part: Path, key: str) -> None:
         note.write_text(key)
 
 
-def _look(
-    video: Path, crop: tuple[float, float, float], size: int, expected: int, part: Path, report: Progress
-) -> Seen:
+def _look(frames: Iterator[Array], expected: int, part: Path, report: Progress) -> Seen:
     """One pass: write frames and mattes, collect landmarks; each kind of work in its own thread."""
     for name in ("frames", "mattes"):
         (part / name).mkdir(exist_ok=True)
@@ -146,7 +154,7 @@ def _look(
         ThreadPoolExecutor(1) as writer,
     ):
         waiting: list[list[Future]] = []
-        for start, batch in _batches(read_video(video, size=size, crop=crop, fps=FPS)):
+        for start, batch in _batches(frames):
             waiting.append(
                 [
                     mesh.submit(lambda b: [detector(frame) for frame in b], batch),
@@ -242,7 +250,7 @@ def _finish(
     size: int,
     crop: tuple[float, float, float],
     holdout: float,
-    sound: Path | None,
+    sound: Iterator[Tensor] | None,
     report: Progress,
 ) -> None:
     report("fit", 0, 3)
@@ -255,12 +263,12 @@ def _finish(
     _write_image(part / "background.png", plate[..., ::-1], [])
     rms = 0.0
     if sound:
-        audio = torch.cat(list(read_speech(sound)))
+        audio = torch.cat(list(sound))
         write_wav(part / "audio.wav", audio)
         rms = 0.0 if is_silent(audio) else float(audio.square().mean().sqrt())
     save_track(track, part / "track.safetensors")
     spans = tuple(find_bad_spans(seen.descriptions, track))
-    quality = _measure(track, spans, plate_seen, rms)
+    quality = _measure(track, spans, plate_seen, rms) | {"camera_px": _camera(part, train, spans)}
     take = Take(part, FPS, length, Camera(focal, size), crop, train, test, spans, source, quality)
     write_take(take, part)
     write_report(take, track)
@@ -305,6 +313,12 @@ def _with_torso(track: Track, part: Path, read: Callable[[int], Array], train: r
     return Track(**(values | {"torso": torch.from_numpy(torso).float()}))
 
 
+def _camera(part: Path, train: range, spans: Sequence[Span]) -> float:
+    out = {frame for span in spans for frame in range(span.start, span.stop)}
+    frames = np.array([frame for frame in train if frame not in out], int)
+    return camera_motion(_grey_reader(part), lambda frame: _read_matte(part, frame), frames)
+
+
 def _views(part: Path, train: range, size: int) -> Iterator[tuple[Array, Array]]:
     for frame in np.unique(np.linspace(train.start, train.stop - 1, PLATE_VIEWS).round().astype(int)).tolist():
         yield _read(part, frame), _read_matte(part, frame)
@@ -321,4 +335,5 @@ def _measure(track: Track, spans: tuple, plate_seen: float, rms: float) -> dict[
         "plate_seen": plate_seen,
         "sound_rms": rms,
         "face_found": float((track.confidence > 0.3).float().mean()),
+        "lip_motion": lip_motion(track.landmarks, track.confidence),
     }

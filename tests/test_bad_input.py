@@ -12,7 +12,7 @@ import torch
 from scipy.io import wavfile
 
 from avatar.core.files import UserError
-from avatar.core.media import probe, read_speech, read_video, write_video, write_wav
+from avatar.core.media import Stretch, probe, read_speech, read_video, write_video, write_wav
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -126,3 +126,15 @@ def test_sound_of_any_rate_and_layout(tmp_path: Path) -> None:
     for rate, channels in ((8000, 1), (96000, 2), (44100, 6)):
         wavfile.write(tmp_path / "x.wav", rate, np.zeros((rate, channels), np.int16))
         assert abs(sum(len(chunk) for chunk in read_speech(tmp_path / "x.wav")) - 16000) < 50
+
+
+def test_a_stretch_of_a_file_is_read(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", seconds=3.0, sound=True)
+    part = Stretch(1.0, 2.0)
+    assert len(list(read_video(path, size=64, stretch=part))) in (24, 25, 26)
+    assert abs(sum(len(chunk) for chunk in read_speech(path, stretch=part)) - 16000) < 800
+    whole = list(read_video(path, size=64))
+    first = next(read_video(path, size=64, stretch=Stretch(1.0)))
+    assert abs(first.astype(int) - whole[25]).mean() < abs(first.astype(int) - whole[20]).mean()
+    with pytest.raises(UserError, match=r"is 3\.\d s long; nothing lies between 5 s and its end"):
+        Stretch(5.0).within(probe(path), "v.mp4")

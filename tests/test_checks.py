@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from avatar.core.files import UserError
-from preprocess.checks import check_faces, describe_frame, find_cuts, is_silent, verdict
+from preprocess.camera_motion import camera_motion
+from preprocess.checks import check_faces, describe_frame, find_cuts, is_silent, judge
 from preprocess.crop import choose_crop, pick_face
 from preprocess.matte import fill_smooth, median_of_three, refine_matte
 
@@ -54,9 +56,15 @@ def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:
 
 
 def test_verdict_says_what_to_film_differently() -> None:
-    assert verdict(1, 130, 5, has_sound=True) == "Good."
-    assert "film closer" in verdict(1, 40, 5, has_sound=True)
-    assert verdict(0.1, 130, 5, has_sound=True).startswith("Not usable")
+    good = {"usable": 1.0, "eye_px": 130.0, "yaw_degrees": 5.0, "sound_rms": 0.1, "lip_motion": 0.05, "camera_px": 0.2}
+    assert str(judge(good)) == "Good."
+    assert "film closer" in str(judge(good | {"eye_px": 40.0}))
+    fatal = {"usable": (0.1, "left out"), "sound_rms": (0.0, "no speech"), "lip_motion": (0.001, "lips")}
+    for name, (value, word) in (fatal | {"camera_px": (30.0, "tripod")}).items():
+        words = str(judge(good | {name: value}))
+        assert words.startswith("Not usable"), words
+        assert word in words
+    assert str(judge(good | {"camera_px": 3.0})).startswith("Usable")
     assert is_silent(torch.zeros(16000))
     assert not is_silent(0.1 * torch.ones(16000))
 
@@ -88,3 +96,18 @@ def test_refined_matte_snaps_to_the_edge() -> None:
 
     raw, refined = overlap(soft > 0.5), overlap(refine_matte(frame, soft) > 127)
     assert 1 - refined < 0.75 * (1 - raw), (raw, refined)
+
+
+@pytest.mark.parametrize(("pan", "still"), [(0.0, True), (0.4, False)])
+def test_a_moving_camera_is_seen(pan: float, still: bool) -> None:
+    random = np.random.default_rng(1)
+    wall = cv2.GaussianBlur(random.integers(0, 255, (128, 300), dtype=np.uint8), (0, 0), 1.5)
+    matte = np.zeros((128, 128), np.uint8)
+    matte[40:, 40:90] = 255
+
+    def read(frame: int) -> np.ndarray:
+        left = round(pan * frame)
+        return np.ascontiguousarray(wall[:, left : left + 128])
+
+    moved = camera_motion(read, lambda _: matte, np.arange(100))
+    assert moved < 0.2 if still else moved > 20

@@ -28,6 +28,7 @@ class Habits:
     blink_seconds: float
     lag_seconds: float  # how much later than the sound the picture is, in the source clip
     own: Motion  # the frames they were seen in
+    mouth_reach: float = 1.0  # times what the speech model says: it is shy with sound it has not learned from
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
             "blinks_per_second": habits.blinks_per_second,
             "blink_seconds": habits.blink_seconds,
             "lag_seconds": habits.lag_seconds,
+            "mouth_reach": habits.mouth_reach,
             "fps": habits.own.fps,
         },
     }
@@ -117,6 +119,7 @@ def _assemble(header: dict, tensors: dict[str, Tensor]) -> Avatar:
         blink_seconds=float(values["blink_seconds"]),
         lag_seconds=float(values["lag_seconds"]),
         own=Motion(**part("habits.own."), fps=float(values["fps"])),
+        mouth_reach=float(values.get("mouth_reach", 1.0)),
     )
     camera = Camera(float(header["camera"]["focal"]), int(header["camera"]["size"]))
     plate = tensors["plate"]

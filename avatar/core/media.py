@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ffmpeg
@@ -34,6 +34,31 @@ class VideoInfo:
     seconds: float
     has_video: bool
     has_audio: bool
+    interlaced: bool = False
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The part of a file to read, in seconds from its beginning."""
+
+    start: float = 0.0
+    stop: float | None = None  # None: to the end
+
+    def within(self, info: VideoInfo, name: str) -> VideoInfo:
+        """What a file says of itself, shortened to this part. Raises: UserError when nothing of it is left."""
+        stop = info.seconds if self.stop is None else min(self.stop, info.seconds)
+        if not 0 <= self.start < stop:
+            end = "its end" if self.stop is None else f"{self.stop:g} s"
+            raise UserError(f"{name}: is {info.seconds:.1f} s long; nothing lies between {self.start:g} s and {end}")
+        return replace(info, seconds=stop - self.start)
+
+    def options(self) -> list[str]:
+        """Input options of ffmpeg."""
+        seek = ["-ss", f"{self.start:.3f}"] if self.start > 0 else []
+        return seek + (["-to", f"{self.stop:.3f}"] if self.stop is not None else [])
+
+
+WHOLE = Stretch()
 
 
 def ffmpeg_binary() -> str:
@@ -64,11 +89,17 @@ def probe(path: Path) -> VideoInfo:
             width, height = height, width
     length = re.search(r"Duration: (\d+):(\d\d):([\d.]+)", text)
     seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else 0.0
-    return VideoInfo(width, height, fps, seconds, width > 0, "Audio:" in text)
+    interlaced = bool(video and re.search(r"top (first|coded)|bottom (first|coded)|interlaced", video))
+    return VideoInfo(width, height, fps, seconds, width > 0, "Audio:" in text, interlaced)
 
 
 def read_video(
-    path: Path, *, size: int, crop: tuple[float, float, float] | None = None, fps: float = 25.0
+    path: Path,
+    *,
+    size: int,
+    crop: tuple[float, float, float] | None = None,
+    fps: float = 25.0,
+    stretch: Stretch = WHOLE,
 ) -> Iterator[np.ndarray]:
     """Frames [S, S, 3] uint8 RGB of a square crop (left, top, side in source px), resampled in time and size.
 
@@ -81,7 +112,9 @@ def read_video(
     scale = size / side
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     x, y = round(left * scale), round(top * scale)
-    filters = f"scale={width}:{height}:flags=bicubic,setsar=1"
+    filters = ("bwdif=mode=send_frame:deint=interlaced," if info.interlaced else "") + (
+        f"scale={width}:{height}:flags=bicubic,setsar=1"
+    )
     borders = (max(0, -x), max(0, x + size - width), max(0, -y), max(0, y + size - height))
     if any(borders):
         filters += (
@@ -89,16 +122,18 @@ def read_video(
         )
         filters += f",fillborders={borders[0]}:{borders[1]}:{borders[2]}:{borders[3]}:smear"
     filters += f",crop={size}:{size}:{x + borders[0]}:{y + borders[2]},fps={fps:g},format=rgb24"
-    yield from _read_raw(path, filters, size, size)
+    yield from _read_raw(path, filters, size, size, stretch)
 
 
-def read_small(path: Path, *, width: int, height: int, fps: float) -> Iterator[np.ndarray]:
+def read_small(path: Path, *, width: int, height: int, fps: float, stretch: Stretch = WHOLE) -> Iterator[np.ndarray]:
     """Whole frames [height, width, 3] uint8 RGB at a low rate: for looking over a clip."""
-    yield from _read_raw(path, f"scale={width}:{height},setsar=1,fps={fps:g},format=rgb24", width, height)
+    filters = f"scale={width}:{height},setsar=1,fps={fps:g},format=rgb24"
+    yield from _read_raw(path, filters, width, height, stretch)
 
 
-def _read_raw(path: Path, filters: str, width: int, height: int) -> Iterator[np.ndarray]:
-    command = [ffmpeg_binary(), "-v", "error", "-i", f"file:{path}", "-map", "0:v:0", "-vf", filters]
+def _read_raw(path: Path, filters: str, width: int, height: int, stretch: Stretch) -> Iterator[np.ndarray]:
+    command = [ffmpeg_binary(), "-v", "error", *stretch.options(), "-i", f"file:{path}"]
+    command += ["-map", "0:v:0", "-vf", filters]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
@@ -118,7 +153,7 @@ def _read_raw(path: Path, filters: str, width: int, height: int) -> Iterator[np.
             raise UserError(f"{path}: no picture could be decoded ({reason[-160:]})")
 
 
-def read_speech(path: Path) -> Iterator[Tensor]:
+def read_speech(path: Path, *, stretch: Stretch = WHOLE) -> Iterator[Tensor]:
     """Sound of any media file as chunks [n] float32 -1..1, 16 kHz mono.
 
     Raises: UserError when there is no sound track, it has zero length, or it holds NaN.
@@ -126,7 +161,7 @@ def read_speech(path: Path) -> Iterator[Tensor]:
     if not probe(path).has_audio:
         raise UserError(f"{path}: has no sound; give a file with speech")
     # float output, so that a NaN in the source is seen rather than turned into noise
-    command = [ffmpeg_binary(), "-v", "error", "-i", f"file:{path}", "-map", "0:a:0", "-ac", "1"]
+    command = [ffmpeg_binary(), "-v", "error", *stretch.options(), "-i", f"file:{path}", "-map", "0:a:0", "-ac", "1"]
     command += ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     assert process.stdout

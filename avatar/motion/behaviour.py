@@ -141,6 +141,6 @@ def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
     return expression + strength * (rebuilt - expression)
 
 
-def apply_gains(expression: Tensor, rest: Tensor, controls: Controls) -> Tensor:
-    """Scale expressions [T, K] about the person's rest [K]."""
-    return rest + controls.mouth_gain * controls.expression_gain * (expression - rest)
+def apply_gains(expression: Tensor, rest: Tensor, reach: float, controls: Controls) -> Tensor:
+    """Scale expressions [T, K] about the person's rest [K]; reach: `Habits.mouth_reach`."""
+    return rest + reach * controls.mouth_gain * controls.expression_gain * (expression - rest)

@@ -44,7 +44,7 @@ def drive(
         mouth = project(mouth, own, controls.lle)
         shut = blinker.take(len(mouth))
         pose = walk.take(len(mouth))
-        expression = apply_gains(mouth, tensors["mean"], controls) + shut[:, None] * slope
+        expression = apply_gains(mouth, tensors["mean"], habits.mouth_reach, controls) + shut[:, None] * slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), pose.gaze], 1)
         yield Motion(expression, eyes, pose.rotation, pose.translation, pose.torso, fps)
 

@@ -18,6 +18,7 @@ from avatar.pipelines.bars import budget_bar, stage_bars
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.train import Checkpoint, train
+from preprocess.checks import judge
 from preprocess.run import make_take
 
 NOT_STATED = "not stated"
@@ -48,6 +49,9 @@ def build(
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
+    verdict = judge(take.quality)
+    if verdict.grade == "Not usable as it is":
+        raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {take.root / 'report.html'}")
     if len(take.training_frames()) < MIN_FRAMES:
         raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")
     torch.set_num_threads(TORCH_THREADS)

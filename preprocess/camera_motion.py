@@ -1,0 +1,53 @@
+"""Whether the camera stood still: what the background did between a reference frame and frames all over the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+LOOKS = 24  # frames compared with the reference
+CORNERS, LEAST_CORNERS = 200, 12
+AROUND_PERSON = 21  # px at 512 that belong to nobody
+BACK_AND_FORTH = 0.5  # px
+SHARE = 0.9  # of the looks: a hand that knocks the tripod once is no moving camera
+
+Array = np.ndarray
+
+
+def camera_motion(read: Callable[[int], Array], read_matte: Callable[[int], Array], frames: Array) -> float:
+    """How far the background moves, in px of a picture 512 wide; 0 where it shows nothing to hold on to.
+
+    read(frame) -> grey [S, S] uint8, read_matte(frame) -> [S, S] uint8; frames: those of one shot, in order.
+    """
+    if len(frames) < 2:
+        return 0.0
+    reference = int(frames[len(frames) // 2])
+    first, hidden = read(reference), _person(read_matte(reference))
+    corners = cv2.goodFeaturesToTrack(first, CORNERS, 0.01, 6, mask=255 - hidden, blockSize=5)
+    if corners is None or len(corners) < LEAST_CORNERS:
+        return 0.0
+    moves = []
+    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]).tolist():
+        now, covered = read(frame), _person(read_matte(frame))
+        there, ok, _ = cv2.calcOpticalFlowPyrLK(first, now, corners, corners.copy(), winSize=(21, 21), maxLevel=4)
+        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(now, first, there, there.copy(), winSize=(21, 21), maxLevel=4)
+        missed = np.linalg.norm((back - corners).reshape(-1, 2), axis=1)
+        pixels = there.reshape(-1, 2)
+        inside = pixels.round().astype(int).clip(0, first.shape[0] - 1)
+        good = (
+            (ok[:, 0] > 0)
+            & (ok_back[:, 0] > 0)
+            & (missed < BACK_AND_FORTH)
+            & (covered[inside[:, 1], inside[:, 0]] == 0)
+        )
+        if good.sum() >= LEAST_CORNERS:
+            moves.append(np.linalg.norm(np.median((there - corners).reshape(-1, 2)[good], axis=0)))
+    return float(np.quantile(moves, SHARE)) * 512 / first.shape[0] if moves else 0.0
+
+
+def _person(matte: Array) -> Array:
+    """255 on the person and near."""
+    side = 2 * round(AROUND_PERSON * matte.shape[0] / 512) + 1
+    return cv2.dilate((matte > 25).astype(np.uint8) * 255, np.ones((side, side), np.uint8))

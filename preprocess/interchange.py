@@ -1,0 +1,348 @@
+"""Takes as the data folders of AD-NeRF, RAD-NeRF, ER-NeRF and TalkingGaussian, and those as Takes.
+
+Their cameras are OpenGL (x right, y up, looking along -z), camera to head, in metres; their head frame has y up and
+looks along z. Ours are OpenCV, head to camera, in cm, with the head's y down. So with F = diag(1, -1, -1) their
+world-to-camera matrix is [F R F | F t / 100], and their `transform_matrix` the inverse of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from avatar.core.files import UserError
+from avatar.core.geometry import Camera
+from avatar.core.media import read_speech, write_wav
+from avatar.core.motion_space import load_space
+from avatar.core.take import (
+    Take,
+    Track,
+    open_take,
+    read_frames,
+    read_mattes,
+    read_plate,
+    read_track,
+    save_track,
+    split_frames,
+    write_take,
+)
+from preprocess.checks import lip_motion
+from preprocess.fit import fit_poses, fit_to_poses
+from preprocess.landmarks import IBUG68
+from preprocess.matte import Matting
+from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
+from preprocess.report import write_report
+from preprocess.torso import fit_torso
+from preprocess.trackers import LandmarkDetector, fill_gaps
+
+FLIP = np.diag([1.0, -1.0, -1.0])
+COLORS = {BACKGROUND: (255, 255, 255), HEAD: (0, 0, 255), MOUTH: (0, 0, 255), NECK: (0, 255, 0), TORSO: (255, 0, 0)}
+MARK = "avatar_take.json"  # only in folders that we wrote: their head frame is ours, turned
+CHIN_FILL = 48  # px above the neck that the torso pictures are filled
+FADE = 0.98  # of that filling, a row
+OFF_CENTER_PX = 2.0
+TRAIN_PARTS, PARTS = 10, 11  # the family's split
+
+Array = np.ndarray
+Progress = Callable[[str, int, int], None]
+
+
+def export_adnerf(take: Take, out: Path, *, progress: Progress | None = None) -> None:
+    """Write a Take as an AD-NeRF-family data folder. `track_params.pt` is not written: it is a pickle of a face model
+    that this project does not have; nothing after their `process.py` reads it but GaussianTalker.
+
+    Raises: UserError when the folder exists or the Take has no sound.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists; remove it or choose another name")
+    sound = take.root / "audio.wav"
+    if not sound.is_file():
+        raise UserError(f"{take.root}: has no audio, which the format needs")
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name in ("ori_imgs", "parsing", "gt_imgs", "torso_imgs"):
+        (part / name).mkdir(parents=True)
+    track, plate = read_track(take), read_plate(take).numpy()
+    for frame in range(take.length):
+        _export_frame(take, track, plate, part, frame)
+        if progress:
+            progress("export", frame + 1, take.length)
+    shutil.copy(sound, part / "aud.wav")
+    shutil.copy(take.root / "background.png", part / "background.png")
+    _write(part / "bc.jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    _export_cameras(take, track, part)
+    _export_blinks(track, part)
+    (part / MARK).write_text(json.dumps({"source": take.source, "crop": take.crop, "fps": take.fps}, indent=1))
+    part.rename(out)
+
+
+def _export_frame(take: Take, track: Track, plate: Array, part: Path, frame: int) -> None:
+    landmarks = track.landmarks[frame].numpy()
+    shutil.copy(take.frame_path(frame), part / "ori_imgs" / f"{frame}.jpg")
+    rows = "".join(f"{x:f} {y:f}\n" for x, y in landmarks[list(IBUG68), :2])
+    (part / "ori_imgs" / f"{frame}.lms").write_text(rows)
+    picture, matte = read_frames(take, [frame])[0].numpy(), read_mattes(take, [frame])[0].numpy()
+    regions = find_regions(landmarks, matte)
+    table = np.array([COLORS[label] for label in range(len(COLORS))], np.uint8)
+    _write(part / "parsing" / f"{frame}.png", table[regions], [])
+    alpha = matte[..., None] / 255
+    over = np.rint(picture * alpha + plate * (1 - alpha)).astype(np.uint8)
+    _write(part / "gt_imgs" / f"{frame}.jpg", over, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    torso = torso_picture(picture, np.isin(regions, (NECK, TORSO)))
+    cv2.imwrite(str(part / "torso_imgs" / f"{frame}.png"), torso[..., [2, 1, 0, 3]])
+
+
+def torso_picture(picture: Array, torso: Array) -> Array:
+    """RGBA [S, S, 4] of torso and neck, continued upwards behind the chin, darker row by row."""
+    rows = np.arange(len(torso))[:, None]
+    top = np.where(torso.any(0), torso.argmax(0), len(torso))
+    behind = (rows < top) & (rows >= top - CHIN_FILL) & torso.any(0)
+    source = np.take_along_axis(
+        picture, np.broadcast_to(np.minimum(top, len(torso) - 1)[None, :, None], (1, *picture.shape[1:])), 0
+    )
+    faded = source * (FADE ** (top - rows))[..., None]
+    color = np.where(behind[..., None], faded, picture)
+    alpha = np.where(torso | behind, 255, 0)
+    return np.concatenate([color * (alpha[..., None] > 0), alpha[..., None]], 2).astype(np.uint8)
+
+
+def to_transform(rotation: Array, translation: Array) -> Array:
+    """Head to camera, rotation [3, 3] and translation [3] cm -> their `transform_matrix` [4, 4]."""
+    world_to_camera = np.eye(4)
+    world_to_camera[:3, :3] = FLIP @ rotation @ FLIP
+    world_to_camera[:3, 3] = FLIP @ translation / 100
+    return np.linalg.inv(world_to_camera)
+
+
+def from_transform(matrix: Array) -> tuple[Array, Array]:
+    """The inverse of `to_transform`."""
+    world_to_camera = np.linalg.inv(matrix)
+    return FLIP @ world_to_camera[:3, :3] @ FLIP, 100 * FLIP @ world_to_camera[:3, 3]
+
+
+def _export_cameras(take: Take, track: Track, part: Path) -> None:
+    train = take.train if len(take.test) else range(take.length * TRAIN_PARTS // PARTS)
+    middle = take.camera.size / 2
+    for name, frames in (("train", train), ("val", range(train.stop, take.length))):
+        content: dict[str, Any] = {"focal_len": take.camera.focal, "cx": middle, "cy": middle, "frames": []}
+        for frame in frames:
+            rotation, translation = track.rotation[frame].double().numpy(), track.translation[frame].double().numpy()
+            low, high = (f(track.landmarks[frame, :468, :2].numpy(), axis=0) for f in (np.min, np.max))
+            content["frames"].append(
+                {
+                    "img_id": frame,
+                    "aud_id": frame,
+                    "transform_matrix": to_transform(rotation, translation).tolist(),
+                    "face_rect": [*low.astype(int).tolist(), *(high - low).astype(int).tolist()],
+                }
+            )
+        (part / f"transforms_{name}.json").write_text(json.dumps(content))
+
+
+def _export_blinks(track: Track, part: Path) -> None:
+    """`au.csv` with the one action unit that all of them read: AU45, blink, 0..5 (readers clip at 2)."""
+    shut = (2 * (1 - track.eyes[:, :2].mean(1))).clamp(0, 5).tolist()
+    with (part / "au.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frame", " AU45_r"])
+        writer.writerows([index + 1, f"{value:.3f}"] for index, value in enumerate(shut))
+
+
+def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1, progress: Progress | None = None) -> Take:
+    """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
+
+    Only text, pictures and sound are read, never a pickle. Raises: UserError naming what is missing or odd.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists; remove it or choose another name")
+    frames = _numbered(folder / "ori_imgs")
+    cameras = _read_cameras(folder, len(frames))
+    size = _picture_size(frames[0])
+    if abs(cameras["cx"] - size / 2) > OFF_CENTER_PX or abs(cameras["cy"] - size / 2) > OFF_CENTER_PX:
+        raise UserError(f"{folder}: the principal point is not the centre of the picture, which is not supported")
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name in ("frames", "mattes"):
+        (part / name).mkdir(parents=True)
+    landmarks, found = _import_frames(folder, frames, part, progress)
+    track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
+    track, plate = _with_torso(track, part), _import_plate(folder, size)
+    cv2.imwrite(str(part / "background.png"), plate)
+    rms = _import_sound(folder, part)
+    train, test = split_frames(len(frames), holdout)
+    quality = _quality(track, rms)
+    crop = (0.0, 0.0, float(size))
+    source = {"name": folder.name, "format": "adnerf", "consent": "not stated"}
+    take = Take(part, 25.0, len(frames), Camera(cameras["focal"], size), crop, train, test, (), source, quality)
+    write_take(take, part)
+    save_track(track, part / "track.safetensors")
+    write_report(take, track)
+    part.rename(out)
+    return open_take(out)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    found = {int(path.stem): path for path in folder.glob("*.jpg") if re.fullmatch(r"\d+", path.stem)}
+    if not found:
+        raise UserError(f"{folder}: holds no numbered .jpg pictures; give the folder that contains ori_imgs")
+    missing = sorted(set(range(len(found))) - set(found))
+    if missing:
+        raise UserError(f"{folder}: pictures must be numbered from 0 without gaps; {missing[0]}.jpg is missing")
+    return [found[index] for index in range(len(found))]
+
+
+def _picture_size(path: Path) -> int:
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise UserError(f"{path}: cannot be read as a picture")
+    height, width = picture.shape[:2]
+    if height != width or height % 2:
+        raise UserError(f"{path}: is {width} x {height}; pictures must be square with an even side")
+    return height
+
+
+def _read_cameras(folder: Path, count: int) -> dict[str, Any]:
+    """Poses by picture number: rotation [T, 3, 3], translation [T, 3] cm, known [T], focal, cx, cy."""
+    rotation, translation = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+    known = np.zeros(count, bool)
+    first: dict[str, float] = {}
+    for name in ("transforms_train.json", "transforms_val.json"):
+        try:
+            content = json.loads((folder / name).read_text())
+            entries = [
+                (int(entry["img_id"]), np.array(entry["transform_matrix"], float)) for entry in content["frames"]
+            ]
+            first = first or {
+                key: float(content[source]) for key, source in (("focal", "focal_len"), ("cx", "cx"), ("cy", "cy"))
+            }
+        except OSError as error:
+            raise UserError(f"{folder / name}: is missing; it holds the tracked poses") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder / name}: is damaged ({error!r})") from error
+        for frame, matrix in entries:
+            if not 0 <= frame < count or matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+                raise UserError(f"{folder / name}: frame {frame} has no picture or no 4x4 matrix")
+            rotation[frame], translation[frame] = from_transform(matrix)
+            known[frame] = True
+    return {**_without_slip(folder, rotation, translation, known), **first}
+
+
+def _without_slip(folder: Path, rotation: Array, translation: Array, known: Array) -> dict[str, Array]:
+    """Some trackers skip frames without landmarks but number their poses on; put such poses back to their pictures."""
+    landmarks = sorted(int(path.stem) for path in (folder / "ori_imgs").glob("*.lms") if path.stem.isdigit())
+    count = int(known.sum())
+    if 0 < len(landmarks) == count < len(known) and known[:count].all():
+        moved = np.zeros_like(known)
+        moved[landmarks] = True
+        turned, shifted = np.tile(np.eye(3), (len(known), 1, 1)), np.zeros_like(translation)
+        turned[moved], shifted[moved] = rotation[:count], translation[:count]
+        return {"rotation": turned, "translation": shifted, "known": moved}
+    return {"rotation": rotation, "translation": translation, "known": known}
+
+
+def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progress | None) -> tuple[Array, Array]:
+    landmarks, found, matting = np.zeros((len(frames), 478, 3)), np.zeros(len(frames), bool), Matting()
+    with LandmarkDetector() as detector:
+        for index, path in enumerate(frames):
+            shutil.copy(path, part / "frames" / f"{index:06d}.jpg")
+            picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+            points = detector(picture)
+            found[index] = points is not None
+            landmarks[index] = 0 if points is None else points
+            matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
+            cv2.imwrite(str(part / "mattes" / f"{index:06d}.png"), matting(picture) if matte is None else matte)
+            if progress:
+                progress("import", index + 1, len(frames))
+    matting.close()
+    return landmarks, found
+
+
+def _matte_from_parsing(path: Path, size: int) -> Array | None:
+    """255 where the parsing, of either set of colours, is not background white."""
+    parsing = cv2.imread(str(path)) if path.exists() else None
+    if parsing is None or parsing.shape[:2] != (size, size):
+        return None
+    return np.where((parsing == 255).all(-1), 0, 255).astype(np.uint8)
+
+
+def _import_track(landmarks: Array, found: Array, cameras: dict[str, Any], size: int, *, ours: bool) -> Track:
+    filled, confidence = fill_gaps(torch.from_numpy(landmarks).float(), torch.from_numpy(found & cameras["known"]))
+    rotation, translation, focal = cameras["rotation"], cameras["translation"], cameras["focal"]
+    space, weight = load_space(), confidence.double().numpy()
+    if not ours:
+        own = fit_poses(filled.double().numpy()[..., :2], weight, space, focal=focal, size=size)
+        rotation, translation = in_our_head_frame(rotation, translation, own[0], own[1], weight > 0.9)
+    return fit_to_poses(filled, confidence, space, rotation, translation, focal=focal, size=size, fps=25.0)
+
+
+def in_our_head_frame(
+    rotation: Array, translation: Array, own_rotation: Array, own_translation: Array, good: Array
+) -> tuple[Array, Array]:
+    """Foreign poses with their head frame exchanged for ours by one constant turn, shift and scale, found from our own.
+
+    A head frame is a convention: where its origin lies and how it is tilted in the head shows in no picture.
+    """
+    u, _, v = np.linalg.svd(np.einsum("tji,tjk->ik", rotation[good], own_rotation[good]))
+    constant = u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
+    design = np.concatenate([rotation[good].reshape(-1, 3), translation[good].reshape(-1, 1)], 1)
+    fitted = np.linalg.lstsq(design, own_translation[good].reshape(-1), rcond=None)[0]
+    return rotation @ constant, translation * fitted[3] + rotation @ fitted[:3]
+
+
+def _with_torso(track: Track, part: Path) -> Track:
+    turn = track.rotation.flatten(1)
+    reference = int((turn - turn.median(0).values).square().sum(1).argmin())
+    matte = cv2.imread(str(part / "mattes" / f"{reference:06d}.png"), cv2.IMREAD_GRAYSCALE)
+    torso = fit_torso(
+        lambda frame: cv2.imread(str(part / "frames" / f"{frame:06d}.jpg"), cv2.IMREAD_GRAYSCALE),
+        matte, track.landmarks.numpy(), reference,
+    )  # fmt: skip
+    values = {name: getattr(track, name) for name in track.__dataclass_fields__}
+    return Track(**(values | {"torso": torch.from_numpy(torso).float()}))
+
+
+def _import_plate(folder: Path, size: int) -> Array:
+    """The background in OpenCV's order of colours; the lossless one where the folder is ours."""
+    for name in ("background.png", "bc.jpg"):
+        plate = cv2.imread(str(folder / name)) if (folder / name).exists() else None
+        if plate is not None and plate.shape[:2] == (size, size):
+            return plate
+    raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")
+
+
+def _import_sound(folder: Path, part: Path) -> float:
+    sound = folder / "aud.wav"
+    if not sound.exists():
+        raise UserError(f"{sound}: is missing; it holds the speech")
+    samples = torch.cat(list(read_speech(sound)))
+    write_wav(part / "audio.wav", samples)
+    return float(samples.square().mean().sqrt())
+
+
+def _quality(track: Track, rms: float) -> dict[str, float]:
+    eyes = (track.landmarks[:, 33, :2] - track.landmarks[:, 263, :2]).norm(dim=-1)
+    yaw = torch.rad2deg(torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs())
+    seen = (track.confidence > 0.3).float().mean()
+    return {
+        "usable": float(seen),
+        "eye_px": float(eyes.median()),
+        "yaw_degrees": float(yaw.quantile(0.99)),
+        "plate_seen": 1.0,
+        "sound_rms": rms,
+        "face_found": float(seen),
+        "lip_motion": lip_motion(track.landmarks, track.confidence),
+    }
+
+
+def _write(path: Path, picture: Array, options: list[int]) -> None:
+    if not cv2.imwrite(str(path), picture[..., ::-1], options):
+        raise OSError(28, "cannot be written, is the disk full?", str(path))

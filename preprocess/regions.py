@@ -1,0 +1,41 @@
+"""What a person's pixels are: head, neck, torso and the inside of the mouth, from a frame's matte and landmarks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from preprocess.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW
+
+BACKGROUND, HEAD, NECK, TORSO, MOUTH = range(5)
+PERSON = 127  # of a matte
+BELOW_JAW = 0.07  # face heights that the cut lies under the jaw
+NECK_LENGTH, NECK_WIDTH = 0.32, 0.72  # face heights, jaw widths
+
+Array = np.ndarray
+
+
+def find_regions(landmarks: Array, matte: Array) -> Array:
+    """Labels [S, S] uint8 of a frame with landmarks [478, 3] px and matte [S, S] uint8.
+
+    The head ends along the current jaw, dropped a little; beyond the ears at their height, so that long hair below them
+    counts as torso.
+    """
+    size = matte.shape[0]
+    points = landmarks[:, :2]
+    height = np.linalg.norm(points[CHIN] - points[FOREHEAD])
+    jaw = points[list(JAW)]
+    jaw = jaw[np.argsort(jaw[:, 0])]
+    column, row = np.arange(size) + 0.5, (np.arange(size) + 0.5)[:, None]
+    cut = np.interp(column, jaw[:, 0], jaw[:, 1]) + BELOW_JAW * height
+    middle, wide = (jaw[0, 0] + jaw[-1, 0]) / 2, jaw[-1, 0] - jaw[0, 0]
+    person, above = matte > PERSON, row < cut
+    neck = ~above & (row < cut + NECK_LENGTH * height) & (np.abs(column - middle) < NECK_WIDTH * wide / 2)
+    labels = np.full((size, size), TORSO, np.uint8)
+    labels[neck] = NECK
+    labels[above] = HEAD
+    mouth = np.zeros_like(labels)
+    cv2.fillPoly(mouth, [np.rint(points[list(INNER_LIPS)]).astype(np.int32)], (1,))
+    labels[mouth > 0] = MOUTH
+    labels[~person] = BACKGROUND
+    return labels

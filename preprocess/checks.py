@@ -22,7 +22,7 @@ FROZEN_FRAMES = 12
 FROZEN_CHANGE = 0.02  # mean grey levels between neighbours
 MOST_YAW = np.deg2rad(45)
 LEAST_FACE_SECONDS = 3.0
-LEAST_EYE_PX = 20.0  # outer eye corners, in the crop
+LEAST_EYE_PX = 20.0  # outer eye corners, in the crop and in the source
 SILENT_RMS = 0.002
 LEAST_USABLE = 0.2  # share of the frames
 STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
@@ -70,14 +70,18 @@ def _to_spans(bad: Array, reason: str) -> list[Span]:
     return [Span(int(a), int(b), reason) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def check_faces(found: Tensor, landmarks: Tensor, fps: float, name: str) -> None:
-    """Raise UserError when no face, a face for too short, or too small a face was seen."""
+def check_faces(found: Tensor, landmarks: Tensor, fps: float, name: str, *, scale: float = 1.0) -> None:
+    """Raise UserError when no face, a face for too short, or too small a face was seen.
+
+    scale: source px for a px of the crop.
+    """
     seconds = float(found.sum()) / fps
     if seconds == 0:
         raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
     if seconds < LEAST_FACE_SECONDS:
         raise UserError(f"{name}: a face is seen for {seconds:.1f} s only; film at least {LEAST_FACE_SECONDS:g} s")
     width = float((landmarks[found][:, 33, :2] - landmarks[found][:, 263, :2]).norm(dim=-1).median())
+    width *= min(1.0, scale)
     if width < LEAST_EYE_PX:
         raise UserError(f"{name}: the face is too small ({width:.0f} px between the eyes); film closer")
 

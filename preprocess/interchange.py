@@ -97,15 +97,15 @@ def _export_frame(take: Take, track: Track, plate: Array, part: Path, frame: int
     alpha = matte[..., None] / 255
     over = np.rint(picture * alpha + plate * (1 - alpha)).astype(np.uint8)
     _write(part / "gt_imgs" / f"{frame}.jpg", over, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    torso = torso_picture(picture, np.isin(regions, (NECK, TORSO)))
+    torso = torso_picture(picture, np.isin(regions, (NECK, TORSO)), np.isin(regions, (HEAD, MOUTH)))
     cv2.imwrite(str(part / "torso_imgs" / f"{frame}.png"), torso[..., [2, 1, 0, 3]])
 
 
-def torso_picture(picture: Array, torso: Array) -> Array:
-    """RGBA [S, S, 4] of torso and neck, continued upwards behind the chin, darker row by row."""
+def torso_picture(picture: Array, torso: Array, head: Array) -> Array:
+    """RGBA [S, S, 4] of torso and neck, continued upwards behind the chin, darker row by row; masks [S, S] bool."""
     rows = np.arange(len(torso))[:, None]
     top = np.where(torso.any(0), torso.argmax(0), len(torso))
-    behind = (rows < top) & (rows >= top - CHIN_FILL) & torso.any(0)
+    behind = (rows < top) & (rows >= top - CHIN_FILL) & torso.any(0) & head
     source = np.take_along_axis(
         picture, np.broadcast_to(np.minimum(top, len(torso) - 1)[None, :, None], (1, *picture.shape[1:])), 0
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from preprocess.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW
+from preprocess.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW, JAW_CORNERS
 
 BACKGROUND, HEAD, NECK, TORSO, MOUTH = range(5)
 PERSON = 127  # of a matte
 BELOW_JAW = 0.07  # face heights that the cut lies under the jaw
-NECK_LENGTH, NECK_WIDTH = 0.32, 0.72  # face heights, jaw widths
+NECK_LENGTH, NECK_WIDTH = 0.2, 0.72  # face heights, jaw widths
 
 Array = np.ndarray
 
@@ -18,8 +18,8 @@ Array = np.ndarray
 def find_regions(landmarks: Array, matte: Array) -> Array:
     """Labels [S, S] uint8 of a frame with landmarks [478, 3] px and matte [S, S] uint8.
 
-    The head ends along the current jaw, dropped a little; beyond the ears at their height, so that long hair below them
-    counts as torso.
+    The head ends along the current jaw, dropped a little; beside it at the height of the jaw's corners, so that ears
+    are head and long hair below them is torso.
     """
     size = matte.shape[0]
     points = landmarks[:, :2]
@@ -28,6 +28,8 @@ def find_regions(landmarks: Array, matte: Array) -> Array:
     jaw = jaw[np.argsort(jaw[:, 0])]
     column, row = np.arange(size) + 0.5, (np.arange(size) + 0.5)[:, None]
     cut = np.interp(column, jaw[:, 0], jaw[:, 1]) + BELOW_JAW * height
+    beside = (column < jaw[0, 0]) | (column > jaw[-1, 0])
+    cut = np.where(beside, points[list(JAW_CORNERS), 1].mean(), cut)
     middle, wide = (jaw[0, 0] + jaw[-1, 0]) / 2, jaw[-1, 0] - jaw[0, 0]
     person, above = matte > PERSON, row < cut
     neck = ~above & (row < cut + NECK_LENGTH * height) & (np.abs(column - middle) < NECK_WIDTH * wide / 2)

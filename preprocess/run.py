@@ -108,7 +108,7 @@ def _fill(
     crop = choose_crop(faces, info.width, info.height)
     frames = read_video(video, size=size, crop=crop, fps=FPS, stretch=stretch)
     seen = _load_pass(part) or _look(frames, round(info.seconds * FPS), part, report)
-    check_faces(seen.found, seen.landmarks, FPS, str(video))
+    check_faces(seen.found, seen.landmarks, FPS, str(video), scale=crop[2] / size)
     sound = read_speech(video, stretch=stretch) if info.has_audio else None
     _finish(part, seen, source, tracker, size, crop, holdout, sound, report)
     for name in ("pass.npz", "key.json"):

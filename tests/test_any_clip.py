@@ -134,7 +134,7 @@ def black(path: Path, clip: Path) -> None:
     convert(clip, path, *X264, "-vf", "drawbox=c=black:t=fill")
 
 
-def upside_down(path: Path, clip: Path) -> None:
+def tiny(path: Path, clip: Path) -> None:
     convert(clip, path, *X264, "-vf", "scale=24:24")  # so small that nobody is there
 
 
@@ -163,7 +163,7 @@ def list_of_files(path: Path, clip: Path) -> None:
 
 
 BAD = (
-    empty, without_index, only_a_head, noise, text, picture, sound_alone, one_frame, too_short, black, upside_down,
+    empty, without_index, only_a_head, noise, text, picture, sound_alone, one_frame, too_short, black, tiny,
     folder, pipe, loop, dangling, playlist, list_of_files,
 )  # fmt: skip
 

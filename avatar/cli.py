@@ -228,6 +228,19 @@ def space_build(
     print(f"{out}: {modes} modes from {len(takes)} takes")
 
 
+@space.command("check")
+def space_check(
+    folder: Annotated[Path, typer.Argument(help="Folder of Takes, one per person.")],
+    modes: Annotated[int, typer.Option(min=4, max=64, help="Number of expression modes.")] = 32,
+) -> None:
+    """How well modes made of everybody else reconstruct each person."""
+    from preprocess.basis import leave_one_out
+
+    for one in leave_one_out(sorted(path.parent for path in folder.glob("*/take.json")), modes=modes):
+        errors = f"face {one.face_px:.2f} px  lips {one.lips_px:.2f} px  {one.kept:.1%}"
+        print(f"{one.name:<28} {one.frames:5d} frames  {errors}")
+
+
 @takes.command("export")
 def take_export(
     take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="A folder of `preprocess`.")],

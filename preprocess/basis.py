@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mediapipe as mp
@@ -11,8 +12,8 @@ import torch
 
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import open_take, read_track
-from preprocess.fit import FOCAL_PER_SIZE, fit_poses, measure_offsets, pick_neutral, point_importance
-from preprocess.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, RIGHT_EYE, RIGHT_LID, RIGID
+from preprocess.fit import FOCAL_PER_SIZE, fit_modes, fit_poses, measure_offsets, pick_neutral, point_importance
+from preprocess.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, POINTS, RIGHT_EYE, RIGHT_LID, RIGID
 
 EYE_DISTANCE_CM = 9.0  # between the outer eye corners of the mean adult face
 FRAMES_PER_CLIP = 400
@@ -34,6 +35,42 @@ def space_from_landmarks(clips: Sequence[tuple[int, Array]], *, modes: int = 32)
     draft = _assemble(template, np.zeros((modes, *template.shape)))
     offsets = np.concatenate([_clip_offsets(size, points, draft) for size, points in clips])
     return _assemble(template, _find_modes(offsets, modes))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How well the modes of everybody else reconstruct one person."""
+
+    name: str
+    frames: int
+    face_px: float  # rms over all points, in a picture 512 wide
+    lips_px: float
+    kept: float  # share of the variance
+
+
+def leave_one_out(takes: Sequence[Path], *, modes: int = 32) -> list[LeftOut]:
+    """Fit the modes without each person in turn and reconstruct that person's frames by them (ridge, as the tracker).
+
+    Give one Take per person: two of the same would know each other.
+    """
+    clips = [(take.camera, read_track(take)) for take in map(open_take, takes)]
+    thinned = [
+        (camera, track.landmarks.double().numpy()[:: max(1, len(track) // FRAMES_PER_CLIP)]) for camera, track in clips
+    ]
+    draft = _assemble(mean_face([(c.size, p) for c, p in thinned]), np.zeros((modes, POINTS, 3)))
+    offsets = [_clip_offsets(camera.size, points, draft) for camera, points in thinned]
+    left = []
+    for index, path in enumerate(takes):
+        basis = _find_modes(np.concatenate(offsets[:index] + offsets[index + 1 :]), modes)
+        truth = offsets[index]
+        error = truth - np.einsum("tk,kvc->tvc", fit_modes(truth, basis), basis)
+        # px of a face at its usual distance: twice the picture's side of focal length
+        scale = FOCAL_PER_SIZE * 512 / float(clips[index][1].translation[:, 2].median())
+        rms = scale * np.sqrt(np.square(error[..., :2]).sum(-1).mean(0))
+        kept = 1 - float(np.square(error).sum() / np.square(truth - truth.mean(0)).sum())
+        face, lips = (float(np.sqrt(np.square(part).mean())) for part in (rms, rms[list(LIPS)]))
+        left.append(LeftOut(path.stem, len(truth), face, lips, kept))
+    return left
 
 
 def mean_face(clips: Sequence[tuple[int, Array]]) -> Array:

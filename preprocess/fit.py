@@ -225,15 +225,18 @@ def fit_expression(
     pixels: Array, offsets: Array, weight: Array, identity: Array, space: MotionSpace
 ) -> tuple[Array, Array]:
     """Expression [T, K] by ridge onto the basis, and the neutral [478, 3]: nearly closed mouth, open eyes."""
-    importance = point_importance()
-    basis = (space.basis.double().numpy() * importance[:, None]).reshape(space.modes, -1)
-    neutral_frames = pick_neutral(pixels, weight)
-    rest = np.median(offsets[neutral_frames], axis=0)
-    target = ((offsets - rest) * importance[:, None]).reshape(len(offsets), -1)
-    gram = basis @ basis.T
+    rest = np.median(offsets[pick_neutral(pixels, weight)], axis=0)
+    return fit_modes(offsets - rest, space.basis.double().numpy()), identity + rest
+
+
+def fit_modes(offsets: Array, basis: Array) -> Array:
+    """Coefficients [T, K] of a basis [K, 478, 3] for offsets [T, 478, 3] cm: ridge, lips and lids counting most."""
+    importance = point_importance()[:, None]
+    rows = (basis * importance).reshape(len(basis), -1)
+    target = (offsets * importance).reshape(len(offsets), -1)
+    gram = rows @ rows.T
     ridge = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    expression = np.linalg.solve(gram + ridge, basis @ target.T).T
-    return expression, identity + rest
+    return np.linalg.solve(gram + ridge, rows @ target.T).T
 
 
 def point_importance() -> Array:

@@ -10,6 +10,7 @@ import torch
 from avatar.core.geometry import exponential, mean_rotation, to_vector
 from avatar.core.take import read_audio, read_frames, read_mattes, read_plate, read_track
 from preprocess.actor import film_actor
+from preprocess.basis import leave_one_out
 from tests.conftest import SECONDS, Filmed
 
 
@@ -83,3 +84,9 @@ def test_sound_and_frames_are_written(actor: Filmed) -> None:
     page = (actor.take.root / "report.html").read_text()
     assert "Good." in page
     assert "<script" not in page
+
+
+def test_modes_of_others_reconstruct_a_person_they_have_seen(actor: Filmed) -> None:
+    both = leave_one_out([actor.take.root, actor.take.root], modes=16)
+    assert [one.frames for one in both] == [actor.take.length] * 2
+    assert all(one.kept > 0.9 and one.lips_px < one.face_px < 1.5 for one in both), both

@@ -26,6 +26,7 @@ LEAST_EYE_PX = 20.0  # outer eye corners, in the crop and in the source
 SILENT_RMS = 0.002
 LEAST_USABLE = 0.2  # share of the frames
 STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
+SHORT_SECONDS = 12.0
 SHAKY_CAMERA_PX, MOVING_CAMERA_PX = 2.5, 5.0  # at 512
 
 Array = np.ndarray
@@ -104,7 +105,7 @@ class Verdict:
 
 def judge(quality: Mapping[str, float]) -> Verdict:
     """Judge a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
-    moved = quality.get("camera_px", 0.0)
+    moved, seconds = quality.get("camera_px", 0.0), quality.get("seconds", SHORT_SECONDS)
     fatal = (
         (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),
         (quality["sound_rms"] <= 0, "there is no speech to hear; the lips cannot be learned"),
@@ -116,6 +117,7 @@ def judge(quality: Mapping[str, float]) -> Verdict:
             LEAST_USABLE <= quality["usable"] < 0.8,
             "much of the clip was left out; film one shot, looking at the camera",
         ),
+        (seconds < SHORT_SECONDS, f"only {seconds:.0f} s are left to learn from; film 20 s and more"),
         (quality["eye_px"] < 60, "the face is small; film closer"),
         (quality["yaw_degrees"] > 30, "the head turns far; keep within 30 degrees"),
         (SHAKY_CAMERA_PX < moved <= MOVING_CAMERA_PX, f"the camera shakes ({moved:.1f} px); put it on a tripod"),

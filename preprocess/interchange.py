@@ -334,6 +334,7 @@ def _quality(track: Track, rms: float) -> dict[str, float]:
     seen = (track.confidence > 0.3).float().mean()
     return {
         "usable": float(seen),
+        "seconds": float(seen) * len(track) / track.fps,
         "eye_px": float(eyes.median()),
         "yaw_degrees": float(yaw.quantile(0.99)),
         "plate_seen": 1.0,

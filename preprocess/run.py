@@ -330,6 +330,7 @@ def _measure(track: Track, spans: tuple, plate_seen: float, rms: float) -> dict[
     yaw = torch.rad2deg(torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs())
     return {
         "usable": 1 - len(out) / len(track),
+        "seconds": (len(track) - len(out)) / track.fps,
         "eye_px": float(eyes.median()),
         "yaw_degrees": float(yaw.quantile(0.99)),
         "plate_seen": plate_seen,

@@ -58,6 +58,7 @@ def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:
 def test_verdict_says_what_to_film_differently() -> None:
     good = {"usable": 1.0, "eye_px": 130.0, "yaw_degrees": 5.0, "sound_rms": 0.1, "lip_motion": 0.05, "camera_px": 0.2}
     assert str(judge(good)) == "Good."
+    assert "only 5 s" in str(judge(good | {"seconds": 5.0}))
     assert "film closer" in str(judge(good | {"eye_px": 40.0}))
     fatal = {"usable": (0.1, "left out"), "sound_rms": (0.0, "no speech"), "lip_motion": (0.001, "lips")}
     for name, (value, word) in (fatal | {"camera_px": (30.0, "tripod")}).items():

@@ -57,7 +57,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def export_adnerf(take: Take, out: Path, *, progress: Progress | None = None) -> None:
-    """Write a Take as an AD-NeRF-family data folder. `track_params.pt` is not written: it is a pickle of a face model
+    """Write a Take as an AD-NeRF-family data folder. `track_params.pt` is not written: it is a pickled face model
     that this project does not have; nothing after their `process.py` reads it but GaussianTalker.
 
     Raises: UserError when the folder exists or the Take has no sound.
@@ -160,7 +160,7 @@ def _export_blinks(track: Track, part: Path) -> None:
 def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1, progress: Progress | None = None) -> Take:
     """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
 
-    Only text, pictures and sound are read, never a pickle. Raises: UserError naming what is missing or odd.
+    Only text, pictures and sound are read, nothing pickled. Raises: UserError naming what is missing or odd.
     """
     if out.exists():
         raise UserError(f"{out}: exists; remove it or choose another name")

@@ -9,7 +9,7 @@ spinning workers would take the cores away. Writes bench/results/ops.json, or <g
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -46,7 +46,7 @@ def splat_rows(name: str, tensors: list[Tensor], focal: float, size: int, repeat
         return lambda: torch.autograd.grad(pictures, with_grad, weights, retain_graph=True)
 
     other: list[tuple[str, Action, Action]] = []
-    if device.type == "cuda" and importlib.util.find_spec("gsplat"):
+    if device.type == "cuda" and has_gsplat():
         theirs = list(gsplat_pictures(with_grad, focal, size))
         other.append(("gsplat", lambda: gsplat_pictures(tensors, focal, size), backward(theirs)))
     elif small:
@@ -57,6 +57,16 @@ def splat_rows(name: str, tensors: list[Tensor], focal: float, size: int, repeat
     yield measure(f"{name}, forward", forward, device, repeats=repeats, against=against, other=forward_other)
     ours = backward([rgb, alpha])
     yield measure(f"{name}, backward", ours, device, repeats=repeats, against=against, other=backward_other)
+
+
+def has_gsplat() -> bool:
+    """Whether gsplat is there, and what the project's adapter to it needs."""
+    try:
+        importlib.import_module("gsplat")
+        importlib.import_module("avatar.render.rasterizers")
+    except ImportError:
+        return False
+    return True
 
 
 def gsplat_pictures(tensors: list[Tensor], focal: float, size: int) -> tuple[Tensor, Tensor]:

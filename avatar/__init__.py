@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from avatar.pipelines.build import build
     from avatar.pipelines.evaluate import evaluate
     from avatar.pipelines.speak import reenact, speak
+    from avatar.pipelines.takes import make_take
     from cuda_ext.ops import set_threads
-    from preprocess.run import make_take
+    from preprocess.run import Wishes
 
 _HOMES = {
     "Avatar": "avatar.core.bundle",
@@ -24,10 +25,11 @@ _HOMES = {
     "MotionSpace": "avatar.core.motion_space",
     "Take": "avatar.core.take",
     "Track": "avatar.core.take",
+    "Wishes": "preprocess.run",
     "build": "avatar.pipelines.build",
     "evaluate": "avatar.pipelines.evaluate",
     "load_avatar": "avatar.core.bundle",
-    "make_take": "preprocess.run",
+    "make_take": "avatar.pipelines.takes",
     "open_take": "avatar.core.take",
     "reenact": "avatar.pipelines.speak",
     "save_avatar": "avatar.core.bundle",
@@ -41,6 +43,7 @@ __all__ = [
     "MotionSpace",
     "Take",
     "Track",
+    "Wishes",
     "build",
     "evaluate",
     "load_avatar",

@@ -48,23 +48,34 @@ def preprocess(
     face: Face = "auto",
     start: Annotated[str | None, typer.Option(help="Where to begin, such as 12s or 1m.")] = None,
     end: Annotated[str | None, typer.Option(help="Where to stop.")] = None,
+    select: Annotated[str | None, typer.Option(help="Train on the most informative part, such as 60s.")] = None,
+    landmarker: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own MediaPipe Tasks face landmarker (.task).")
+    ] = None,
     consent: Consent = "not stated",
 ) -> None:
     """Video to Take: crop, track, matte, background plate, sound, report."""
     from avatar.core.media import Stretch
     from avatar.core.recipe import parse_duration
-    from avatar.pipelines.bars import stage_bars
-    from preprocess.run import make_take
+    from avatar.pipelines.takes import make_take
+    from preprocess.checks import judge
+    from preprocess.run import Wishes
 
     stretch = Stretch(parse_duration(start, "--start") if start else 0.0, parse_duration(end, "--end") if end else None)
-    with stage_bars() as progress:
-        take = make_take(
-            video, out, face=face, size=size, holdout=holdout, consent=consent, stretch=stretch, progress=progress
-        )
+    wishes = Wishes(
+        face=face,
+        size=size,
+        consent=consent,
+        stretch=stretch,
+        seconds=parse_duration(select, "--select") if select else None,
+        landmarker=landmarker,
+    )
+    take = make_take(video, out, wishes, holdout=holdout)
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
     )
+    print(judge(take.quality))
 
 
 @app.command()
@@ -264,11 +275,9 @@ def take_import(
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part kept for testing.")] = 0.1,
 ) -> None:
     """Make a Take of an AD-NeRF-family data folder, with its tracked poses."""
-    from avatar.pipelines.bars import stage_bars
-    from preprocess.interchange import import_adnerf
+    from avatar.pipelines.takes import import_adnerf
 
-    with stage_bars() as progress:
-        take = import_adnerf(folder, out, holdout=holdout, progress=progress)
+    take = import_adnerf(folder, out, holdout=holdout)
     print(f"{out}: {take.length} frames; see {out / 'report.html'}")
 
 

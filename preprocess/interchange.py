@@ -35,17 +35,19 @@ from avatar.core.take import (
     split_frames,
     write_take,
 )
-from preprocess.checks import lip_motion
+from preprocess.checks import measure_track
 from preprocess.fit import fit_poses, fit_to_poses
 from preprocess.landmarks import IBUG68
 from preprocess.matte import Matting
+from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
-from preprocess.torso import fit_torso
+from preprocess.sound import Hear, Sound, study_sound
+from preprocess.torso import with_torso
 from preprocess.trackers import LandmarkDetector, fill_gaps
 
 FLIP = np.diag([1.0, -1.0, -1.0])
-COLORS = {BACKGROUND: (255, 255, 255), HEAD: (0, 0, 255), MOUTH: (0, 0, 255), NECK: (0, 255, 0), TORSO: (255, 0, 0)}
+COLORS = {BACKGROUND: (255, 255, 255), HEAD: (0, 0, 255), NECK: (0, 255, 0), TORSO: (255, 0, 0), MOUTH: (0, 0, 255)}
 MARK = "avatar_take.json"  # only in folders that we wrote: their head frame is ours, turned
 CHIN_FILL = 48  # px above the neck that the torso pictures are filled
 FADE = 0.98  # of that filling, a row
@@ -157,10 +159,13 @@ def _export_blinks(track: Track, part: Path) -> None:
         writer.writerows([index + 1, f"{value:.3f}"] for index, value in enumerate(shut))
 
 
-def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1, progress: Progress | None = None) -> Take:
+def import_adnerf(
+    folder: Path, out: Path, *, holdout: float = 0.1, hear: Hear | None = None, progress: Progress | None = None
+) -> Take:
     """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
 
-    Only text, pictures and sound are read, nothing pickled. Raises: UserError naming what is missing or odd.
+    Only text, pictures and sound are read, nothing pickled. hear: as for `make_take`.
+    Raises: UserError naming what is missing or odd.
     """
     if out.exists():
         raise UserError(f"{out}: exists; remove it or choose another name")
@@ -175,17 +180,20 @@ def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1, progress: Pr
         (part / name).mkdir(parents=True)
     landmarks, found = _import_frames(folder, frames, part, progress)
     track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
-    track, plate = _with_torso(track, part), _import_plate(folder, size)
+    track, _ = with_torso(track, range(len(frames)), *_readers(part))
+    plate = _import_plate(folder, size)
     cv2.imwrite(str(part / "background.png"), plate)
-    rms = _import_sound(folder, part)
+    sound = _import_sound(folder, part, track, hear)
     train, test = split_frames(len(frames), holdout)
-    quality = _quality(track, rms)
+    quality = measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0}
     crop = (0.0, 0.0, float(size))
     source = {"name": folder.name, "format": "adnerf", "consent": "not stated"}
-    take = Take(part, 25.0, len(frames), Camera(cameras["focal"], size), crop, train, test, (), source, quality)
+    take = Take(
+        part, 25.0, len(frames), Camera(cameras["focal"], size), crop, train, test, tuple(sound.spans), source, quality
+    )
     write_take(take, part)
     save_track(track, part / "track.safetensors")
-    write_report(take, track)
+    write_report(take, track, sound.level)
     part.rename(out)
     return open_take(out)
 
@@ -251,19 +259,20 @@ def _without_slip(folder: Path, rotation: Array, translation: Array, known: Arra
 
 def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progress | None) -> tuple[Array, Array]:
     landmarks, found, matting = np.zeros((len(frames), 478, 3)), np.zeros(len(frames), bool), Matting()
+    profiles = np.zeros((len(frames), SAMPLES, 3), np.uint8)
     with LandmarkDetector() as detector:
         for index, path in enumerate(frames):
             shutil.copy(path, part / "frames" / f"{index:06d}.jpg")
             picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
             points = detector(picture)
-            found[index] = points is not None
-            landmarks[index] = 0 if points is None else points
+            if points is not None:
+                found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
             matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
             cv2.imwrite(str(part / "mattes" / f"{index:06d}.png"), matting(picture) if matte is None else matte)
             if progress:
                 progress("import", index + 1, len(frames))
     matting.close()
-    return landmarks, found
+    return refine_lips(landmarks, profiles, found.astype(np.float64)), found
 
 
 def _matte_from_parsing(path: Path, size: int) -> Array | None:
@@ -298,18 +307,6 @@ def in_our_head_frame(
     return rotation @ constant, translation * fitted[3] + rotation @ fitted[:3]
 
 
-def _with_torso(track: Track, part: Path) -> Track:
-    turn = track.rotation.flatten(1)
-    reference = int((turn - turn.median(0).values).square().sum(1).argmin())
-    matte = cv2.imread(str(part / "mattes" / f"{reference:06d}.png"), cv2.IMREAD_GRAYSCALE)
-    torso = fit_torso(
-        lambda frame: cv2.imread(str(part / "frames" / f"{frame:06d}.jpg"), cv2.IMREAD_GRAYSCALE),
-        matte, track.landmarks.numpy(), reference,
-    )  # fmt: skip
-    values = {name: getattr(track, name) for name in track.__dataclass_fields__}
-    return Track(**(values | {"torso": torch.from_numpy(torso).float()}))
-
-
 def _import_plate(folder: Path, size: int) -> Array:
     """The background in OpenCV's order of colours; the lossless one where the folder is ours."""
     for name in ("background.png", "bc.jpg"):
@@ -319,29 +316,22 @@ def _import_plate(folder: Path, size: int) -> Array:
     raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")
 
 
-def _import_sound(folder: Path, part: Path) -> float:
-    sound = folder / "aud.wav"
-    if not sound.exists():
-        raise UserError(f"{sound}: is missing; it holds the speech")
-    samples = torch.cat(list(read_speech(sound)))
-    write_wav(part / "audio.wav", samples)
-    return float(samples.square().mean().sqrt())
+def _import_sound(folder: Path, part: Path, track: Track, hear: Hear | None) -> Sound:
+    path = folder / "aud.wav"
+    if not path.exists():
+        raise UserError(f"{path}: is missing; it holds the speech")
+    sound = study_sound(torch.cat(list(read_speech(path))), track.landmarks, track.confidence, track.fps, hear)
+    write_wav(part / "audio.wav", sound.samples)
+    return sound
 
 
-def _quality(track: Track, rms: float) -> dict[str, float]:
-    eyes = (track.landmarks[:, 33, :2] - track.landmarks[:, 263, :2]).norm(dim=-1)
-    yaw = torch.rad2deg(torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs())
-    seen = (track.confidence > 0.3).float().mean()
-    return {
-        "usable": float(seen),
-        "seconds": float(seen) * len(track) / track.fps,
-        "eye_px": float(eyes.median()),
-        "yaw_degrees": float(yaw.quantile(0.99)),
-        "plate_seen": 1.0,
-        "sound_rms": rms,
-        "face_found": float(seen),
-        "lip_motion": lip_motion(track.landmarks, track.confidence),
-    }
+def _readers(part: Path) -> tuple[Callable[[int], Array], Callable[[int], Array]]:
+    """Grey pictures and mattes by frame."""
+
+    def reader(folder: str, ending: str) -> Callable[[int], Array]:
+        return lambda frame: cv2.imread(str(part / folder / f"{frame:06d}.{ending}"), cv2.IMREAD_GRAYSCALE)
+
+    return reader("frames", "jpg"), reader("mattes", "png")
 
 
 def _write(path: Path, picture: Array, options: list[int]) -> None:

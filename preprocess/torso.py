@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter1d
 
+from avatar.core.take import Track
 from preprocess.landmarks import CHIN, FOREHEAD
 
 POINTS_MOST = 300
@@ -23,6 +26,19 @@ RANSAC_PX = 0.7
 SMOOTHING = 0.8  # frames
 
 Array = np.ndarray
+
+
+def with_torso(
+    track: Track, frames: range, read: Callable[[int], Array], read_matte: Callable[[int], Array]
+) -> tuple[Track, int]:
+    """The track with the torso's motion, against the one of `frames` that holds the head most as usual; and that one.
+
+    read, read_matte: frame -> [S, S] uint8.
+    """
+    turn = track.rotation[frames.start : frames.stop].flatten(1)
+    reference = frames[int((turn - turn.median(0).values).square().sum(1).argmin())]
+    torso = fit_torso(read, read_matte(reference), track.landmarks.numpy(), reference)
+    return replace(track, torso=torch.from_numpy(torso).float()), reference
 
 
 def fit_torso(read: Callable[[int], Array], matte: Array, landmarks: Array, reference: int) -> Array:

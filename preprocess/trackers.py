@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to talk
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar.core.files import UserError
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.fit import Texture, fit_track
@@ -41,6 +43,36 @@ class LandmarkDetector:
 
     def __exit__(self, *_: object) -> None:
         self._mesh.close()
+
+
+class TaskDetector:
+    """A face landmarker of MediaPipe Tasks, from the user's own `.task` file; one call a frame, in order."""
+
+    def __init__(self, file: Path, fps: float) -> None:
+        self._file, self._step, self._now = file, 1000 / fps, 0.0
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
+        """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+        found = self._task.detect_for_video(image, round(self._now)).face_landmarks
+        self._now += self._step
+        return _to_pixels(found[0], frame.shape) if found else None
+
+    def __enter__(self) -> TaskDetector:
+        options = mp.tasks.vision.FaceLandmarkerOptions(
+            base_options=mp.tasks.BaseOptions(model_asset_buffer=self._file.read_bytes()),
+            running_mode=mp.tasks.vision.RunningMode.VIDEO,
+        )
+        try:
+            with quiet():
+                self._task = mp.tasks.vision.FaceLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0][:160]
+            raise UserError(f"{self._file}: is not a face landmarker of MediaPipe Tasks ({reason})") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._task.close()
 
 
 def detect(frames: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:

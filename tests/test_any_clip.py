@@ -14,7 +14,7 @@ import pytest
 from avatar.core.files import UserError
 from avatar.core.media import ffmpeg_binary, probe, read_speech, read_video
 from preprocess.actor import film_actor
-from preprocess.run import make_take
+from preprocess.run import Wishes, make_take
 
 SECONDS = 3.6
 
@@ -76,7 +76,7 @@ GOOD: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_it_becomes_a_take(clip: Path, tmp_path: Path, kind: str) -> None:
     name, options = GOOD[kind]
     source = convert(clip, tmp_path / name, *options)
-    take = make_take(source, tmp_path / "x.take", size=128)
+    take = make_take(source, tmp_path / "x.take", Wishes(size=128))
     assert abs(take.length / take.fps - SECONDS) < 0.75, take.length
     assert take.quality["face_found"] > 0.9
     assert (take.quality["sound_rms"] > 0) == (kind != "no sound")
@@ -89,7 +89,7 @@ def test_a_rotated_clip_stands_upright(clip: Path, tmp_path: Path) -> None:
         b"display_rotation" in subprocess.run([ffmpeg_binary(), "-h", "full"], capture_output=True).stdout
     ) else convert(turned, tmp_path / "tagged.mp4", "-c", "copy", "-metadata:s:v", "rotate=270")  # fmt: skip
     assert (probe(tagged).width, probe(tagged).height) == (300, 256)
-    take = make_take(tagged, tmp_path / "x.take", size=128)
+    take = make_take(tagged, tmp_path / "x.take", Wishes(size=128))
     assert take.quality["face_found"] > 0.9
 
 
@@ -173,7 +173,7 @@ def test_it_is_refused_in_one_line(clip: Path, tmp_path: Path, make: Callable[[P
     source = tmp_path / "x.mp4"
     make(source, clip)
     with pytest.raises(UserError) as refused:
-        make_take(source, tmp_path / "x.take", size=128)
+        make_take(source, tmp_path / "x.take", Wishes(size=128))
     assert "\n" not in str(refused.value)
     assert "x.mp4" in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.mp4"]
@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_nothing(clip: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(run, "_write_image", full)
     with pytest.raises((OSError, UserError), match="No space left"):
-        make_take(clip, tmp_path / "x.take", size=128)
+        make_take(clip, tmp_path / "x.take", Wishes(size=128))
     assert not (tmp_path / "x.take").exists()
 
 

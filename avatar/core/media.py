@@ -35,6 +35,7 @@ class VideoInfo:
     has_video: bool
     has_audio: bool
     interlaced: bool = False
+    high_dynamic_range: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def probe(path: Path) -> VideoInfo:
     length = re.search(r"Duration: (\d+):(\d\d):([\d.]+)", text)
     seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else 0.0
     interlaced = bool(video and re.search(r"top (first|coded)|bottom (first|coded)|interlaced", video))
-    return VideoInfo(width, height, fps, seconds, width > 0, "Audio:" in text, interlaced)
+    bright = bool(video and re.search(r"smpte2084|arib-std-b67", video))
+    return VideoInfo(width, height, fps, seconds, width > 0, "Audio:" in text, interlaced, bright)
 
 
 def read_video(
@@ -112,9 +114,7 @@ def read_video(
     scale = size / side
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     x, y = round(left * scale), round(top * scale)
-    filters = ("bwdif=mode=send_frame:deint=interlaced," if info.interlaced else "") + (
-        f"scale={width}:{height}:flags=bicubic,setsar=1"
-    )
+    filters = _first_filters(info) + f"scale={width}:{height}:flags=bicubic,setsar=1"
     borders = (max(0, -x), max(0, x + size - width), max(0, -y), max(0, y + size - height))
     if any(borders):
         filters += (
@@ -123,6 +123,22 @@ def read_video(
         filters += f",fillborders={borders[0]}:{borders[1]}:{borders[2]}:{borders[3]}:smear"
     filters += f",crop={size}:{size}:{x + borders[0]}:{y + borders[2]},fps={fps:g},format=rgb24"
     yield from _read_raw(path, filters, size, size, stretch)
+
+
+def _first_filters(info: VideoInfo) -> str:
+    """Filters that make any picture progressive and of the usual brightness (BT.2390-like, by ffmpeg's tonemap)."""
+    filters = "bwdif=mode=send_frame:deint=interlaced," if info.interlaced else ""
+    if info.high_dynamic_range:
+        filters += "zscale=transfer=linear:npl=203,format=gbrpf32le,tonemap=tonemap=hable:desat=0,"
+        filters += "zscale=primaries=bt709:transfer=bt709:matrix=bt709:range=tv,format=yuv420p,"
+    return filters
+
+
+def read_still(path: Path, info: VideoInfo, seconds: float, *, stretch: Stretch = WHOLE) -> np.ndarray:
+    """The whole frame [height, width, 3] uint8 RGB that is shown at a time, at the source's size."""
+    late = Stretch(stretch.start + min(seconds, max(0.0, info.seconds - 2 / info.fps)), stretch.stop)
+    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1,format=rgb24"
+    return next(_read_raw(path, filters, info.width, info.height, late))
 
 
 def read_small(path: Path, *, width: int, height: int, fps: float, stretch: Stretch = WHOLE) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,13 @@ h1 { font-size: 26px; margin: 8px 0 } h2 { font-size: 18px; margin: 32px 0 8px }
 section { background: #fff; border: 1px solid #e2e2de; border-radius: 10px; padding: 16px; margin: 12px 0 }
 img, svg { max-width: 100%; height: auto; display: block }
 table { border-collapse: collapse } td, th { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid #eee }
-p.lead { font-size: 17px } figcaption { color: #666; font-size: 13px } figure { margin: 8px 0 }
+p.lead { font-size: 17px } ul { margin: 8px 0; padding-left: 22px }
+p.verdict { color: #fff; display: inline-block; padding: 4px 14px; border-radius: 8px; margin: 0; font-weight: 600 }
+figcaption { color: #666; font-size: 13px } figure { margin: 8px 0 }
 """
+WIDTH, HEIGHT = 1000, 160  # of curves
+MOST_POINTS = 4000
+STEPS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800)  # s
 COLORS = ("#2a6fdb", "#d9482b", "#2a9d5c", "#8a5bd0")
 
 
@@ -34,24 +40,62 @@ def to_picture(image: np.ndarray, caption: str = "") -> str:
     return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">{note}</figure>'
 
 
-def to_curve(series: Mapping[str, Sequence[float]], *, unit: str = "", width: int = 1000, height: int = 160) -> str:
+@dataclass(frozen=True)
+class Axis:
+    """Time that curves run over, and its parts that are shaded."""
+
+    seconds: float
+    shaded: Sequence[tuple[float, float]] = ()
+
+
+def to_curve(series: Mapping[str, Sequence[float]], axis: Axis | None = None, *, unit: str = "") -> str:
     """HTML of curves over the same axis, as inline SVG; at most four."""
-    everything = np.concatenate([np.asarray(values, float) for values in series.values()])
+    data = {name: _thin(np.asarray(values, float)) for name, values in series.items()}
+    everything = np.concatenate(list(data.values()))
     everything = everything[np.isfinite(everything)]
     low, high = (float(everything.min()), float(everything.max())) if len(everything) else (0.0, 1.0)
     span = (high - low) or 1.0
-    parts = [f'<svg viewBox="0 0 {width} {height + 20}" role="img">']
-    for color, values in zip(COLORS, series.values(), strict=False):
-        data = np.nan_to_num(np.asarray(values, float), nan=low)
-        x = np.linspace(0, width, max(2, len(data)))
-        points = " ".join(f"{a:.1f},{height - (b - low) / span * height:.1f}" for a, b in zip(x, data, strict=False))
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 20}" role="img">', *(_draw_axis(axis) if axis else [])]
+    for color, values in zip(COLORS, data.values(), strict=False):
+        x = np.linspace(0, WIDTH, max(2, len(values)))
+        y = HEIGHT - (np.nan_to_num(values, nan=low) - low) / span * HEIGHT
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=False))
         parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="1.5" points="{points}"/>')
     legend = " ".join(
         f'<tspan fill="{color}">{html.escape(name)} </tspan>' for color, name in zip(COLORS, series, strict=False)
     )
-    parts.append(f'<text x="0" y="{height + 16}" font-size="13">{legend}<tspan fill="#888">')
+    parts.append(f'<text x="0" y="{HEIGHT + 16}" font-size="13">{legend}<tspan fill="#888">')
     parts.append(f"{low:.3g} to {high:.3g} {html.escape(unit)}</tspan></text></svg>")
     return "".join(parts)
+
+
+def _thin(values: np.ndarray) -> np.ndarray:
+    """The curve [T], where it is long by the extremes of its parts, which is what a thick line would show."""
+    if len(values) <= MOST_POINTS:
+        return values
+    parts = np.array_split(values, MOST_POINTS // 2)
+    return np.array([extreme for part in parts for extreme in (part.min(), part.max())])
+
+
+def _draw_axis(axis: Axis) -> list[str]:
+    scale = WIDTH / max(axis.seconds, 1e-6)
+    parts = [
+        f'<rect x="{start * scale:.1f}" y="0" width="{max(0.5, (stop - start) * scale):.1f}" height="{HEIGHT}" '
+        'fill="#f3c9bf"/>'
+        for start, stop in axis.shaded
+    ]
+    step = next(step for step in STEPS if axis.seconds / step <= 12 or step == STEPS[-1])
+    for second in np.arange(step, axis.seconds, step).tolist():
+        x = second * scale
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}" stroke="#e6e6e2"/>')
+        parts.append(f'<text x="{x + 3:.1f}" y="11" font-size="11" fill="#999">{second:g} s</text>')
+    return parts
+
+
+def to_list(head: str, lines: Sequence[str], color: str) -> str:
+    """HTML of a coloured head and lines under it."""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<p class="verdict" style="background:{color}">{html.escape(head)}</p><ul>{items}</ul>'
 
 
 def to_table(rows: Sequence[Sequence[str]]) -> str:

@@ -164,6 +164,12 @@ def read_plate(take: Take) -> Tensor:
     return _read_image(take.root / "background.png", "RGB")
 
 
+def read_still(take: Take) -> Tensor | None:
+    """A whole frame of the source [H, W, 3] uint8, its torso at rest; None where the source is not known."""
+    path = take.root / "frame.jpg"
+    return _read_image(path, "RGB") if path.is_file() else None
+
+
 def read_audio(take: Take) -> Tensor:
     """The clip's sound [n] float32 -1..1 at 16 kHz. Raises: UserError when the take has none."""
     path = take.root / "audio.wav"

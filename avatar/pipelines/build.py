@@ -14,12 +14,13 @@ from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
 from avatar.motion.adapt import adapt
-from avatar.pipelines.bars import budget_bar, stage_bars
+from avatar.pipelines.bars import budget_bar
+from avatar.pipelines.takes import make_take
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.train import Checkpoint, train
 from preprocess.checks import judge
-from preprocess.run import make_take
+from preprocess.run import Wishes
 
 NOT_STATED = "not stated"
 MIN_FRAMES = 75  # three seconds
@@ -84,13 +85,4 @@ def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: st
     """The Take that `source` is, or the one made from the video it is. Raises: UserError."""
     if source.is_dir():
         return open_take(source)
-    with stage_bars() as progress:
-        return make_take(
-            source,
-            beside,
-            tracker=recipe.tracker,
-            face=face,
-            size=recipe.size,
-            consent=consent,
-            progress=progress,
-        )
+    return make_take(source, beside, Wishes(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent))

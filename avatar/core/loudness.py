@@ -1,0 +1,47 @@
+"""One loudness for all speech: what a person is learned from and what they later say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+WANTED_DB = -23.0  # of full scale, mean over what is spoken
+MOST_PEAK, MOST_GAIN_DB = 0.98, 30.0
+SPOKEN_DB = 25.0  # below the loud frames that still count as speech
+FRAME = 640  # samples: 40 ms at 16 kHz
+SILENCE_DB = -100.0
+
+
+def measure_level(samples: Tensor) -> Tensor:
+    """Level [n / 640] in dB of full scale of each 40 ms of sound [n] at 16 kHz; an open end counts as silence."""
+    missing = -len(samples) % FRAME
+    frames = torch.nn.functional.pad(samples, (0, missing)).reshape(-1, FRAME)
+    return 10 * frames.square().mean(1).clamp_min(10 ** (SILENCE_DB / 10)).log10()
+
+
+def is_spoken(level: Tensor) -> Tensor:
+    """Frames [T] bool of a level [T] dB that hold speech: not much quieter than the loud ones."""
+    return level > level.quantile(0.9) - SPOKEN_DB if len(level) else level > 0
+
+
+def find_gain(level: Tensor, peak: float) -> float:
+    """Factor that brings speech of level [T] dB and highest sample `peak` to the wanted loudness, without clipping."""
+    spoken = level[is_spoken(level)]
+    if len(spoken) == 0 or peak <= 0 or float(spoken.max()) <= SILENCE_DB:
+        return 1.0
+    mean = float((10 ** (spoken / 10)).mean().log10() * 10)
+    return min(10 ** (min(WANTED_DB - mean, MOST_GAIN_DB) / 20), MOST_PEAK / peak)
+
+
+def gain_of(chunks: Iterable[Tensor]) -> float:
+    """As `find_gain`, of sound that comes in chunks [n] of any size."""
+    levels, peak, rest = [torch.zeros(0)], 0.0, torch.zeros(0)
+    for chunk in chunks:
+        peak = max(peak, float(chunk.abs().max())) if len(chunk) else peak
+        rest = torch.cat([rest, chunk])
+        whole = len(rest) // FRAME * FRAME
+        levels.append(measure_level(rest[:whole]))
+        rest = rest[whole:]
+    return find_gain(torch.cat([*levels, measure_level(rest)]), peak)

@@ -1,0 +1,181 @@
+"""One pass over the frames of a clip: pictures and mattes to disk, landmarks and other small things to memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from preprocess.landmarks import POINTS
+from preprocess.matte import Matting, median_of_three
+from preprocess.mouth import SAMPLES, sample_profile
+from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
+
+BATCH = 16
+QUALITY = 95
+BLOCK = 1024  # frames
+Progress = Callable[[str, int, int], None]
+
+Array = np.ndarray
+Detect = Callable[[Array], Array | None]
+Detector = AbstractContextManager[Detect]
+Face = tuple[Array, Array, Array]  # landmarks, profile, patch
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one pass over the frames gave."""
+
+    landmarks: Array  # [T, 478, 3] float32 px, zeros without a face
+    found: Array  # [T] bool
+    profiles: Array  # [T, 64, 3] uint8, see mouth.sample_profile
+    patches: Array  # [T, 12, 14, 3] uint8, see spans.sample_patch
+    descriptions: Array  # [T, 769] float32, see spans.describe_frame
+
+
+class _Notes:
+    """Rows of `Seen`, gathered in blocks so that they are never copied one by one nor held twice for long."""
+
+    def __init__(self) -> None:
+        shapes = ((POINTS, 3), (), (SAMPLES, 3), FACE_PATCH, (DESCRIPTION,))
+        kinds = (np.float32, bool, np.uint8, np.uint8, np.float32)
+        self._empty = [np.zeros((0, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
+        self._blocks: list[list[Array]] = []
+        self._rows: list[tuple[Array, ...]] = []
+        self.count = 0
+
+    def add(self, face: Face | None, description: Array) -> None:
+        missing = tuple(np.zeros(empty.shape[1:], empty.dtype) for empty in (self._empty[i] for i in (0, 2, 3)))
+        points, profile, patch = face or missing
+        self._rows.append((points, np.array(face is not None), profile, patch, description))
+        self.count += 1
+        if len(self._rows) == BLOCK:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        columns = zip(*self._rows, strict=True)
+        kinds = (empty.dtype for empty in self._empty)
+        self._blocks.append([np.stack(column).astype(kind) for column, kind in zip(columns, kinds, strict=True)])
+        self._rows = []
+
+    def finish(self) -> Seen:
+        if self._rows:
+            self._close_block()
+        columns = []
+        for index, empty in enumerate(self._empty):
+            columns.append(np.concatenate([empty, *(block[index] for block in self._blocks)]))
+            for block in self._blocks:
+                block[index] = empty  # what was copied may go
+        return Seen(*columns)
+
+
+def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector, report: Progress) -> Seen:
+    """Write frames and mattes into the folder `part`, collect the rest; each kind of work in its own thread."""
+    for name in ("frames", "mattes"):
+        (part / name).mkdir(exist_ok=True)
+    notes = _Notes()
+    mattes = _MatteWriter(part / "mattes")
+    with (
+        detector as detect,
+        ThreadPoolExecutor(1) as mesh,
+        ThreadPoolExecutor(1) as cutter,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        waiting: list[list[Future]] = []
+        for start, batch in _batches(frames):
+            waiting.append(
+                [
+                    mesh.submit(lambda b: [_find(detect, frame) for frame in b], batch),
+                    cutter.submit(mattes.add, batch),
+                    writer.submit(_write_frames, part / "frames", start, batch),
+                ]
+            )
+            while len(waiting) > 2:
+                _collect(waiting.pop(0), notes)
+                report("track", notes.count, expected)
+        for jobs in waiting:
+            _collect(jobs, notes)
+        cutter.submit(mattes.close).result()
+    report("track", notes.count, notes.count)
+    seen = notes.finish()
+    np.savez(part / "pass.npz", **{field.name: getattr(seen, field.name) for field in fields(Seen)})
+    return seen
+
+
+def look_again(part: Path) -> Seen | None:
+    """What a killed run had seen, if it came to the end of its pass."""
+    path = part / "pass.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as data:
+        return Seen(**{field.name: data[field.name] for field in fields(Seen)})
+
+
+def _find(detect: Detect, frame: Array) -> Face | None:
+    points = detect(frame)
+    return None if points is None else (points, sample_profile(frame, points), sample_patch(frame, points))
+
+
+def _collect(jobs: list[Future], notes: _Notes) -> None:
+    faces, _, descriptions = (job.result() for job in jobs)
+    for face, description in zip(faces, descriptions, strict=True):
+        notes.add(face, description)
+
+
+def _batches(frames: Iterable[Array]) -> Iterator[tuple[int, list[Array]]]:
+    batch: list[Array] = []
+    start = 0
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == BATCH:
+            yield start, batch
+            start, batch = start + BATCH, []
+    if batch:
+        yield start, batch
+
+
+def _write_frames(folder: Path, start: int, batch: list[Array]) -> list[Array]:
+    for index, frame in enumerate(batch, start):
+        write_picture(folder / f"{index:06d}.jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return [describe_frame(frame) for frame in batch]
+
+
+def write_picture(path: Path, picture: Array, options: list[int] | None = None) -> None:
+    """Write [H, W, 3] RGB or [H, W] grey uint8. Raises: OSError when it cannot be written."""
+    ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    if not cv2.imwrite(str(path), ordered, options or []):
+        raise OSError(28, "cannot be written, is the disk full?", str(path))
+
+
+class _MatteWriter:
+    """Mattes of frames in order, each the median of itself and its neighbours."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._network = Matting()
+        self._last: list[Array] = []
+        self._count = 0
+
+    def add(self, batch: list[Array]) -> None:
+        for frame in batch:
+            matte = self._network(frame)
+            if not self._last:
+                self._last = [matte, matte]
+                continue
+            before, now = self._last
+            self._write(median_of_three(before, now, matte))
+            self._last = [now, matte]
+
+    def close(self) -> None:
+        if self._last:
+            self._write(self._last[1])
+        self._network.close()
+
+    def _write(self, matte: Array) -> None:
+        write_picture(self._folder / f"{self._count:06d}.png", matte, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        self._count += 1

@@ -1,0 +1,172 @@
+"""The clip's sound: put in time with the lips, brought to one loudness, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
+from torch import Tensor
+
+from avatar.core.loudness import SILENCE_DB, find_gain, is_spoken, measure_level
+from avatar.core.media import SAMPLE_RATE
+from avatar.core.take import Span
+from preprocess.landmarks import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
+from preprocess.spans import to_spans
+
+FULL_SCALE, CLIPPED_RUN = 0.985, 3  # samples in a row at full scale: clipped
+SEARCHED, BEYOND = 12, 40  # frames: offsets looked at, and those that show what chance gives
+GUARD = 1  # frames beyond the searched ones that belong to neither
+SLOW = (12, 25)  # frames: slower changes tell nothing of who speaks when
+LEAST_FRAMES = 4 * BEYOND
+SILENT_RMS = 0.002
+LEAST_GAIN_DB = 0.5  # sound that was brought to the wanted loudness before stays as it is
+EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
+SURE = 5.0  # standard deviations over chance from which an offset is believed
+LEAST_OFFSET = 2  # frames; less is within the error
+RESTING_LIPS = 0.006  # eye distances a second
+SOMEBODY_ELSE_FRAMES = 38
+
+Array = np.ndarray
+Hear = Callable[[Tensor], Tensor]
+"""Samples [n] at 16 kHz -> articulation [t, 5] at 25 frames/s: opening and width first."""
+
+
+@dataclass(frozen=True)
+class Offset:
+    """By how many frames the picture is later than the sound, and how sure that is."""
+
+    frames: int
+    strength: float  # standard deviations over chance; 3 and less is what a picture with a foreign sound gives
+    agreed: bool  # whether quick and slow motion say the same
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip's sound, ready to learn from."""
+
+    samples: Tensor  # [n] -1..1 at 16 kHz, in time with the picture
+    level: Array  # [T] dB of full scale, frame by frame
+    spans: list[Span]
+    quality: dict[str, float]
+
+
+def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: float, hear: Hear | None) -> Sound:
+    """Study the sound [n] of a clip of 25 frames/s with landmarks [T, 478, 3] px and confidence [T].
+
+    hear: reads lips from sound; without it the offset between sound and picture is not looked for.
+    """
+    if len(samples) == 0 or float(samples.square().mean().sqrt()) < SILENT_RMS:
+        return Sound(samples, np.full(len(landmarks), SILENCE_DB), [], {"sound_rms": 0.0})
+    curves, seen = lip_curves(landmarks), confidence.numpy() > 0.3
+    quality = {"sound_rms": float(samples.square().mean().sqrt())}
+    clipped = find_clipped(samples)
+    if hear is not None and seen.sum() >= LEAST_FRAMES:
+        offset = find_offset(hear(samples).numpy(), curves, seen)
+        quality["lip_sync"] = offset.strength
+        if offset.strength >= SURE and offset.agreed and abs(offset.frames) >= LEAST_OFFSET:
+            samples = delay(samples, offset.frames, fps)
+            quality["sound_moved_frames"] = float(offset.frames)
+    level = _per_frame(measure_level(samples), len(landmarks))
+    spoken, gain = is_spoken(level).numpy(), find_gain(level, float(samples.abs().max()))
+    gain_db = 20 * float(np.log10(gain))
+    if abs(gain_db) < LEAST_GAIN_DB:
+        gain, gain_db = 1.0, 0.0
+    quality |= {
+        "spoken": float(spoken.mean()),
+        "pause_depth_db": float(level.quantile(0.9) - level.quantile(0.05)),
+        "clipped": clipped,
+        "sound_gain_db": gain_db,
+    }
+    other = find_other_voice(spoken, curves, seen)
+    spans = to_spans(other, "somebody else speaks", at_least=SOMEBODY_ELSE_FRAMES)
+    return Sound(samples * gain, (level + gain_db).double().numpy(), spans, quality)
+
+
+def _per_frame(level: Tensor, count: int) -> Tensor:
+    missing = max(0, count - len(level))
+    return torch.nn.functional.pad(level, (0, missing), value=SILENCE_DB)[:count]
+
+
+def lip_curves(landmarks: Tensor) -> Array:
+    """Inner gap, outer height and width of the mouth [T, 3] in distances of the outer eye corners."""
+    points = landmarks[..., :2]
+    pairs = ((UPPER_LIP, LOWER_LIP), (0, 17), (LEFT_CORNER, RIGHT_CORNER))
+    eyes = (points[:, 33] - points[:, 263]).norm(dim=-1).clamp_min(1)
+    return torch.stack([(points[:, a] - points[:, b]).norm(dim=-1) / eyes for a, b in pairs], 1).double().numpy()
+
+
+def find_offset(heard: Array, seen: Array, found: Array) -> Offset:
+    """Offset of heard [t, 5] articulation and seen [T, 3] lip curves, found [T] bool.
+
+    It is where the heard opening and width agree best with the lips, and where the lips are best explained by all that
+    is heard, against offsets so large that only chance is left.
+    """
+    count = min(len(heard), len(seen))
+    if count < LEAST_FRAMES:
+        return Offset(0, 0.0, False)
+    lips = np.where(found[:count, None], seen[:count], np.median(seen[:count][found[:count]], axis=0))
+    scores = [_score_offsets(_quick(heard[:count], slow), _quick(lips, slow)) for slow in SLOW]
+    near = [score[BEYOND - SEARCHED : BEYOND + SEARCHED + 1] for score in (*scores, np.mean(scores, axis=0))]
+    first, second, both = (int(score.argmax()) - SEARCHED for score in near)
+    return Offset(both + EARLY, float(near[2].max()), abs(first - second) <= 1)
+
+
+def _quick(curves: Array, slow: int) -> Array:
+    """Without what changes slowly, at unit variance."""
+    quick = curves - uniform_filter1d(curves.astype(np.float64), 2 * slow + 1, axis=0, mode="reflect")
+    return (quick - quick.mean(0)) / quick.std(0).clip(1e-9)
+
+
+def _score_offsets(heard: Array, lips: Array) -> Array:
+    """Score [2 BEYOND + 1] of each offset, in standard deviations over chance."""
+    pairs = [_agree(heard, lips, lag) for lag in range(-BEYOND, BEYOND + 1)]
+    agreement, explained = (_over_chance(np.array(values)) for values in zip(*pairs, strict=True))
+    return agreement + explained
+
+
+def _agree(heard: Array, lips: Array, lag: int) -> tuple[float, float]:
+    count = len(lips)
+    early, late = heard[max(0, -lag) : count - max(0, lag)], lips[max(0, lag) : count - max(0, -lag)]
+    cross = early.T @ late / len(early)
+    ridge = np.linalg.solve(early.T @ early / len(early) + 0.1 * np.eye(early.shape[1]), cross)
+    return (cross[0, 0] + cross[0, 1]) / 2 + cross[1, 2], (ridge * cross).sum() / lips.shape[1]
+
+
+def _over_chance(scores: Array) -> Array:
+    far = np.abs(np.arange(-BEYOND, BEYOND + 1)) > SEARCHED + GUARD
+    return (scores - scores[far].mean()) / max(float(scores[far].std()), 1e-9)
+
+
+def delay(samples: Tensor, frames: int, fps: float) -> Tensor:
+    """Sound [n] that comes some frames later (earlier, where negative), of the same length."""
+    shift = round(frames / fps * SAMPLE_RATE)
+    moved = torch.zeros_like(samples)
+    if shift >= 0:
+        moved[shift:] = samples[: len(samples) - shift]
+    else:
+        moved[:shift] = samples[-shift:]
+    return moved
+
+
+def find_clipped(samples: Tensor) -> float:
+    """Share of the seconds in which the sound stands at full scale for some samples in a row."""
+    full = (samples.abs() >= FULL_SCALE).numpy().astype(np.uint8)
+    seconds = np.flatnonzero(minimum_filter1d(full, CLIPPED_RUN)) // SAMPLE_RATE
+    return len(np.unique(seconds)) / max(1, len(samples) // SAMPLE_RATE)
+
+
+def find_other_voice(spoken: Array, curves: Array, seen: Array) -> Array:
+    """Frames [T] bool in which speech is heard for a while but the lips rest; curves [T, 3] of `lip_curves`."""
+    window = 25
+    heard = uniform_filter1d(spoken.astype(float), window) > 0.8
+    moved = np.max([_deviation(curves[:, i], window) for i in range(3)], axis=0)
+    resting = heard & seen & (moved < RESTING_LIPS)
+    return maximum_filter1d(resting.astype(np.uint8), window // 2).astype(bool) & seen
+
+
+def _deviation(curve: Array, window: int) -> Array:
+    mean = uniform_filter1d(curve, window)
+    return np.sqrt(np.maximum(uniform_filter1d(curve**2, window) - mean**2, 0))

@@ -1,0 +1,137 @@
+"""Which frames training must leave out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+
+from avatar.core.take import Span, Track
+from preprocess.landmarks import CHIN
+
+COLORS, THUMBNAIL = 512, 256  # numbers that describe a frame: a colour histogram, a grey thumbnail,
+DESCRIPTION = COLORS + THUMBNAIL + 1  # and how much of its captioned line is caption
+FACE_PATCH = (12, 14, 3)
+CUT = 0.3  # L1 distance of colour histograms of neighbouring frames
+SAME_PLACE = 12.0  # mean grey levels between the thumbnails of two shots from one place
+BLACK = 12  # mean grey level
+FROZEN_FRAMES = 12
+FROZEN_CHANGE = 0.02  # mean grey levels between neighbours
+MOST_YAW = np.deg2rad(45)
+LETTER_DARK, LETTER_BRIGHT = 50, 190  # grey levels that an outlined letter has side by side
+LINE = (80, 11)  # px of a picture 256 wide that a word covers
+CAPTION = 0.4  # share of a line that is letters
+CAPTIONS_EVERYWHERE = 0.5  # share of the frames: then they are not left out, but told
+COVERED, COVERED_FRAMES = 1.0, 8
+PATCH_NOISE = 6.0  # grey levels
+
+Array = np.ndarray
+
+
+def describe_frame(frame: Array) -> Array:
+    """What cut, black, frozen and captioned frames [S, S, 3] uint8 RGB are told by: [769], see DESCRIPTION."""
+    small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA)
+    bins = (small // 32).astype(np.int64)
+    histogram = np.bincount((bins[..., 0] * 64 + bins[..., 1] * 8 + bins[..., 2]).ravel(), minlength=COLORS) / 4096
+    thumbnail = cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA).mean(2).ravel()
+    return np.concatenate([histogram, thumbnail, [caption_share(frame)]]).astype(np.float32)
+
+
+def caption_share(frame: Array) -> float:
+    """How much of the frame's most captioned line is letters, 0..1: bright strokes with dark outlines."""
+    grey = cv2.cvtColor(cv2.resize(frame, (256, 256), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2GRAY)
+    kernel = np.ones((3, 3), np.uint8)
+    letters = (cv2.dilate(grey, kernel) > LETTER_BRIGHT) & (cv2.erode(grey, kernel) < LETTER_DARK)
+    return float(cv2.blur(letters.astype(np.float32), LINE)[8:-8, 48:-48].max())
+
+
+def sample_patch(frame: Array, points: Array) -> Array:
+    """The lower face [12, 14, 3] uint8 in a place of its own, from landmarks [478, 2..3] px: to see what covers it."""
+    corners = points[[33, 263, CHIN], :2].astype(np.float32)
+    step = 4
+    place = np.array([[1, -4], [13, -4], [7, 12]], np.float32) * step
+    height, width, _ = FACE_PATCH
+    warp = cv2.getAffineTransform(corners, place)
+    fine = cv2.warpAffine(frame, warp, (width * step, height * step), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def find_bad_spans(descriptions: Array, patches: Array, track: Track) -> list[Span]:
+    """Spans that training must leave out, with the reason; of descriptions [T, 769] and patches [T, 12, 14, 3]."""
+    grey = descriptions[:, COLORS:-1]
+    still = np.concatenate([[False], np.abs(np.diff(grey, axis=0)).mean(1) < FROZEN_CHANGE])
+    yaw = torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs().numpy()
+    seen = track.confidence.numpy() >= 1
+    spans = to_spans(track.confidence.numpy() < 0.3, "no face found")
+    spans += to_spans(grey.mean(1) < BLACK, "black picture")
+    spans += to_spans(still, "frozen picture", at_least=FROZEN_FRAMES)
+    spans += to_spans(yaw > MOST_YAW, "face turned away")
+    spans += to_spans(find_covered(patches, seen) & (yaw <= MOST_YAW), "something covers the face")
+    captioned = has_caption(descriptions)
+    if captioned.mean() <= CAPTIONS_EVERYWHERE:
+        spans += to_spans(captioned, "caption in the picture")
+    return sorted(spans + find_other_shots(descriptions), key=lambda span: span.start)
+
+
+def has_caption(descriptions: Array) -> Array:
+    """Which frames show a caption, [T] bool."""
+    return descriptions[:, -1] > CAPTION
+
+
+def same_shot(descriptions: Array) -> Array:
+    """Whether a frame and the next belong to the same shot, [T - 1] bool."""
+    return np.abs(np.diff(descriptions[:, :COLORS], axis=0)).sum(1) <= CUT
+
+
+def find_other_shots(descriptions: Array) -> list[Span]:
+    """All shots that do not show the place of the longest as that does: another plate, another framing."""
+    borders = [0, *(np.flatnonzero(~same_shot(descriptions)) + 1).tolist(), len(descriptions)]
+    shots = [(a, b) for a, b in pairwise(borders) if b > a]
+    longest = max(shots, key=lambda shot: shot[1] - shot[0])
+    usual = _middle(descriptions, longest)
+    spans = []
+    for shot in shots:
+        apart = np.abs(_middle(descriptions, shot) - usual)
+        if apart[:COLORS].sum() > CUT or apart[COLORS:].mean() > SAME_PLACE:
+            spans.append(Span(*shot, "another shot after a cut"))
+    return spans
+
+
+def _middle(descriptions: Array, shot: tuple[int, int]) -> Array:
+    step = max(1, (shot[1] - shot[0]) // 200)
+    return np.median(descriptions[shot[0] : shot[1] : step, :-1], axis=0)
+
+
+def find_covered(patches: Array, seen: Array) -> Array:
+    """Frames [T] bool whose lower face stays unlike this person's for a while: a hand, a cup, a microphone."""
+    if seen.sum() < 4 * COVERED_FRAMES:
+        return np.zeros(len(patches), bool)
+    some = patches[np.flatnonzero(seen)[:: max(1, int(seen.sum()) // 500)]].astype(np.float32)
+    usual = np.median(some, axis=0)
+    spread = 1.48 * np.median(np.abs(some - usual), axis=0) + PATCH_NOISE
+    unlike = np.concatenate([_unlikeness(patches[i : i + 2000], usual, spread) for i in range(0, len(patches), 2000)])
+    spans = to_spans((unlike > COVERED) & seen, "", at_least=COVERED_FRAMES)
+    return covered(spans, len(patches))
+
+
+def _unlikeness(patches: Array, usual: Array, spread: Array) -> Array:
+    cells = (np.abs(patches.astype(np.float32) - usual) / spread).mean(-1).reshape(len(patches), -1)
+    return np.quantile(cells, 0.6, axis=1)
+
+
+def to_spans(bad: Array, reason: str, at_least: int = 1) -> list[Span]:
+    """Runs of frames [T] bool of some length."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(int), [0]])))
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [Span(a, b, reason) for a, b in runs if b - a >= at_least]
+
+
+def covered(spans: Sequence[Span], length: int) -> Array:
+    """Which frames lie in spans, [T] bool."""
+    inside = np.zeros(length, bool)
+    for span in spans:
+        inside[span.start : span.stop] = True
+    return inside

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from preprocess.flow import follow
+
 LOOKS = 24  # frames compared with the reference
 CORNERS, LEAST_CORNERS = 200, 12
 AROUND_PERSON = 21  # px at 512 that belong to nobody
@@ -28,22 +30,14 @@ def camera_motion(read: Callable[[int], Array], read_matte: Callable[[int], Arra
     corners = cv2.goodFeaturesToTrack(first, CORNERS, 0.01, 6, mask=255 - hidden, blockSize=5)
     if corners is None or len(corners) < LEAST_CORNERS:
         return 0.0
-    moves = []
+    home, moves = corners[:, 0], []
     for frame in np.unique(frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]).tolist():
         now, covered = read(frame), _person(read_matte(frame))
-        there, ok, _ = cv2.calcOpticalFlowPyrLK(first, now, corners, corners.copy(), winSize=(21, 21), maxLevel=4)
-        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(now, first, there, there.copy(), winSize=(21, 21), maxLevel=4)
-        missed = np.linalg.norm((back - corners).reshape(-1, 2), axis=1)
-        pixels = there.reshape(-1, 2)
-        inside = pixels.round().astype(int).clip(0, first.shape[0] - 1)
-        good = (
-            (ok[:, 0] > 0)
-            & (ok_back[:, 0] > 0)
-            & (missed < BACK_AND_FORTH)
-            & (covered[inside[:, 1], inside[:, 0]] == 0)
-        )
+        there, missed = follow(first, now, home, home, side=21, levels=4)
+        inside = there.round().astype(int).clip(0, first.shape[0] - 1)
+        good = (missed < BACK_AND_FORTH) & (covered[inside[:, 1], inside[:, 0]] == 0)
         if good.sum() >= LEAST_CORNERS:
-            moves.append(np.linalg.norm(np.median((there - corners).reshape(-1, 2)[good], axis=0)))
+            moves.append(np.linalg.norm(np.median((there - home)[good], axis=0)))
     return float(np.quantile(moves, SHARE)) * 512 / first.shape[0] if moves else 0.0
 
 

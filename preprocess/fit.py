@@ -20,8 +20,8 @@ from preprocess.rotations import exponential, nearest_rotation
 from preprocess.texture import Mesh, Poses, refine_by_texture
 
 FOCAL_PER_SIZE = 2.0
-ALTERNATIONS = 3
-ITERATIONS = 8
+ALTERNATIONS = 2
+ITERATIONS = 5
 HUBER_PX = 2.0
 IDENTITY_PRIOR_CM = (0.35, 0.35, 0.12)  # depth can hardly be seen in a talking head; the generic face knows better
 EFFECTIVE_FRAMES = 50.0  # frames of one clip are correlated

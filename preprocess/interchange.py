@@ -38,7 +38,7 @@ from avatar.core.take import (
 from preprocess.checks import measure_track
 from preprocess.fit import fit_poses, fit_to_poses
 from preprocess.landmarks import IBUG68
-from preprocess.matte import Matting
+from preprocess.matte import Matting, refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
@@ -268,7 +268,10 @@ def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progr
             if points is not None:
                 found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
             matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
-            cv2.imwrite(str(part / "mattes" / f"{index:06d}.png"), matting(picture) if matte is None else matte)
+            cv2.imwrite(
+                str(part / "mattes" / f"{index:06d}.png"),
+                refine_matte(picture, matting(picture)) if matte is None else matte,
+            )
             if progress:
                 progress("import", index + 1, len(frames))
     matting.close()

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 
 from preprocess.landmarks import POINTS
-from preprocess.matte import Matting, median_of_three
+from preprocess.matte import Matting, median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
 from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
 
 BATCH = 16
 QUALITY = 95
 BLOCK = 1024  # frames
+FAST = 0.008  # mean change of the mask over two frames from which the one between is looked at itself
 Progress = Callable[[str, int, int], None]
 
 Array = np.ndarray
@@ -78,21 +79,22 @@ def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector,
     """Write frames and mattes into the folder `part`, collect the rest; each kind of work in its own thread."""
     for name in ("frames", "mattes"):
         (part / name).mkdir(exist_ok=True)
-    notes = _Notes()
-    mattes = _MatteWriter(part / "mattes")
+    notes, cutter, mattes = _Notes(), _Cutter(), _MatteWriter(part / "mattes")
     with (
         detector as detect,
         ThreadPoolExecutor(1) as mesh,
-        ThreadPoolExecutor(1) as cutter,
+        ThreadPoolExecutor(1) as network,
+        ThreadPoolExecutor(1) as refiner,
         ThreadPoolExecutor(1) as writer,
     ):
         waiting: list[list[Future]] = []
         for start, batch in _batches(frames):
+            cut = network.submit(cutter.cut, batch)
             waiting.append(
                 [
                     mesh.submit(lambda b: [_find(detect, frame) for frame in b], batch),
-                    cutter.submit(mattes.add, batch),
                     writer.submit(_write_frames, part / "frames", start, batch),
+                    refiner.submit(mattes.add, cut),
                 ]
             )
             while len(waiting) > 2:
@@ -100,7 +102,7 @@ def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector,
                 report("track", notes.count, expected)
         for jobs in waiting:
             _collect(jobs, notes)
-        cutter.submit(mattes.close).result()
+        refiner.submit(mattes.close, network.submit(cutter.close)).result()
     report("track", notes.count, notes.count)
     seen = notes.finish()
     np.savez(part / "pass.npz", **{field.name: getattr(seen, field.name) for field in fields(Seen)})
@@ -122,7 +124,7 @@ def _find(detect: Detect, frame: Array) -> Face | None:
 
 
 def _collect(jobs: list[Future], notes: _Notes) -> None:
-    faces, _, descriptions = (job.result() for job in jobs)
+    faces, descriptions, _ = (job.result() for job in jobs)
     for face, description in zip(faces, descriptions, strict=True):
         notes.add(face, description)
 
@@ -152,18 +154,51 @@ def write_picture(path: Path, picture: Array, options: list[int] | None = None) 
         raise OSError(28, "cannot be written, is the disk full?", str(path))
 
 
+Cut = list[tuple[Array, Array]]  # frames and their masks
+
+
+class _Cutter:
+    """Masks of frames in order: of every other one by the network, of those between as the mean of their neighbours'
+    where these are alike. The refined matte follows the frame's own edges anyway.
+    """
+
+    def __init__(self) -> None:
+        self._network = Matting()
+        self._last: Array | None = None
+        self._between: Array | None = None
+
+    def cut(self, batch: list[Array]) -> Cut:
+        """Frames that are ready with these; one may stay open until the next call."""
+        ready: Cut = []
+        for frame in batch:
+            if self._last is not None and self._between is None:
+                self._between = frame
+                continue
+            mask = self._network(frame)
+            if self._last is not None and self._between is not None:
+                moved = np.abs(self._last - mask).mean() > FAST
+                ready.append((self._between, self._network(self._between) if moved else (self._last + mask) / 2))
+            ready.append((frame, mask))
+            self._last, self._between = mask, None
+        return ready
+
+    def close(self) -> Cut:
+        left = [] if self._between is None else [(self._between, self._network(self._between))]
+        self._network.close()
+        return left
+
+
 class _MatteWriter:
     """Mattes of frames in order, each the median of itself and its neighbours."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._network = Matting()
         self._last: list[Array] = []
         self._count = 0
 
-    def add(self, batch: list[Array]) -> None:
-        for frame in batch:
-            matte = self._network(frame)
+    def add(self, cut: Future[Cut]) -> None:
+        for frame, mask in cut.result():
+            matte = refine_matte(frame, mask)
             if not self._last:
                 self._last = [matte, matte]
                 continue
@@ -171,10 +206,10 @@ class _MatteWriter:
             self._write(median_of_three(before, now, matte))
             self._last = [now, matte]
 
-    def close(self) -> None:
+    def close(self, cut: Future[Cut]) -> None:
+        self.add(cut)
         if self._last:
             self._write(self._last[1])
-        self._network.close()
 
     def _write(self, matte: Array) -> None:
         write_picture(self._folder / f"{self._count:06d}.png", matte, [cv2.IMWRITE_PNG_COMPRESSION, 1])

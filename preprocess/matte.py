@@ -21,7 +21,7 @@ Array = np.ndarray
 
 
 class Matting:
-    """Person mattes of a stream of frames, one call a frame."""
+    """Raw person masks of a stream of frames, one call a frame."""
 
     def __init__(self) -> None:
         with quiet():
@@ -29,42 +29,44 @@ class Matting:
             self._network.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
 
     def __call__(self, frame: Array) -> Array:
-        """Frame [S, S, 3] uint8 RGB -> matte [S, S] uint8."""
+        """Frame [S, S, 3] uint8 RGB -> soft mask [S / 2, S / 2] float32 0..1, all that the network sees."""
         mask = self._network.process(np.ascontiguousarray(frame)).segmentation_mask
-        return refine_matte(frame, mask)
+        return cv2.resize(mask, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
     def close(self) -> None:
         self._network.close()
 
 
 def refine_matte(frame: Array, mask: Array) -> Array:
-    """Sharpen a soft mask [S, S] 0..1 along the picture's edges, in a narrow band (guided filter, He et al. 2013)."""
+    """Matte [S, S] uint8 of a frame [S, S, 3] uint8 RGB: its soft mask [S / 2, S / 2] sharpened in a narrow band.
+
+    A guided filter (He et al. 2013) whose coefficients are found at half size (He and Sun 2015).
+    """
     size = frame.shape[0]
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     low, high = STRETCH
-    stretched = np.clip((mask - low) / (high - low), 0, 1).astype(np.float32)
-    guided = _fast_guided(grey, stretched, round(GUIDE_RADIUS * size / 512) or 1)
+    stretched = np.clip(mask * (1 / (high - low)) - low / (high - low), 0, 1)
+    slope, offset = _guide(grey, stretched, round(GUIDE_RADIUS * size / 512) or 1)
     hard = (mask > 0.5).astype(np.uint8)
-    kernel = np.ones((2 * round(BAND_PX * size / 512) + 1,) * 2, np.uint8)
-    band = cv2.dilate(hard, kernel) - cv2.erode(hard, kernel)
-    blend = cv2.blur(band.astype(np.float32), (5, 5))
-    return np.rint(255 * np.clip(stretched + blend * (guided - stretched), 0, 1)).astype(np.uint8)
+    kernel = np.ones((2 * round(BAND_PX * size / 1024) + 1,) * 2, np.uint8)
+    band = cv2.blur((cv2.dilate(hard, kernel) - cv2.erode(hard, kernel)).astype(np.float32), (3, 3))
+    # inside the band slope * grey + offset, elsewhere the mask: one line in grey, so that only two maps must grow
+    slope, offset = slope * band, stretched + band * (offset - stretched)
+    large = (frame.shape[1], frame.shape[0])
+    slope, offset = (cv2.resize(value, large, interpolation=cv2.INTER_LINEAR) for value in (slope, offset))
+    alpha = cv2.add(cv2.multiply(slope, grey, dtype=cv2.CV_32F), offset)
+    return np.rint(255 * alpha.clip(0, 1)).astype(np.uint8)
 
 
-def _fast_guided(guide: Array, mask: Array, radius: int) -> Array:
-    """Guided filter with its coefficients found at half size (He and Sun 2015)."""
-    half = (guide.shape[1] // 2, guide.shape[0] // 2)
-    small_guide = cv2.resize(guide, half, interpolation=cv2.INTER_AREA)
-    small_mask = cv2.resize(mask, half, interpolation=cv2.INTER_AREA)
+def _guide(grey: Array, mask: Array, radius: int) -> tuple[Array, Array]:
+    """Slope and offset by which the mask [H, W] follows the picture locally, at the mask's size."""
+    guide = cv2.resize(grey, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
     window = (radius // 2 * 2 + 1,) * 2
-    mean_guide, mean_mask = cv2.blur(small_guide, window), cv2.blur(small_mask, window)
-    covariance = cv2.blur(small_guide * small_mask, window) - mean_guide * mean_mask
-    variance = cv2.blur(small_guide * small_guide, window) - mean_guide * mean_guide
+    mean_guide, mean_mask = cv2.blur(guide, window), cv2.blur(mask, window)
+    covariance = cv2.blur(guide * mask, window) - mean_guide * mean_mask
+    variance = cv2.blur(guide * guide, window) - mean_guide * mean_guide
     slope = covariance / (variance + GUIDE_EPSILON)
-    offset = mean_mask - slope * mean_guide
-    full = (guide.shape[1], guide.shape[0])
-    slope, offset = (cv2.resize(cv2.blur(value, window), full) for value in (slope, offset))
-    return np.clip(slope * guide + offset, 0, 1)
+    return cv2.blur(slope, window), cv2.blur(mean_mask - slope * mean_guide, window)
 
 
 def median_of_three(before: Array, now: Array, after: Array) -> Array:

@@ -34,9 +34,8 @@ Array = np.ndarray
 def describe_frame(frame: Array) -> Array:
     """What cut, black, frozen and captioned frames [S, S, 3] uint8 RGB are told by: [769], see DESCRIPTION."""
     small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA)
-    bins = (small // 32).astype(np.int64)
-    histogram = np.bincount((bins[..., 0] * 64 + bins[..., 1] * 8 + bins[..., 2]).ravel(), minlength=COLORS) / 4096
-    thumbnail = cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA).mean(2).ravel()
+    histogram = cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel() / 4096
+    thumbnail = cv2.resize(small, (16, 16), interpolation=cv2.INTER_AREA).mean(2).ravel()
     return np.concatenate([histogram, thumbnail, [caption_share(frame)]]).astype(np.float32)
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from preprocess.flow import follow
 from preprocess.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
 from preprocess.rotations import exponential, logarithm
 
@@ -27,6 +28,7 @@ EYE_PX = 130.0  # distance of the outer eye corners that the lengths below are f
 HALF = 0.5  # px: OpenCV counts from the middle of the first pixel, landmarks from its edge
 SPACING, WINDOW, EYE_MARGIN = 4.0, 15.0, 9.0  # px
 BACK_AND_FORTH = 0.4  # px, how exactly a corner must be found again on the way back
+LEVELS = 1
 STRAY = 10.0  # px from where the first pose expects it
 ROUNDS = 3
 CORNER_SD, HUBER = 0.5, 1.0  # px
@@ -182,30 +184,11 @@ def _corners(grey: Array, landmarks: Array, scale: float) -> Array:
 
 def _find_again(first: Array, second: Array, home: Array, expected: Array, scale: float) -> tuple[Array, Array]:
     """Corners found in another frame and back where they came from: their indices and pixels."""
-    side = int(WINDOW * scale) | 1
-    low, high = _around(np.concatenate([home, expected]), 2 * side, first.shape[0])
-    first, second = (np.ascontiguousarray(grey[low[1] : high[1], low[0] : high[0]]) for grey in (first, second))
-    start, guess = (
-        np.ascontiguousarray(points - HALF - low, np.float32).reshape(-1, 1, 2) for points in (home, expected)
-    )
-    window = (side, side)
-    there, ok, _ = cv2.calcOpticalFlowPyrLK(
-        first, second, start, guess, winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-    )
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(
-        second, first, there, start.copy(), winSize=window, maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-    )
-    found = there[:, 0] + low + HALF
-    missed = np.linalg.norm(back[:, 0] - start[:, 0], axis=1)
+    found, missed = follow(first, second, home - HALF, expected - HALF, side=int(WINDOW * scale) | 1, levels=LEVELS)
+    found = found + HALF
     strayed = np.linalg.norm(found - expected, axis=1)
-    good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (missed < BACK_AND_FORTH) & (strayed < STRAY * scale)
+    good = (missed < BACK_AND_FORTH) & (strayed < STRAY * scale)
     return np.flatnonzero(good), found[good]
-
-
-def _around(points: Array, margin: int, size: int) -> tuple[Array, Array]:
-    """Corners of the box around points: following within it costs a fraction of the whole picture."""
-    low = np.clip(np.floor(points.min(0)).astype(int) - margin, 0, size - 2)
-    return low, np.clip(np.ceil(points.max(0)).astype(int) + margin, low + 2, size)
 
 
 def _project(points: Array, mesh: Mesh, rotation: Array, translation: Array) -> Array:

@@ -16,11 +16,13 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from avatar.core.take import Track
+from preprocess.flow import follow
 from preprocess.landmarks import CHIN, FOREHEAD
 
-POINTS_MOST = 300
+POINTS_MOST = 120
 POINTS_LEAST = 12
 BELOW_CHIN = 0.14  # of the face's height
+WINDOW, LEVELS = 21, 1
 BACK_AND_FORTH = 0.5  # px, how exactly a point must be found again on the way back
 RANSAC_PX = 0.7
 SMOOTHING = 0.8  # frames
@@ -76,15 +78,9 @@ def _shoulder_points(grey: Array, matte: Array, landmarks: Array) -> Array:
 
 def _follow(first: Array, now: Array, points: Array, last: Array) -> Array | None:
     center = first.shape[0] / 2
-    guess = (apply_torso(points - center, last) + center).astype(np.float32)
-    moved, status, _ = cv2.calcOpticalFlowPyrLK(
-        first, now, points, guess.copy(), winSize=(21, 21), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-    )
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
-        now, first, moved, points.copy(), winSize=(21, 21), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-    )
-    missed = np.linalg.norm((back - points).reshape(-1, 2), axis=1)
-    good = (status[:, 0] > 0) & (found_back[:, 0] > 0) & (missed < BACK_AND_FORTH)
+    expected = apply_torso(points - center, last) + center
+    moved, missed = follow(first, now, points, expected, side=WINDOW, levels=LEVELS)
+    good = missed < BACK_AND_FORTH
     if good.sum() < POINTS_LEAST:
         return None
     matrix, inliers = cv2.estimateAffinePartial2D(

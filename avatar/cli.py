@@ -109,6 +109,7 @@ def speak(
     speech: SpeechFile,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")],
     background: Background = None,
+    full_frame: Annotated[bool, typer.Option("--full-frame", help="The whole picture of the source clip.")] = False,
     mouth_gain: Annotated[float, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")] = 1.0,
     expression_gain: Annotated[float, typer.Option(help="Times all expression.")] = 1.0,
     blink: Annotated[float, typer.Option(help="Times the person's own blink rate; 0 = never.")] = 1.0,
@@ -123,7 +124,16 @@ def speak(
 
     values = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head}
     controls = parse(Controls, values, "controls")
-    frames = run(load_avatar(name), speech, out, controls=controls, background=background, seed=seed, device=device)
+    frames = run(
+        load_avatar(name),
+        speech,
+        out,
+        controls=controls,
+        background=background,
+        full_frame=full_frame,
+        seed=seed,
+        device=device,
+    )
     print(f"{out}: {frames} frames")
 
 

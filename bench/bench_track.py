@@ -25,8 +25,9 @@ from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_track
 from preprocess.fit import MESH_POINTS, fit_poses
 from preprocess.landmarks import BROWS, CHIN, LEFT_LID, LOWER_LIP, RIGHT_LID, UPPER_FACE, UPPER_LIP
+from preprocess.rotations import Poses
 from preprocess.run import make_take
-from preprocess.texture import Mesh, Poses
+from preprocess.texture import Mesh
 
 Array = np.ndarray
 FROZEN_FRAMES = 150

@@ -14,6 +14,7 @@ from avatar.core.motion_space import MotionSpace
 from avatar.core.take import open_take, read_track
 from preprocess.fit import FOCAL_PER_SIZE, fit_modes, fit_poses, measure_offsets, pick_neutral, point_importance
 from preprocess.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, POINTS, RIGHT_EYE, RIGHT_LID, RIGID
+from preprocess.rotations import Poses
 
 EYE_DISTANCE_CM = 9.0  # between the outer eye corners of the mean adult face
 FRAMES_PER_CLIP = 400
@@ -116,7 +117,8 @@ def _clip_offsets(size: int, points: Array, space: MotionSpace) -> Array:
     pixels, weight = points[seen], np.ones(int(seen.sum()))
     focal = FOCAL_PER_SIZE * size
     rotation, translation, identity = fit_poses(pixels[..., :2], weight, space, focal=focal, size=size)
-    offsets = measure_offsets(pixels[..., :2], rotation, translation, identity, focal=focal, size=size)
+    poses = Poses(rotation, translation)
+    offsets = measure_offsets(pixels[..., :2], poses, identity, focal=focal, size=size)
     rest = np.median(offsets[pick_neutral(pixels, weight)], axis=0)
     return np.clip(offsets - rest, -3, 3)
 

@@ -98,11 +98,12 @@ def judge(quality: Mapping[str, float]) -> Verdict:
 
 def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:
     """Standard deviation of the lip opening over frames with a face, in distances of the outer eye corners."""
-    points = landmarks[confidence > 0.3, :, :2]
-    if len(points) < 2:
+    seen = confidence > 0.3
+    if seen.sum() < 2:
         return 0.0
-    eyes = (points[:, 33] - points[:, 263]).norm(dim=-1).median().clamp_min(1)
-    return float(((points[:, UPPER_LIP] - points[:, LOWER_LIP]).norm(dim=-1) / eyes).std())
+    eyes = (landmarks[:, 33, :2] - landmarks[:, 263, :2])[seen].norm(dim=-1).median().clamp_min(1)
+    gap = (landmarks[:, UPPER_LIP, :2] - landmarks[:, LOWER_LIP, :2])[seen].norm(dim=-1)
+    return float((gap / eyes).std())
 
 
 def measure_track(track: Track, spans: Sequence[Span]) -> dict[str, float]:

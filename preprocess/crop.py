@@ -77,3 +77,9 @@ def choose_crop(boxes: list[Box], width: int, height: int) -> tuple[float, float
     x = np.clip(left + wide / 2 - side / 2, 0, width - side)
     y = np.clip(top + high / 2 - FACE_FROM_TOP * side, 0, height - side)
     return float(x), float(y), float(side)
+
+
+def round_crop(crop: tuple[float, float, float], size: int) -> tuple[float, float, float]:
+    """The crop that a picture of `size` px can have: its corner on a whole px of the scaled frame."""
+    scale = size / crop[2]
+    return round(crop[0] * scale) / scale, round(crop[1] * scale) / scale, crop[2]

@@ -5,7 +5,7 @@ The focal length cannot be observed in talking-head clips, so it is fixed at twi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,12 @@ from torch import Tensor
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.landmarks import IRISES, LEFT_EYE, LEFT_LID, LIPS, LOWER_LIP, POINTS, RIGHT_EYE, RIGHT_LID, UPPER_LIP
-from preprocess.rotations import exponential, nearest_rotation
-from preprocess.texture import Mesh, Poses, refine_by_texture
+from preprocess.rotations import Poses, exponential, nearest_rotation
+from preprocess.texture import Mesh, refine_by_texture
 
 FOCAL_PER_SIZE = 2.0
+CHUNK = 2000  # frames
+NEUTRAL_FRAMES = 1000  # that the neutral is the median of
 ALTERNATIONS = 2
 ITERATIONS = 5
 HUBER_PX = 2.0
@@ -57,39 +59,26 @@ def fit_track(
 
     Returns: the track (torso at rest) and the focal length in px.
     """
-    pixels = landmarks.double().numpy()
-    focal = FOCAL_PER_SIZE * size
+    pixels, focal = landmarks.numpy(), FOCAL_PER_SIZE * size
     weight = confidence.double().numpy()
-    rotation, translation, identity = fit_poses(pixels[..., :2], weight, space, focal=focal, size=size)
+    rotation, translation, identity = fit_poses(pixels, weight, space, focal=focal, size=size)
+    poses = Poses(rotation, translation)
     if texture is None:
-        rotation, translation = smooth_poses(rotation, translation)
+        poses = smooth_poses(poses)
     else:
         mesh = Mesh(identity[:MESH_POINTS], space.triangles.numpy(), space.rigid.numpy(), focal, size)
-        start = Poses(rotation, translation)
-        poses = refine_by_texture(texture.read, pixels[..., :2], weight, texture.joined, mesh, start)
-        rotation, translation = poses.rotation, poses.translation
-        rays, template = (pixels[..., :2] - size / 2) / focal, space.template.double().numpy()
-        identity = fit_identity(rays, weight, template, rotation, translation, focal)
-    poses = Poses(rotation, translation)
+        poses = refine_by_texture(texture.read, pixels[..., :2], weight, texture.joined, mesh, poses)
+        identity = fit_identity(pixels, weight, space.template.double().numpy(), poses, focal, size)
     return _track(landmarks, confidence, space, poses, identity, focal=focal, size=size, fps=fps), focal
 
 
 def fit_to_poses(
-    landmarks: Tensor,
-    confidence: Tensor,
-    space: MotionSpace,
-    rotation: Array,
-    translation: Array,
-    *,
-    focal: float,
-    size: int,
-    fps: float,
+    landmarks: Tensor, confidence: Tensor, space: MotionSpace, poses: Poses, *, focal: float, size: int, fps: float
 ) -> Track:
-    """As `fit_track` with poses (rotation [T, 3, 3], translation [T, 3] cm) that somebody else tracked."""
-    rays = (landmarks.double().numpy()[..., :2] - size / 2) / focal
+    """As `fit_track` with poses that somebody else tracked."""
     template, weight = space.template.double().numpy(), confidence.double().numpy()
-    identity = fit_identity(rays, weight, template, rotation, translation, focal)
-    return _track(landmarks, confidence, space, Poses(rotation, translation), identity, focal=focal, size=size, fps=fps)
+    identity = fit_identity(landmarks.numpy(), weight, template, poses, focal, size)
+    return _track(landmarks, confidence, space, poses, identity, focal=focal, size=size, fps=fps)
 
 
 def _track(
@@ -103,54 +92,67 @@ def _track(
     size: int,
     fps: float,
 ) -> Track:
-    pixels, weight = landmarks.double().numpy(), confidence.double().numpy()
-    rotation, translation = poses.rotation, poses.translation
-    offsets = measure_offsets(pixels[..., :2], rotation, translation, identity, focal=focal, size=size)
-    expression, neutral = fit_expression(pixels, offsets, weight, identity, space)
-    eyes = measure_eyes(pixels)
+    pixels, basis = landmarks.numpy(), space.basis.double().numpy()
+
+    def offsets(frames: slice | Array) -> Array:
+        return measure_offsets(pixels[frames, :, :2], poses.at(frames), identity, focal=focal, size=size)
+
+    neutral = pick_neutral(pixels, confidence.numpy())
+    rest = np.median(offsets(neutral[:: -(-len(neutral) // NEUTRAL_FRAMES)]), axis=0)
+    expression = [fit_modes(offsets(part) - rest, basis) for part in chunks(len(pixels))]
     return Track(
         landmarks=landmarks,
-        rotation=torch.from_numpy(rotation).float(),
-        translation=torch.from_numpy(translation).float(),
-        expression=torch.from_numpy(expression).float(),
-        eyes=torch.from_numpy(eyes).float(),
+        rotation=torch.from_numpy(poses.rotation).float(),
+        translation=torch.from_numpy(poses.translation).float(),
+        expression=torch.from_numpy(np.concatenate(expression)).float(),
+        eyes=torch.from_numpy(measure_eyes(pixels)).float(),
         torso=torch.zeros(len(pixels), 4),
-        neutral=torch.from_numpy(neutral).float(),
+        neutral=torch.from_numpy(identity + rest).float(),
         confidence=confidence.float(),
         fps=fps,
     )
 
 
+def chunks(length: int) -> Iterator[slice]:
+    """Slices of frames: all that is worked on at a time in double precision, so that memory stays small."""
+    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+
+
 def fit_poses(
     pixels: Array, weight: Array, space: MotionSpace, *, focal: float, size: int
 ) -> tuple[Array, Array, Array]:
-    """Alternate pose per frame and one identity: rotation [T, 3, 3], translation [T, 3] cm, identity [478, 3] cm."""
+    """Alternate pose per frame and one identity: rotation [T, 3, 3], translation [T, 3] cm, identity [478, 3] cm.
+
+    pixels [T, 478, 2..3], weight [T].
+    """
     rigid = space.rigid.numpy()
     template = space.template.double().numpy()
-    rays = (pixels - size / 2) / focal
     identity = template.copy()
+    rays = (pixels[:, rigid, :2].astype(np.float64) - size / 2) / focal
     rotation, translation = first_pose(rays, template, rigid)
     for _ in range(ALTERNATIONS):
-        rotation, translation = refine_poses(rays[:, rigid], identity[rigid], rotation, translation, HUBER_PX / focal)
-        identity = fit_identity(rays, weight, template, rotation, translation, focal)
+        parts = [
+            refine_poses(rays[part], identity[rigid], rotation[part], translation[part], HUBER_PX / focal)
+            for part in chunks(len(pixels))
+        ]
+        rotation, translation = (np.concatenate(values) for values in zip(*parts, strict=True))
+        identity = fit_identity(pixels, weight, template, Poses(rotation, translation), focal, size)
     return rotation, translation, identity
 
 
-def smooth_poses(rotation: Array, translation: Array) -> tuple[Array, Array]:
+def smooth_poses(poses: Poses) -> Poses:
     """A Gaussian over time, where there is no texture to refine poses on."""
-    if len(rotation) > 3:
-        translation = gaussian_filter1d(translation, SMOOTHING, axis=0, mode="nearest")
-        rotation = nearest_rotation(gaussian_filter1d(rotation, SMOOTHING, axis=0, mode="nearest"))
-    return rotation, translation
+    if len(poses.rotation) <= 3:
+        return poses
+    translation = gaussian_filter1d(poses.translation, SMOOTHING, axis=0, mode="nearest")
+    return Poses(nearest_rotation(gaussian_filter1d(poses.rotation, SMOOTHING, axis=0, mode="nearest")), translation)
 
 
 def first_pose(rays: Array, template: Array, rigid: Array) -> tuple[Array, Array]:
-    """Frontal heads at the right distance and place: a start that Gauss-Newton converges from."""
-    width = np.linalg.norm(rays[:, 33] - rays[:, 263], axis=1).clip(1e-4)
-    depth = np.linalg.norm(template[33] - template[263]) / width
-    center = rays[:, rigid].mean(1)
-    translation = np.concatenate([center * depth[:, None], depth[:, None]], 1)
-    across = rays[:, 263] - rays[:, 33]
+    """Frontal heads at the right distance and place: a start that Gauss-Newton converges from; rays [T, R, 2]."""
+    across = rays[:, int(np.flatnonzero(rigid == 263)[0])] - rays[:, int(np.flatnonzero(rigid == 33)[0])]
+    depth = np.linalg.norm(template[33] - template[263]) / np.linalg.norm(across, axis=1).clip(1e-4)
+    translation = np.concatenate([rays.mean(1) * depth[:, None], depth[:, None]], 1)
     roll = np.arctan2(across[:, 1], across[:, 0])
     zero, one = np.zeros_like(roll), np.ones_like(roll)
     cos, sin = np.cos(roll), np.sin(roll)
@@ -169,8 +171,9 @@ def refine_poses(rays: Array, points: Array, rotation: Array, translation: Array
         robust = huber / np.maximum(np.linalg.norm(residual, axis=-1), huber)
         jacobian = _pose_jacobian(turned, predicted, depth)
         weighted = jacobian * robust[..., None, None]
-        normal = np.einsum("trci,trcj->tij", weighted, jacobian) + 1e-9 * np.eye(6)
-        right = np.einsum("trci,trc->ti", weighted, residual)
+        rows, columns = weighted.reshape(len(rays), -1, 6).swapaxes(1, 2), jacobian.reshape(len(rays), -1, 6)
+        normal = rows @ columns + 1e-9 * np.eye(6)
+        right = (rows @ residual.reshape(len(rays), -1, 1))[..., 0]
         step = np.linalg.solve(normal, right[..., None])[..., 0]
         rotation = exponential(step[:, :3]) @ rotation
         translation = translation + step[:, 3:]
@@ -193,40 +196,32 @@ def _pose_jacobian(turned: Array, predicted: Array, depth: Array) -> Array:
     return (motion[..., :2, :] - predicted[..., None] * motion[..., 2:, :]) / depth[..., None, None]
 
 
-def fit_identity(
-    rays: Array, weight: Array, template: Array, rotation: Array, translation: Array, focal: float
-) -> Array:
+def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, focal: float, size: int) -> Array:
     """This person's mean mesh [478, 3]: linear least squares per point, with a prior at the template."""
     normal = np.zeros((POINTS, 3, 3))
     right = np.zeros((POINTS, 3))
-    for axis in range(2):
-        row = rotation[:, None, axis] - rays[..., axis, None] * rotation[:, None, 2]  # [T, V, 3]
-        value = rays[..., axis] * translation[:, None, 2] - translation[:, None, axis]
-        normal += np.einsum("t,tvi,tvj->vij", weight, row, row)
-        right += np.einsum("t,tvi,tv->vi", weight, row, value)
-    depth = np.median(translation[:, 2])
+    for part in chunks(len(pixels)):
+        rays = (pixels[part, :, :2].astype(np.float64) - size / 2) / focal
+        rotation, translation = poses.rotation[part], poses.translation[part]
+        for axis in range(2):
+            row = rotation[:, None, axis] - rays[..., axis, None] * rotation[:, None, 2]  # [T, V, 3]
+            value = rays[..., axis] * translation[:, None, 2] - translation[:, None, axis]
+            heavy = (row * weight[part, None, None]).transpose(1, 2, 0)  # [V, 3, T]
+            normal += heavy @ row.transpose(1, 0, 2)
+            right += (heavy @ value.T[..., None])[..., 0]
+    depth = np.median(poses.translation[:, 2])
     # one pixel of noise, and as many independent frames as a clip really has
     strength = max(weight.sum(), 1) / EFFECTIVE_FRAMES * (depth / focal) ** 2
     prior = np.diag(strength / np.square(IDENTITY_PRIOR_CM))
     return np.linalg.solve(normal + prior, (right + template @ prior)[..., None])[..., 0]
 
 
-def measure_offsets(
-    pixels: Array, rotation: Array, translation: Array, identity: Array, *, focal: float, size: int
-) -> Array:
+def measure_offsets(pixels: Array, poses: Poses, identity: Array, *, focal: float, size: int) -> Array:
     """How far each landmark stands from the posed identity, in the head frame [T, 478, 3] cm, in the image plane."""
-    posed = np.einsum("tij,vj->tvi", rotation, identity) + translation[:, None]
+    posed = np.einsum("tij,vj->tvi", poses.rotation, identity, optimize=True) + poses.translation[:, None]
     residual = pixels - (focal * posed[..., :2] / posed[..., 2:] + size / 2)
-    shift = np.concatenate([residual * posed[..., 2:] / focal, np.zeros((*residual.shape[:2], 1))], -1)
-    return np.einsum("tji,tvj->tvi", rotation, shift)
-
-
-def fit_expression(
-    pixels: Array, offsets: Array, weight: Array, identity: Array, space: MotionSpace
-) -> tuple[Array, Array]:
-    """Expression [T, K] by ridge onto the basis, and the neutral [478, 3]: nearly closed mouth, open eyes."""
-    rest = np.median(offsets[pick_neutral(pixels, weight)], axis=0)
-    return fit_modes(offsets - rest, space.basis.double().numpy()), identity + rest
+    shift = residual * posed[..., 2:] / focal
+    return shift @ poses.rotation[:, :2]
 
 
 def fit_modes(offsets: Array, basis: Array) -> Array:

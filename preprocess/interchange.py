@@ -42,6 +42,7 @@ from preprocess.matte import Matting, refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
+from preprocess.rotations import Poses
 from preprocess.sound import Hear, Sound, study_sound
 from preprocess.torso import with_torso
 from preprocess.trackers import LandmarkDetector, fill_gaps
@@ -291,9 +292,10 @@ def _import_track(landmarks: Array, found: Array, cameras: dict[str, Any], size:
     rotation, translation, focal = cameras["rotation"], cameras["translation"], cameras["focal"]
     space, weight = load_space(), confidence.double().numpy()
     if not ours:
-        own = fit_poses(filled.double().numpy()[..., :2], weight, space, focal=focal, size=size)
+        own = fit_poses(filled.numpy(), weight, space, focal=focal, size=size)
         rotation, translation = in_our_head_frame(rotation, translation, own[0], own[1], weight > 0.9)
-    return fit_to_poses(filled, confidence, space, rotation, translation, focal=focal, size=size, fps=25.0)
+    poses = Poses(rotation, translation)
+    return fit_to_poses(filled, confidence, space, poses, focal=focal, size=size, fps=25.0)
 
 
 def in_our_head_frame(

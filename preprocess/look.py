@@ -18,7 +18,6 @@ from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_pat
 
 BATCH = 16
 QUALITY = 95
-BLOCK = 1024  # frames
 FAST = 0.008  # mean change of the mask over two frames from which the one between is looked at itself
 Progress = Callable[[str, int, int], None]
 
@@ -36,50 +35,43 @@ class Seen:
     found: Array  # [T] bool
     profiles: Array  # [T, 64, 3] uint8, see mouth.sample_profile
     patches: Array  # [T, 12, 14, 3] uint8, see spans.sample_patch
-    descriptions: Array  # [T, 769] float32, see spans.describe_frame
+    descriptions: Array  # [T, 769] float16, see spans.describe_frame
 
 
 class _Notes:
-    """Rows of `Seen`, gathered in blocks so that they are never copied one by one nor held twice for long."""
+    """The rows of `Seen`, in arrays that grow where they are: an hour of frames is held only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int) -> None:
         shapes = ((POINTS, 3), (), (SAMPLES, 3), FACE_PATCH, (DESCRIPTION,))
-        kinds = (np.float32, bool, np.uint8, np.uint8, np.float32)
-        self._empty = [np.zeros((0, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
-        self._blocks: list[list[Array]] = []
-        self._rows: list[tuple[Array, ...]] = []
+        kinds = (np.float32, bool, np.uint8, np.uint8, np.float16)
+        room = max(1, expected)
+        self._columns = [np.zeros((room, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
         self.count = 0
 
     def add(self, face: Face | None, description: Array) -> None:
-        missing = tuple(np.zeros(empty.shape[1:], empty.dtype) for empty in (self._empty[i] for i in (0, 2, 3)))
-        points, profile, patch = face or missing
-        self._rows.append((points, np.array(face is not None), profile, patch, description))
+        if self.count == len(self._columns[0]):
+            self._resize(self.count + self.count // 4 + 1)
+        landmarks, found, profiles, patches, descriptions = self._columns
+        if face is not None:
+            found[self.count] = True
+            landmarks[self.count], profiles[self.count], patches[self.count] = face
+        descriptions[self.count] = description
         self.count += 1
-        if len(self._rows) == BLOCK:
-            self._close_block()
-
-    def _close_block(self) -> None:
-        columns = zip(*self._rows, strict=True)
-        kinds = (empty.dtype for empty in self._empty)
-        self._blocks.append([np.stack(column).astype(kind) for column, kind in zip(columns, kinds, strict=True)])
-        self._rows = []
 
     def finish(self) -> Seen:
-        if self._rows:
-            self._close_block()
-        columns = []
-        for index, empty in enumerate(self._empty):
-            columns.append(np.concatenate([empty, *(block[index] for block in self._blocks)]))
-            for block in self._blocks:
-                block[index] = empty  # what was copied may go
-        return Seen(*columns)
+        self._resize(self.count)
+        return Seen(*self._columns)
+
+    def _resize(self, count: int) -> None:
+        for column in self._columns:
+            column.resize((count, *column.shape[1:]), refcheck=False)
 
 
 def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector, report: Progress) -> Seen:
     """Write frames and mattes into the folder `part`, collect the rest; each kind of work in its own thread."""
     for name in ("frames", "mattes"):
         (part / name).mkdir(exist_ok=True)
-    notes, cutter, mattes = _Notes(), _Cutter(), _MatteWriter(part / "mattes")
+    notes, cutter, mattes = _Notes(expected), _Cutter(), _MatteWriter(part / "mattes")
     with (
         detector as detect,
         ThreadPoolExecutor(1) as mesh,

@@ -59,7 +59,7 @@ def sample_profile(frame: Array, points: Array) -> Array:
 
 
 def refine_lips(landmarks: Array, profiles: Array, weight: Array) -> Array:
-    """Landmarks [T, 478, 3] px whose inner lips stand as far apart as the picture shows.
+    """Landmarks [T, 478, 3] px, changed in place: their inner lips stand as far apart as the picture shows.
 
     profiles [T, 64, 3] of `sample_profile`; weight [T] 0..1 confidence. A clip whose lips cannot be told from what is
     between them, or that hardly opens them, keeps the detector's.
@@ -142,8 +142,7 @@ def _trust(gap: Array, measured: Array) -> float:
 
 def _spread(landmarks: Array, more: Array, lower: Array) -> Array:
     """Move the inner lips apart by `more` [T] px in the middle, nothing in the corners, and both down by `lower`."""
-    refined = landmarks.copy()
-    left, right = landmarks[:, LEFT_CORNER, :2], landmarks[:, RIGHT_CORNER, :2]
+    left, right = landmarks[:, LEFT_CORNER, :2].copy(), landmarks[:, RIGHT_CORNER, :2]
     across = right - left
     length = np.linalg.norm(across, axis=1, keepdims=True).clip(1e-6)
     across = across / length
@@ -153,5 +152,5 @@ def _spread(landmarks: Array, more: Array, lower: Array) -> Array:
         along = ((points - left[:, None]) * across[:, None]).sum(-1) / length * 2 - 1
         bulge = (1 - along**2).clip(0, 1)
         shift = (sign * more + lower * (more > 0))[:, None] * bulge
-        refined[:, list(row), :2] = points + shift[..., None] * down[:, None]
-    return refined
+        landmarks[:, list(row), :2] = points + shift[..., None] * down[:, None]
+    return landmarks

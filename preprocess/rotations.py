@@ -1,10 +1,24 @@
-"""Rotations of many frames at once, in numpy float64."""
+"""Rotations and poses of many frames at once, in numpy float64."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Head to camera, frame by frame."""
+
+    rotation: Array  # [T, 3, 3]
+    translation: Array  # [T, 3] cm
+
+    def at(self, frames: slice | Array) -> Poses:
+        """The poses of some frames."""
+        return Poses(self.rotation[frames], self.translation[frames])
 
 
 def exponential(vector: Array) -> Array:

@@ -22,7 +22,7 @@ from avatar.core.motion_space import load_space
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, with_holdout, write_take
 from preprocess.camera_motion import camera_motion
 from preprocess.checks import check_faces, measure_track
-from preprocess.crop import choose_crop, find_faces, pick_face
+from preprocess.crop import choose_crop, find_faces, pick_face, round_crop
 from preprocess.fit import Texture
 from preprocess.look import QUALITY, Progress, Seen, look, look_again, write_picture
 from preprocess.matte import make_plate
@@ -99,12 +99,13 @@ def make_take(
     _keep_if_same(part, key)
     try:
         boxes = pick_face(find_faces(video, info, wishes.stretch), wishes.face, str(video))
-        crop = choose_crop(boxes, info.width, info.height)
+        crop = round_crop(choose_crop(boxes, info.width, info.height), wishes.size)
         seen = look_again(part) or _look(part, video, wishes, crop, round(info.seconds * FPS), report)
         check_faces(seen.found, seen.landmarks, FPS, str(video), scale=crop[2] / wishes.size)
         samples = torch.cat(list(read_speech(video, stretch=wishes.stretch))) if info.has_audio else torch.zeros(0)
         still = functools.partial(read_still, video, info, stretch=wishes.stretch)
-        _finish(part, seen, wishes, source, crop, holdout, samples, hear, still, report)
+        clip = _Clip(part, wishes, source, crop, *split_frames(len(seen.found), holdout), still)
+        _finish(clip, seen, samples, hear, report)
     except UserError:
         shutil.rmtree(part, ignore_errors=True)  # nothing of it can be used again
         raise
@@ -145,51 +146,53 @@ def _look(part: Path, video: Path, wishes: Wishes, crop: Crop, expected: int, re
     return look(frames, expected, part, detector, report)
 
 
-def _finish(
-    part: Path,
-    seen: Seen,
-    wishes: Wishes,
-    source: dict[str, str],
-    crop: Crop,
-    holdout: float,
-    samples: torch.Tensor,
-    hear: Hear | None,
-    still: Callable[[float], Array],
-    report: Progress,
-) -> None:
+@dataclass(frozen=True)
+class _Clip:
+    """What is made into a Take, and where."""
+
+    part: Path
+    wishes: Wishes
+    source: dict[str, str]
+    crop: Crop
+    train: range
+    test: range
+    still: Callable[[float], Array]  # the whole frame at a time
+
+
+def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, report: Progress) -> None:
     report("fit", 0, 3)
-    size, length = wishes.size, len(seen.found)
-    train, test = split_frames(length, holdout)
+    part, size = clip.part, clip.wishes.size
     with ThreadPoolExecutor(1) as beside:
-        plate_made = beside.submit(lambda: make_plate(_views(part, train, size), size))
-        track, focal, reference = _fit(part, seen, wishes, train, report)
+        plate_made = beside.submit(lambda: make_plate(_views(part, clip.train, size), size))
+        track, focal, reference = _fit(clip, seen, report)
     plate, plate_seen = plate_made.result()
     write_picture(part / "background.png", plate)
-    write_picture(part / "frame.jpg", still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    write_picture(part / "frame.jpg", clip.still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     sound = study_sound(samples, track.landmarks, track.confidence, FPS, hear)
     if len(samples):
         write_wav(part / "audio.wav", sound.samples)
-    save_track(track, part / "track.safetensors")
-    spans = _spans(seen, track, sound, wishes.seconds)
+    spans = _spans(seen, track, sound, clip.wishes.seconds)
     quality = measure_track(track, spans) | sound.quality
-    quality |= {"plate_seen": plate_seen, "camera_px": _camera(part, train, spans)}
+    quality |= {"plate_seen": plate_seen, "camera_px": _camera(part, clip.train, spans)}
     quality["captions"] = float(has_caption(seen.descriptions).mean())
-    take = Take(part, FPS, length, Camera(focal, size), crop, train, test, spans, source, quality)
+    camera = Camera(focal, size)
+    take = Take(part, FPS, len(track), camera, clip.crop, clip.train, clip.test, spans, clip.source, quality)
     write_take(take, part)
     write_report(take, track, sound.level)
+    save_track(track, part / "track.safetensors")
     report("fit", 3, 3)
 
 
-def _fit(part: Path, seen: Seen, wishes: Wishes, train: range, report: Progress) -> tuple[Track, float, int]:
+def _fit(clip: _Clip, seen: Seen, report: Progress) -> tuple[Track, float, int]:
     """The track, the focal length in px and the torso's reference frame."""
-    read = _grey_reader(part)
+    part, size, read = clip.part, clip.wishes.size, _grey_reader(clip.part)
     texture = Texture(read, same_shot(seen.descriptions))
     weight = seen.found.astype(np.float32)
     landmarks, found = refine_lips(seen.landmarks, seen.profiles, weight), torch.from_numpy(seen.found)
-    fit = TRACKERS[wishes.tracker]
-    track, focal = fit(torch.from_numpy(landmarks), found, load_space(), size=wishes.size, fps=FPS, texture=texture)
+    fit = TRACKERS[clip.wishes.tracker]
+    track, focal = fit(torch.from_numpy(landmarks), found, load_space(), size=size, fps=FPS, texture=texture)
     report("fit", 1, 3)
-    track, reference = with_torso(track, train, read, functools.partial(_read_matte, part))
+    track, reference = with_torso(track, clip.train, read, functools.partial(_read_matte, part))
     report("fit", 2, 3)
     return track, focal, reference
 

@@ -25,7 +25,8 @@ LETTER_DARK, LETTER_BRIGHT = 50, 190  # grey levels that an outlined letter has 
 LINE = (80, 11)  # px of a picture 256 wide that a word covers
 CAPTION = 0.4  # share of a line that is letters
 CAPTIONS_EVERYWHERE = 0.5  # share of the frames: then they are not left out, but told
-COVERED, COVERED_FRAMES = 1.0, 8
+COVERED, COVERED_TIMES, COVERED_FRAMES = 1.2, 2.2, 8  # unlikeness, of the usual unlikeness, for how long
+CHUNK = 2000  # frames
 PATCH_NOISE = 6.0  # grey levels
 
 Array = np.ndarray
@@ -61,11 +62,11 @@ def sample_patch(frame: Array, points: Array) -> Array:
 def find_bad_spans(descriptions: Array, patches: Array, track: Track) -> list[Span]:
     """Spans that training must leave out, with the reason; of descriptions [T, 769] and patches [T, 12, 14, 3]."""
     grey = descriptions[:, COLORS:-1]
-    still = np.concatenate([[False], np.abs(np.diff(grey, axis=0)).mean(1) < FROZEN_CHANGE])
+    still = np.concatenate([[False], _changes(grey) / THUMBNAIL < FROZEN_CHANGE])
     yaw = torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs().numpy()
     seen = track.confidence.numpy() >= 1
     spans = to_spans(track.confidence.numpy() < 0.3, "no face found")
-    spans += to_spans(grey.mean(1) < BLACK, "black picture")
+    spans += to_spans(grey.mean(1, dtype=np.float32) < BLACK, "black picture")
     spans += to_spans(still, "frozen picture", at_least=FROZEN_FRAMES)
     spans += to_spans(yaw > MOST_YAW, "face turned away")
     spans += to_spans(find_covered(patches, seen) & (yaw <= MOST_YAW), "something covers the face")
@@ -82,7 +83,14 @@ def has_caption(descriptions: Array) -> Array:
 
 def same_shot(descriptions: Array) -> Array:
     """Whether a frame and the next belong to the same shot, [T - 1] bool."""
-    return np.abs(np.diff(descriptions[:, :COLORS], axis=0)).sum(1) <= CUT
+    return _changes(descriptions[:, :COLORS]) <= CUT
+
+
+def _changes(rows: Array) -> Array:
+    """L1 distance of each row [T, D] from the one before [T - 1], a few at a time."""
+    starts = range(0, max(1, len(rows) - 1), CHUNK)
+    parts = (np.diff(rows[start : start + CHUNK + 1].astype(np.float32), axis=0) for start in starts)
+    return np.concatenate([np.abs(part).sum(1) for part in parts])
 
 
 def find_other_shots(descriptions: Array) -> list[Span]:
@@ -101,7 +109,7 @@ def find_other_shots(descriptions: Array) -> list[Span]:
 
 def _middle(descriptions: Array, shot: tuple[int, int]) -> Array:
     step = max(1, (shot[1] - shot[0]) // 200)
-    return np.median(descriptions[shot[0] : shot[1] : step, :-1], axis=0)
+    return np.median(descriptions[shot[0] : shot[1] : step, :-1].astype(np.float32), axis=0)
 
 
 def find_covered(patches: Array, seen: Array) -> Array:
@@ -111,14 +119,15 @@ def find_covered(patches: Array, seen: Array) -> Array:
     some = patches[np.flatnonzero(seen)[:: max(1, int(seen.sum()) // 500)]].astype(np.float32)
     usual = np.median(some, axis=0)
     spread = 1.48 * np.median(np.abs(some - usual), axis=0) + PATCH_NOISE
-    unlike = np.concatenate([_unlikeness(patches[i : i + 2000], usual, spread) for i in range(0, len(patches), 2000)])
-    spans = to_spans((unlike > COVERED) & seen, "", at_least=COVERED_FRAMES)
+    unlike = np.concatenate([_unlikeness(patches[i : i + CHUNK], usual, spread) for i in range(0, len(patches), CHUNK)])
+    least = max(COVERED, COVERED_TIMES * float(np.median(unlike[seen])))
+    spans = to_spans((unlike > least) & seen, "", at_least=COVERED_FRAMES)
     return covered(spans, len(patches))
 
 
 def _unlikeness(patches: Array, usual: Array, spread: Array) -> Array:
     cells = (np.abs(patches.astype(np.float32) - usual) / spread).mean(-1).reshape(len(patches), -1)
-    return np.quantile(cells, 0.6, axis=1)
+    return np.quantile(cells, 0.75, axis=1)
 
 
 def to_spans(bad: Array, reason: str, at_least: int = 1) -> list[Span]:

@@ -17,7 +17,7 @@ from scipy.linalg import solveh_banded
 
 from preprocess.flow import follow
 from preprocess.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
-from preprocess.rotations import exponential, logarithm
+from preprocess.rotations import Poses, exponential, logarithm, nearest_rotation
 
 KEY_EVERY = 12  # frames
 KEYS = 3  # keyframes that a frame is compared with
@@ -36,17 +36,10 @@ DRIFT_SD = 0.8  # px of the landmarks, beside their own spread: the only tie to 
 CORRELATED = 20.0  # corners that err together count as one
 SMOOTH_SD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.2)  # rad and cm a frame^2
 SUDDEN = 0.7  # standard deviations at which a change of speed counts half
+WINDOW_FRAMES, SHARED = 6000, 100  # frames solved together, and those that two windows share
 CHUNK = 2000  # frames whose equations are made at a time
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Poses:
-    """Head to camera, frame by frame."""
-
-    rotation: Array  # [T, 3, 3]
-    translation: Array  # [T, 3] cm
 
 
 @dataclass(frozen=True)
@@ -83,19 +76,53 @@ def refine_by_texture(
     if len(landmarks) < 3:
         return start
     scale = _eye_distance(landmarks, weight) / EYE_PX
-    seen = find_sightings(read, landmarks, weight, joined, mesh, start, scale)
-    poses = start
     spread = _landmark_spread(landmarks, weight, mesh, start)
+    starts = range(0, max(1, len(landmarks) - SHARED), WINDOW_FRAMES)
+    windows = [slice(first, first + WINDOW_FRAMES + SHARED) for first in starts]
+    refined: Poses | None = None
+    for frames in windows:
+
+        def read_here(frame: int, first: int = frames.start) -> Array:
+            return read(first + frame)
+
+        part = landmarks[frames], weight[frames], joined[frames.start : frames.start + len(landmarks[frames]) - 1]
+        poses = _refine_window(read_here, *part, mesh, start.at(frames), spread, scale)
+        refined = poses if refined is None else _join(refined, poses)
+    assert refined is not None
+    return refined
+
+
+def _refine_window(
+    read: Callable[[int], Array],
+    landmarks: Array,
+    weight: Array,
+    joined: Array,
+    mesh: Mesh,
+    poses: Poses,
+    spread: Array,
+    scale: float,
+) -> Poses:
+    seen = find_sightings(read, landmarks, weight, joined, mesh, poses, scale)
     for _ in range(ROUNDS):
         points = _lift(seen, mesh, poses)
         poses = _solve(seen, points, landmarks, weight, joined, mesh, poses, spread, scale)
     return poses
 
 
+def _join(before: Poses, after: Poses) -> Poses:
+    """Poses of two windows that share frames, faded into each other there."""
+    shared = min(SHARED, len(before.rotation), len(after.rotation))
+    share = np.linspace(0, 1, shared + 2)[1:-1]
+    old, new = before.at(slice(len(before.rotation) - shared, None)), after.at(slice(0, shared))
+    turn = nearest_rotation(old.rotation + share[:, None, None] * (new.rotation - old.rotation))
+    shift = old.translation + share[:, None] * (new.translation - old.translation)
+    rotation = np.concatenate([before.rotation[:-shared], turn, after.rotation[shared:]])
+    return Poses(rotation, np.concatenate([before.translation[:-shared], shift, after.translation[shared:]]))
+
+
 def _eye_distance(landmarks: Array, weight: Array) -> float:
-    seen = weight > 0.3
-    eyes = landmarks[seen if seen.any() else slice(None)]
-    return float(np.median(np.linalg.norm(eyes[:, 33] - eyes[:, 263], axis=1)).clip(20, 600))
+    eyes = np.linalg.norm(landmarks[:, 33] - landmarks[:, 263], axis=1)
+    return float(np.median(eyes[weight > 0.3] if (weight > 0.3).any() else eyes).clip(20, 600))
 
 
 def find_sightings(

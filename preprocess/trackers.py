@@ -90,7 +90,7 @@ def _to_pixels(landmarks: Iterable, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Interpolate frames without a face; returns landmarks and confidence [T].
+    """Interpolate frames without a face, in place; returns landmarks [T, 478, 3] and confidence [T].
 
     Confidence is 1 where a face was seen, 0.5 inside gaps of at most 5 frames, 0 in longer ones.
     """
@@ -98,16 +98,17 @@ def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     confidence = found.float()
     if len(seen) in (0, len(found)):
         return landmarks, confidence
-    flat = landmarks.flatten(1).numpy().copy()
+    points = landmarks.numpy()
     missing = torch.nonzero(~found).squeeze(1).numpy()
     after = np.searchsorted(seen, missing).clip(0, len(seen) - 1)
     before = (np.searchsorted(seen, missing) - 1).clip(0)
     low, high = seen[before], seen[after]
-    share = np.where(high > low, (missing - low) / np.maximum(high - low, 1), 0.0)[:, None]
-    flat[missing] = flat[low] * (1 - share) + flat[high] * share
+    share = np.where(high > low, (missing - low) / np.maximum(high - low, 1), 0.0)
+    for frame, start, stop, part in zip(missing, low, high, share, strict=True):
+        points[frame] = points[start] * (1 - part) + points[stop] * part
     short = (low < missing) & (missing < high) & (high - low - 1 <= LONGEST_GAP)
     confidence[torch.from_numpy(missing[short])] = 0.5
-    return torch.from_numpy(flat).reshape(landmarks.shape), confidence
+    return landmarks, confidence
 
 
 def facemesh(

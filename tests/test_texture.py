@@ -9,7 +9,7 @@ import numpy as np
 from avatar.core.geometry import mean_rotation, to_vector
 from avatar.core.take import read_track
 from bench.bench_track import flicker, frozen_turns, landmark_poses
-from preprocess.texture import Poses
+from preprocess.rotations import Poses
 from tests.conftest import Filmed
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -45,6 +46,8 @@ class Avatar:
     space_id: str
     recipe: str  # YAML, as run
     provenance: dict[str, str]
+    frame: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.uint8))  # [n] JPEG: a whole source frame
+    crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
 
     def __repr__(self) -> str:
         values = sum(tensor.numel() for tensor in self.renderer.values())
@@ -58,11 +61,12 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
     tensors |= {f"speech.{name}": tensor for name, tensor in avatar.speech.items()}
     tensors |= {f"habits.own.{name}": getattr(habits.own, name) for name in MOTION_NAMES}
     tensors |= {"habits.expression_mean": habits.expression_mean, "habits.expression_std": habits.expression_std}
-    tensors["plate"] = avatar.plate
+    tensors |= {"plate": avatar.plate, "frame": avatar.frame}
     header = {
         "kind": avatar.kind,
         "camera": {"focal": avatar.camera.focal, "size": avatar.camera.size},
         "fps": avatar.fps,
+        "crop": avatar.crop,
         "space_id": avatar.space_id,
         "recipe": avatar.recipe,
         "provenance": avatar.provenance,
@@ -136,4 +140,6 @@ def _assemble(header: dict, tensors: dict[str, Tensor]) -> Avatar:
         space_id=str(header["space_id"]),
         recipe=str(header["recipe"]),
         provenance={str(key): str(value) for key, value in header["provenance"].items()},
+        frame=tensors.get("frame", torch.zeros(0, dtype=torch.uint8)),
+        crop=tuple(float(value) for value in header.get("crop", (0, 0, 0))),  # type: ignore[arg-type]
     )

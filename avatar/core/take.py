@@ -91,6 +91,11 @@ class Take:
         excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
         return [frame for frame in self.train if frame not in excluded]
 
+    @property
+    def still_path(self) -> Path:
+        """A whole frame of the source, where it is known."""
+        return self.root / "frame.jpg"
+
     def frame_path(self, frame: int) -> Path:
         return self.root / "frames" / f"{frame:06d}.jpg"
 
@@ -166,8 +171,7 @@ def read_plate(take: Take) -> Tensor:
 
 def read_still(take: Take) -> Tensor | None:
     """A whole frame of the source [H, W, 3] uint8, its torso at rest; None where the source is not known."""
-    path = take.root / "frame.jpg"
-    return _read_image(path, "RGB") if path.is_file() else None
+    return _read_image(take.still_path, "RGB") if take.still_path.is_file() else None
 
 
 def read_audio(take: Take) -> Tensor:

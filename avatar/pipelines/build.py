@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from avatar.core.bundle import Avatar, save_avatar
 from avatar.core.files import UserError, check_writable
@@ -76,9 +77,15 @@ def build(
         space_id=space.id,
         recipe=to_yaml(recipe),
         provenance=take.source,
+        frame=_read_bytes(take.still_path),
+        crop=take.crop,
     )
     save_avatar(avatar, out)
     return avatar
+
+
+def _read_bytes(path: Path) -> Tensor:
+    return torch.tensor(list(path.read_bytes()) if path.is_file() else [], dtype=torch.uint8)
 
 
 def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: str) -> Take:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from avatar.core.bundle import Avatar
 from avatar.core.files import UserError, check_writable
+from avatar.core.loudness import gain_of
 from avatar.core.media import probe, read_speech, write_video
 from avatar.core.motion_space import Motion, concatenate, load_space, save_motion
 from avatar.core.recipe import Controls
@@ -21,6 +23,7 @@ from avatar.motion.drive import drive
 from avatar.render import open_renderer
 from avatar.render.composite import over, over_nv12, read_background
 from avatar.render.device import DeviceName, pick_device
+from preprocess.full_frame import paste, set_stage
 
 FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}
 
@@ -49,6 +52,21 @@ def draw(
                 yield from paint(rgb, alpha, plate).cpu().numpy()
 
 
+def draw_full_frame(avatar: Avatar, motions: Iterable[Motion], *, device: DeviceName = "cpu") -> Iterator[np.ndarray]:
+    """As `draw`, pasted back into the frame that the avatar was cropped from, [H, W, 3] uint8 RGB of even size.
+
+    Raises: UserError when the avatar does not know that frame.
+    """
+    if len(avatar.frame) == 0:
+        raise UserError("the avatar does not hold its source's frame; build it again from the video")
+    with Image.open(io.BytesIO(avatar.frame.numpy().tobytes())) as image:
+        still = np.array(image.convert("RGB"))
+    stage = set_stage(still[: len(still) // 2 * 2, : still.shape[1] // 2 * 2], avatar.crop, avatar.camera.size)
+    for motion in motions:
+        for picture, torso in zip(draw(avatar, [motion], device=device), motion.torso.numpy(), strict=True):
+            yield paste(stage, picture, torso)
+
+
 def check_space(avatar: Avatar) -> None:
     """Raise UserError when the avatar was built with another MotionSpace than this version ships."""
     if avatar.space_id != load_space().id:
@@ -60,7 +78,9 @@ def check_space(avatar: Avatar) -> None:
 def drive_avatar(avatar: Avatar, speech: Path, controls: Controls, seed: int) -> Iterator[Motion]:
     """Motion of an avatar for the speech in a file, chunk by chunk."""
     check_space(avatar)
-    return drive(avatar.speech, avatar.habits, read_speech(speech), fps=avatar.fps, controls=controls, seed=seed)
+    gain = gain_of(read_speech(speech))
+    sound = (chunk * gain for chunk in read_speech(speech))
+    return drive(avatar.speech, avatar.habits, sound, fps=avatar.fps, controls=controls, seed=seed)
 
 
 def speak(
@@ -70,17 +90,26 @@ def speak(
     *,
     controls: Controls | None = None,
     background: str | None = None,
+    full_frame: bool = False,
     seed: int = 0,
     device: DeviceName = "cpu",
 ) -> int:
-    """Make the avatar say what a file says; writes an mp4 with its sound. Returns the number of frames."""
+    """Make the avatar say what a file says; writes an mp4 with its sound. Returns the number of frames.
+
+    full_frame: the whole picture that the person was filmed in, at its own size, instead of the square.
+    """
     info = probe(speech)
     if not info.has_audio:
         raise UserError(f"{speech}: has no sound; give a file with speech")
     check_writable(out)
+    if full_frame and background:
+        raise UserError("a full frame keeps its own background; give --full-frame or --background, not both")
     behind = read_background(background, avatar.camera.size) if background else None
     motions = drive_avatar(avatar, speech, controls or Controls(), seed)
-    frames = draw(avatar, motions, background=behind, device=device, paint=over_nv12)
+    if full_frame:
+        frames = draw_full_frame(avatar, motions, device=device)
+    else:
+        frames = draw(avatar, motions, background=behind, device=device, paint=over_nv12)
     total = round(info.seconds * avatar.fps) or None
     return write_video(tqdm(frames, total=total, desc="speak", unit="frame"), out, fps=avatar.fps, sound=speech)
 

@@ -181,7 +181,7 @@ def import_adnerf(
         (part / name).mkdir(parents=True)
     landmarks, found = _import_frames(folder, frames, part, progress)
     track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
-    track, _ = with_torso(track, range(len(frames)), *_readers(part))
+    track, _ = with_torso(track, np.arange(len(frames)), *_readers(part))
     plate = _import_plate(folder, size)
     cv2.imwrite(str(part / "background.png"), plate)
     sound = _import_sound(folder, part, track, hear)

@@ -30,7 +30,7 @@ from preprocess.mouth import refine_lips
 from preprocess.report import write_report
 from preprocess.select import leave_out_repeats
 from preprocess.sound import Hear, Sound, study_sound
-from preprocess.spans import covered, find_bad_spans, has_caption, same_shot
+from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
 
@@ -162,9 +162,10 @@ class _Clip:
 def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, report: Progress) -> None:
     report("fit", 0, 3)
     part, size = clip.part, clip.wishes.size
+    same_place = np.flatnonzero(~covered(find_other_shots(seen.descriptions), len(seen.found))[: clip.train.stop])
     with ThreadPoolExecutor(1) as beside:
-        plate_made = beside.submit(lambda: make_plate(_views(part, clip.train, size), size))
-        track, focal, reference = _fit(clip, seen, report)
+        plate_made = beside.submit(lambda: make_plate(_views(part, same_place), size))
+        track, focal, reference = _fit(clip, seen, same_place, report)
     plate, plate_seen = plate_made.result()
     write_picture(part / "background.png", plate)
     write_picture(part / "frame.jpg", clip.still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
@@ -183,7 +184,7 @@ def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, r
     report("fit", 3, 3)
 
 
-def _fit(clip: _Clip, seen: Seen, report: Progress) -> tuple[Track, float, int]:
+def _fit(clip: _Clip, seen: Seen, same_place: Array, report: Progress) -> tuple[Track, float, int]:
     """The track, the focal length in px and the torso's reference frame."""
     part, size, read = clip.part, clip.wishes.size, _grey_reader(clip.part)
     texture = Texture(read, same_shot(seen.descriptions))
@@ -192,7 +193,7 @@ def _fit(clip: _Clip, seen: Seen, report: Progress) -> tuple[Track, float, int]:
     fit = TRACKERS[clip.wishes.tracker]
     track, focal = fit(torch.from_numpy(landmarks), found, load_space(), size=size, fps=FPS, texture=texture)
     report("fit", 1, 3)
-    track, reference = with_torso(track, clip.train, read, functools.partial(_read_matte, part))
+    track, reference = with_torso(track, same_place, read, functools.partial(_read_matte, part))
     report("fit", 2, 3)
     return track, focal, reference
 
@@ -227,6 +228,6 @@ def _camera(part: Path, train: range, spans: Sequence[Span]) -> float:
     return camera_motion(_grey_reader(part), functools.partial(_read_matte, part), free)
 
 
-def _views(part: Path, train: range, size: int) -> Iterator[tuple[Array, Array]]:
-    for frame in np.unique(np.linspace(train.start, train.stop - 1, PLATE_VIEWS).round().astype(int)).tolist():
+def _views(part: Path, frames: Array) -> Iterator[tuple[Array, Array]]:
+    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, PLATE_VIEWS).round().astype(int)]).tolist():
         yield _read(part, frame), _read_matte(part, frame)

@@ -36,7 +36,7 @@ DRIFT_SD = 0.8  # px of the landmarks, beside their own spread: the only tie to 
 CORRELATED = 20.0  # corners that err together count as one
 SMOOTH_SD = (0.01, 0.01, 0.01, 0.05, 0.05, 0.2)  # rad and cm a frame^2
 SUDDEN = 0.7  # standard deviations at which a change of speed counts half
-WINDOW_FRAMES, SHARED = 6000, 100  # frames solved together, and those that two windows share
+WINDOW_FRAMES, SHARED = 3000, 100  # frames solved together, and those that two windows share
 CHUNK = 2000  # frames whose equations are made at a time
 
 Array = np.ndarray

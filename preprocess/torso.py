@@ -31,14 +31,14 @@ Array = np.ndarray
 
 
 def with_torso(
-    track: Track, frames: range, read: Callable[[int], Array], read_matte: Callable[[int], Array]
+    track: Track, frames: Array, read: Callable[[int], Array], read_matte: Callable[[int], Array]
 ) -> tuple[Track, int]:
-    """The track with the torso's motion, against the one of `frames` that holds the head most as usual; and that one.
+    """The track with the torso's motion, against the one of `frames` [N] that holds the head most as usual; and it.
 
     read, read_matte: frame -> [S, S] uint8.
     """
-    turn = track.rotation[frames.start : frames.stop].flatten(1)
-    reference = frames[int((turn - turn.median(0).values).square().sum(1).argmin())]
+    turn = track.rotation[torch.from_numpy(frames)].flatten(1)
+    reference = int(frames[int((turn - turn.median(0).values).square().sum(1).argmin())])
     torso = fit_torso(read, read_matte(reference), track.landmarks.numpy(), reference)
     return replace(track, torso=torch.from_numpy(torso).float()), reference
 

@@ -17,7 +17,7 @@ from avatar.core.files import whole
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0; background: #f6f6f4; color: #222 }
 main { max-width: 1080px; margin: auto; padding: 24px }
-h1 { font-size: 26px; margin: 8px 0 } h2 { font-size: 18px; margin: 32px 0 8px }
+h1 { font-size: 26px; margin: 8px 0 } h2 { font-size: 18px; margin: 4px 0 10px }
 section { background: #fff; border: 1px solid #e2e2de; border-radius: 10px; padding: 16px; margin: 12px 0 }
 img, svg { max-width: 100%; height: auto; display: block }
 table { border-collapse: collapse } td, th { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid #eee }

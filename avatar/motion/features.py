@@ -16,6 +16,7 @@ BANDS = 80
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
 PITCH_HZ = (65.0, 400.0)
 FLOOR = 1e-5
+AT_ONCE = 20 * SAMPLE_RATE
 
 
 class Features(Protocol):
@@ -98,4 +99,4 @@ FEATURES: dict[str, type[LogMel]] = {"logmel": LogMel}
 def compute(pcm: Tensor, name: str = "logmel") -> Tensor:
     """All frames [t, D] of a recording [n] at once."""
     feature = FEATURES[name]()
-    return torch.cat([feature.push(pcm), feature.flush()])
+    return torch.cat([*(feature.push(part) for part in pcm.split(AT_ONCE)), feature.flush()])

@@ -14,6 +14,7 @@ from preprocess.quiet import quiet
 
 LOOKS_PER_SECOND = 2.0
 SMALL_SIDE = 640
+LONG_SECONDS = 120.0  # from here on keyframes are enough
 LEAST_SCORE = 0.5
 WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
@@ -33,7 +34,8 @@ def find_faces(path: Path, info: VideoInfo, stretch: Stretch = WHOLE) -> list[li
         detector = mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE)
         detector.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
     with detector:
-        frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch)
+        long = info.seconds > LONG_SECONDS
+        frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch, keyframes=long)
         return [_boxes(detector.process(np.ascontiguousarray(f)).detections, info.width, info.height) for f in frames]
 
 

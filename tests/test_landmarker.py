@@ -1,0 +1,56 @@
+"""The optional second detector, on a bundle made of the models that mediapipe ships (which lack the irises)."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import mediapipe
+import numpy as np
+import pytest
+from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
+
+from avatar.core.files import UserError
+from avatar.core.take import read_frames
+from preprocess import trackers
+from preprocess.run import Wishes, make_take
+from tests.conftest import Filmed
+
+MODELS = Path(mediapipe.__file__).parent / "modules"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `.task` file: two models and how their input is normalized."""
+    path = tmp_path_factory.mktemp("task") / "face.task"
+    parts = {
+        "face_detector.tflite": ("face_detection/face_detection_short_range.tflite", 127.5, 127.5),
+        "face_landmarks_detector.tflite": ("face_landmark/face_landmark.tflite", 0.0, 255.0),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (model, mean, scale) in parts.items():
+            writer = MetadataWriter.create(bytearray((MODELS / model).read_bytes()))
+            archive.writestr(name, bytes(writer.add_image_input([mean], [scale]).populate()[0]))
+    return path
+
+
+def test_it_finds_the_same_face(actor: Filmed, bundle: Path) -> None:
+    frames = read_frames(actor.take, range(5)).numpy()
+    usual = trackers.detect(frames)[0].numpy()
+    with trackers.TaskDetector(bundle, 25.0) as detect:
+        for frame, points in zip(frames, usual, strict=True):
+            found = detect(frame)
+            assert found is not None
+            assert found.shape == (478, 3)
+            # this model gives 468 points in three numbers each, which are read as 478 in two: every third is whole
+            assert np.linalg.norm(found[:450:3, :2] - points[:300:2, :2], axis=1).mean() < 6
+        assert detect(np.zeros_like(frames[0])) is None
+
+
+def test_a_file_that_is_no_landmarker_is_one_line(actor: Filmed, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.task"
+    wrong.write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"wrong\.task: is not a face landmarker"):
+        make_take(actor.video, tmp_path / "x.take", Wishes(landmarker=wrong))
+    with pytest.raises(UserError, match=r"gone\.task"):
+        make_take(actor.video, tmp_path / "x.take", Wishes(landmarker=tmp_path / "gone.task"))

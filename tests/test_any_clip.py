@@ -187,12 +187,12 @@ def test_a_clip_cut_off_midway_gives_what_there_is(clip: Path, tmp_path: Path) -
 
 
 def test_a_full_disk_leaves_nothing(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from preprocess import run
+    from preprocess import look
 
     def full(path: Path, *_: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(run, "_write_image", full)
+    monkeypatch.setattr(look, "write_picture", full)
     with pytest.raises((OSError, UserError), match="No space left"):
         make_take(clip, tmp_path / "x.take", Wishes(size=128))
     assert not (tmp_path / "x.take").exists()

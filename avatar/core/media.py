@@ -6,8 +6,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import ffmpeg
@@ -20,6 +22,7 @@ from torch import Tensor
 from avatar.core.files import UserError, check_readable, whole
 
 SAMPLE_RATE = 16000
+STILL_FPS = 25.0
 CHUNK = SAMPLE_RATE  # samples read at a time: one second
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 
@@ -136,9 +139,14 @@ def _first_filters(info: VideoInfo) -> str:
 
 def read_still(path: Path, info: VideoInfo, seconds: float, *, stretch: Stretch = WHOLE) -> np.ndarray:
     """The whole frame [height, width, 3] uint8 RGB that is shown at a time, at the source's size."""
+    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1"
     late = Stretch(stretch.start + min(seconds, max(0.0, info.seconds - 2 / info.fps)), stretch.stop)
-    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1,format=rgb24"
-    return next(_read_raw(path, filters, info.width, info.height, late))
+    try:
+        return next(_read_raw(path, f"{filters},format=rgb24", info.width, info.height, late))
+    except UserError:  # some containers cannot be sought in near their end
+        filters += f",fps={STILL_FPS:g},format=rgb24"
+        frames = _read_raw(path, filters, info.width, info.height, stretch)
+        return deque(islice(frames, 1 + round(seconds * STILL_FPS)), 1)[-1]
 
 
 def read_small(

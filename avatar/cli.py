@@ -110,27 +110,39 @@ def speak(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")],
     background: Background = None,
     full_frame: Annotated[bool, typer.Option("--full-frame", help="The whole picture of the source clip.")] = False,
-    mouth_gain: Annotated[float, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")] = 1.0,
-    expression_gain: Annotated[float, typer.Option(help="Times all expression.")] = 1.0,
-    blink: Annotated[float, typer.Option(help="Times the person's own blink rate; 0 = never.")] = 1.0,
-    head: Annotated[float, typer.Option(help="Times the person's own head motion; 0 = still.")] = 1.0,
+    mouth_gain: Annotated[
+        float | None, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")
+    ] = None,
+    expression_gain: Annotated[float | None, typer.Option(help="Times all expression.")] = None,
+    blink: Annotated[float | None, typer.Option(help="Times the person's own blink rate; 0 = never.")] = None,
+    head: Annotated[float | None, typer.Option(help="Times the person's own head motion; 0 = still.")] = None,
+    gaze: Annotated[float | None, typer.Option(help="Times the person's own shifts of gaze; 0 = straight.")] = None,
+    pose: Annotated[
+        Path | None, typer.Option(metavar="TAKE_DIR", help="Take whose head, shoulders and gaze are followed.")
+    ] = None,
+    controls: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML with these controls, each a number or {second: value}.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Make an avatar say what a sound file says; any length."""
     from avatar.core.bundle import load_avatar
-    from avatar.core.recipe import Controls, parse
+    from avatar.core.controls import Controls, load_controls
+    from avatar.core.recipe import parse
+    from avatar.core.take import open_take
     from avatar.pipelines.speak import speak as run
 
-    values = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head}
-    controls = parse(Controls, values, "controls")
+    flags = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head, "gaze": gaze}
+    given = {name: value for name, value in flags.items() if value is not None}
     frames = run(
         load_avatar(name),
         speech,
         out,
-        controls=controls,
+        controls=load_controls(controls, given) if controls else parse(Controls, given, "controls"),
         background=background,
         full_frame=full_frame,
+        pose=open_take(pose) if pose else None,
         seed=seed,
         device=device,
     )

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from avatar.core.bundle import Avatar, Habits, load_avatar, save_avatar
+from avatar.core.controls import Controls, load_controls
 from avatar.core.files import UserError, whole
 from avatar.core.geometry import Camera, exponential, project, to_vector
 from avatar.core.motion_space import Motion, load_motion, resample, save_motion
-from avatar.core.recipe import Controls, Recipe, load_recipe, parse, parse_duration
+from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
 
 
 def make_motion(frames: int = 5, modes: int = 3) -> Motion:
@@ -141,8 +142,22 @@ def test_recipe_errors_name_the_nearest_key(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("size: [1\n")
     with pytest.raises(UserError, match="is not YAML"):
         load_recipe(tmp_path / "r.yaml")
-    with pytest.raises(UserError, match="'mouth_gain' input should be less than"):
+    with pytest.raises(UserError, match="'mouth_gain' must lie between 0 and 3"):
         parse(Controls, {"mouth_gain": 9}, "controls")
+    for wrong, words in {
+        "blink: {2: 1, 1: 0}": "'blink' must have seconds that grow",
+        "head: {0: 1, 1: 5}": "'head' must lie between 0 and 2",
+        "gaze: {}": "'gaze' needs a value",
+        "gase: 1": "did you mean 'gaze'",
+        "[1, 2]": "key: value",
+    }.items():
+        (tmp_path / "c.yaml").write_text(wrong)
+        with pytest.raises(UserError, match=words):
+            load_controls(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("head: {0: 0, 2.5: 1}\nblink: 0\n")
+    controls = load_controls(tmp_path / "c.yaml", {"blink": 2.0})
+    assert controls.over(torch.tensor([0.0, 1.25, 9.0])).head.tolist() == [0, 0.5, 1]
+    assert controls.blink == 2.0
     assert Recipe().budget_seconds == 300
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from hypothesis import strategies as st
 
 from avatar.core.articulation import ARTICULATION, Phone, articulate, classify
 from avatar.core.bundle import Habits
+from avatar.core.controls import Controls
 from avatar.core.motion_space import Motion, concatenate, load_space
-from avatar.core.recipe import Controls
 from avatar.core.take import read_audio, read_track
+from avatar.live import AHEAD
 from avatar.metrics import correlation
 from avatar.motion.adapt import adapt, lip_reader
 from avatar.motion.behaviour import Blinker, PoseWalk, project
-from avatar.motion.drive import drive
+from avatar.motion.drive import Driver, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import FEATURES, compute
 from preprocess.actor import speech
@@ -34,9 +36,9 @@ def adapted(actor: Filmed) -> Adapted:
     return adapt(read_audio(take), read_track(take), fps=25, frames=list(range(LEARNED)), seed=0)
 
 
-def run(adapted: Adapted, pcm: torch.Tensor, *, chunk: int = 16000, seed: int = 0, **controls: float) -> Motion:
-    parts = drive(*adapted, pcm.split(chunk), fps=25, controls=Controls(**controls), seed=seed)
-    return concatenate(list(parts))
+def run(adapted: Adapted, pcm: torch.Tensor, *, chunk: int = 16000, seed: int = 0, **controls: Any) -> Motion:
+    driver = Driver(*adapted, fps=25, controls=Controls(**controls), seed=seed)
+    return concatenate(list(drive(driver, pcm.split(chunk))))
 
 
 @pytest.mark.parametrize("name", sorted(FEATURES))
@@ -144,8 +146,8 @@ def skew(v: torch.Tensor) -> torch.Tensor:
 
 def test_the_head_walks_on_without_a_jump() -> None:
     habits = make_habits()
-    walk = PoseWalk(habits, 1.0, torch.Generator().manual_seed(0))
-    pose = walk.take(3000)
+    walk = PoseWalk(habits, torch.Generator().manual_seed(0))
+    pose = walk.take(torch.ones(3000), torch.ones(3000))
     steps = pose.translation.diff(dim=0).abs().max()
     assert steps < 3 * habits.own.translation.diff(dim=0).abs().max()
     assert pose.translation.abs().max() < 2 * habits.own.translation.abs().max()
@@ -155,13 +157,65 @@ def test_the_head_walks_on_without_a_jump() -> None:
 
 def test_blinks_come_at_the_persons_rate_whatever_the_chunks() -> None:
     habits = make_habits()
-    shut = torch.cat([Blinker(habits, 1.0, 25, g).take(25 * 600) for g in [torch.Generator().manual_seed(0)]])
+    shut = Blinker(habits, 25, torch.Generator().manual_seed(0)).take(torch.ones(25 * 600))
     blinks = int(((shut[1:] > 0.5) & (shut[:-1] <= 0.5)).sum())
-    assert 150 < blinks < 300
-    blinker = Blinker(habits, 1.0, 25, torch.Generator().manual_seed(0))
-    pieces = torch.cat([blinker.take(7) for _ in range(300)])
+    assert 0.85 < blinks / 600 / habits.blinks_per_second < 1.15
+    blinker = Blinker(habits, 25, torch.Generator().manual_seed(0))
+    pieces = torch.cat([blinker.take(torch.ones(7)) for _ in range(300)])
     assert torch.equal(pieces, shut[:2100])
-    assert Blinker(habits, 0.0, 25, torch.Generator()).take(5000).max() == 0
+    assert Blinker(habits, 25, torch.Generator()).take(torch.zeros(5000)).max() == 0
+
+
+def test_controls_change_over_time(adapted: Adapted) -> None:
+    pcm, _ = speech(8.0)
+    usual = run(adapted, pcm)
+    turned = run(adapted, pcm, mouth_gain={3.0: 1.0, 3.04: 0.0}, head={5.0: 1.0, 5.04: 0.0}, gaze=0.0)
+    rest = adapted[0]["mean"]
+    assert torch.equal(usual.expression[:75], turned.expression[:75])
+    open_lids = turned.eyes[:, 0] == 1
+    assert torch.allclose(turned.expression[80:][open_lids[80:]], rest, atol=1e-5)
+    assert turned.rotation[:125].std(0).max() > 0.001
+    assert turned.rotation[130:].std(0).max() < 1e-5
+    assert turned.eyes[:, 2:].std(0).max() < 1e-6
+    assert usual.eyes[:, 2:].std(0).min() > 1e-4
+
+
+def test_another_takes_head_is_followed(adapted: Adapted, actor: Filmed) -> None:
+    pcm, _ = speech(6.0)
+    pose = read_track(actor.take).motion()
+    driver = Driver(*adapted, fps=25, controls=Controls(), seed=0, pose=pose)
+    motion = concatenate(list(drive(driver, pcm.split(5000))))
+    assert torch.allclose(motion.rotation, pose.rotation[: len(motion)], atol=1e-4)
+    assert torch.allclose(motion.torso, pose.torso[: len(motion)], atol=1e-4)
+
+
+@pytest.mark.parametrize("cuts", [[97, 3000, 1], [16000], [640, 161]])
+def test_live_motion_is_the_files_motion(adapted: Adapted, cuts: list[int]) -> None:
+    pcm, _ = speech(5.0)
+
+    def live(sizes: list[int]) -> tuple[Motion, int]:
+        driver, parts, start, late = (
+            Driver(*adapted, fps=25, controls=Controls(), seed=0, chunk=1, ahead=AHEAD),
+            [],
+            0,
+            0,
+        )
+        while start < len(pcm):
+            size = sizes[len(parts) % len(sizes)]
+            parts.append(driver.push(pcm[start : start + size]))
+            start += size
+            late = max(late, min(start, len(pcm)) - 640 * sum(len(part) for part in parts))
+        return concatenate([*parts, driver.finish()]), late
+
+    (motion, late), whole = live([640]), run(adapted, pcm)
+    assert late / 16000 < 0.3, "from a sample to its frame"
+    assert len(motion) == len(whole) == 125
+    read = lip_reader(load_space())
+    for lips in (0, 1):
+        assert correlation((motion.expression @ read)[:, lips], (whole.expression @ read)[:, lips]) > 0.95
+    assert torch.allclose(motion.rotation, whole.rotation, atol=1e-5)
+    assert torch.allclose(motion.eyes, whole.eyes, atol=1e-5)
+    assert torch.allclose(live(cuts)[0].expression, motion.expression, atol=1e-3)
 
 
 def test_projection_pulls_towards_own_motion() -> None:

@@ -1,4 +1,4 @@
-"""Recipe and Controls: every setting of a run, checked before any work starts."""
+"""Recipe: every setting of a run, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -31,16 +31,6 @@ class Recipe(Settings):
     features: str = "logmel"
 
 
-class Controls(Settings):
-    """What a person may turn at render time."""
-
-    mouth_gain: float = Field(1.0, ge=0, le=3)
-    expression_gain: float = Field(1.0, ge=0, le=3)
-    blink: float = Field(1.0, ge=0, le=5)  # times the person's own rate; 0 = never
-    head: float = Field(1.0, ge=0, le=2)  # times the person's own head motion; 0 = still
-    lle: float = Field(0.3, ge=0, le=1)  # pull towards motions this person has made
-
-
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
 
@@ -53,23 +43,29 @@ def parse(settings: type[SettingsType], data: dict[str, Any], where: str) -> Set
         return settings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, list(settings.model_fields), 1, 0.0)
             raise UserError(f"{where}: unknown key '{key}'; did you mean '{near[0]}'?") from error
-        raise UserError(f"{where}: '{key}' {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: '{key}' {message[0].lower()}{message[1:]}") from error
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe from a YAML file."""
-    check_readable(path, "recipe")
+    return parse(Recipe, read_yaml(path, "recipe"), str(path))
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """The keys and values of a YAML (or JSON) file. Raises: UserError when it is none."""
+    check_readable(path, what)
     try:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a list of `key: value` lines")
-    return parse(Recipe, data, str(path))
+    return data
 
 
 def to_yaml(recipe: Recipe) -> str:

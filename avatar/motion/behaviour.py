@@ -9,13 +9,14 @@ from torch import Tensor
 
 from avatar.core.bundle import Habits
 from avatar.core.geometry import exponential, mean_rotation, to_vector
-from avatar.core.recipe import Controls
+from avatar.core.motion_space import Motion
 
 STRETCH_SECONDS = (4.0, 9.0)  # how long the person's own motion is followed before going on elsewhere
 FADE_SECONDS = 1.0
 CANDIDATES = 24
 NEAREST = 8  # own expressions a predicted one is rebuilt from
 LLE_RIDGE = 1e-2
+LEAST_BETWEEN = 0.4  # s between two blinks
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class PoseWalk:
     of the difference fades out. Head, shoulders and gaze stay together as they were seen.
     """
 
-    def __init__(self, habits: Habits, gain: float, generator: torch.Generator) -> None:
-        own = habits.own
+    def __init__(self, habits: Habits, generator: torch.Generator, pose: Motion | None = None) -> None:
+        """pose: motion to follow first from its beginning to its end, and to go on with, instead of the person's."""
+        own = pose or habits.own
         self._center = mean_rotation(own.rotation)
         turn = to_vector(self._center.T @ own.rotation)
         values = torch.cat([turn, own.translation, own.torso, own.eyes[:, 2:]], 1)  # [T, 12]
@@ -45,15 +47,16 @@ class PoseWalk:
         self._values = values
         self._speed = torch.gradient(values, dim=0)[0] if len(values) > 1 else torch.zeros_like(values)
         self._scale = values.std(0).clamp_min(1e-3)
-        self._fps, self._gain, self._generator = own.fps, gain, generator
-        self._index, self._left = 0, 0
+        self._fps, self._generator = own.fps, generator
+        self._index, self._left = (-1, len(values)) if pose else (0, 0)
         self._offset = torch.zeros(values.shape[1])
         self._age = 0
 
-    def take(self, count: int) -> Pose:
-        """The next frames."""
-        values = torch.stack([self._step() for _ in range(count)]) if count else torch.zeros(0, 12)
-        values = self._mean + self._gain * (values - self._mean)
+    def take(self, head: Tensor, gaze: Tensor) -> Pose:
+        """The next frames, as many as there are gains of head and gaze [T]."""
+        values = torch.stack([self._step() for _ in head]) if len(head) else torch.zeros(0, 12)
+        gain = torch.cat([head[:, None].expand(-1, 10), gaze[:, None].expand(-1, 2)], 1)
+        values = self._mean + gain * (values - self._mean)
         rotation = self._center @ exponential(values[:, :3])
         return Pose(rotation, values[:, 3:6], values[:, 6:10], values[:, 10:])
 
@@ -89,39 +92,34 @@ class PoseWalk:
 class Blinker:
     """Lids over time: this person's blinks at this person's rate, never two at once."""
 
-    def __init__(self, habits: Habits, rate: float, fps: float, generator: torch.Generator) -> None:
-        self._rate = habits.blinks_per_second * rate
-        self._generator, self._fps = generator, fps
+    def __init__(self, habits: Habits, fps: float, generator: torch.Generator) -> None:
+        self._rate, self._generator, self._fps = habits.blinks_per_second, generator, fps
         half = max(1.5, habits.blink_seconds * fps / 2)
         time = torch.arange(-int(half) - 1, int(half) + 2) / half
         self._shape = (0.5 + 0.5 * torch.cos(torch.pi * time.clamp(-1, 1))) ** 0.7
-        self._tail = torch.zeros(0)
-        self._wait = self._draw_wait()
+        self._place = len(self._shape)  # in the blink; at its end none is under way
+        self._rest = 0  # frames in which no other may begin
+        self._patience = self._draw()
 
-    def _draw_wait(self) -> int:
-        if self._rate <= 0:
-            return 1 << 60
-        # at least 0.4 s apart, otherwise without memory
-        u = float(torch.rand(1, generator=self._generator).clamp_min(1e-6))
-        gap = max(0.0, 1 / self._rate - 0.4)
-        return int((0.4 - gap * float(torch.log(torch.tensor(u)))) * self._fps)
+    def _draw(self) -> float:
+        return -float(torch.rand(1, generator=self._generator).clamp_min(1e-6).log())
 
-    def take(self, count: int) -> Tensor:
-        """How far the lids are shut [count], 0..1."""
-        shut = torch.zeros(count)
-        carried = self._tail[:count]
-        shut[: len(carried)] = carried
-        self._tail = self._tail[count:]
-        while self._wait < count:
-            end = self._wait + len(self._shape)
-            inside = self._shape[: max(0, count - self._wait)]
-            shut[self._wait : self._wait + len(inside)] = torch.maximum(
-                shut[self._wait : self._wait + len(inside)], inside
-            )
-            self._tail = self._shape[len(inside) :]
-            self._wait = end + self._draw_wait()
-        self._wait -= count
-        return shut
+    def take(self, times: Tensor) -> Tensor:
+        """How far the lids are shut [T], 0..1, in the next frames; times [T] the person's own rate."""
+        return torch.tensor([self._step(float(factor) * self._rate) for factor in times])
+
+    def _step(self, rate: float) -> float:
+        """At least so long after another, blinks come without memory: at `rate` a second on the whole."""
+        if self._place < len(self._shape):
+            self._place += 1
+            return float(self._shape[self._place - 1])
+        self._rest -= 1
+        if self._rest < 0 and rate > 0:
+            usual = len(self._shape) / self._fps + LEAST_BETWEEN
+            self._patience -= 1 / max(1 / rate - usual, 1e-3) / self._fps
+        if self._patience <= 0:
+            self._place, self._rest, self._patience = 0, int(LEAST_BETWEEN * self._fps), self._draw()
+        return 0.0
 
 
 def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
@@ -141,6 +139,6 @@ def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
     return expression + strength * (rebuilt - expression)
 
 
-def apply_gains(expression: Tensor, rest: Tensor, reach: float, controls: Controls) -> Tensor:
-    """Scale expressions [T, K] about the person's rest [K]; reach: `Habits.mouth_reach`."""
-    return rest + reach * controls.mouth_gain * controls.expression_gain * (expression - rest)
+def apply_gains(expression: Tensor, rest: Tensor, gain: Tensor) -> Tensor:
+    """Scale expressions [T, K] about the person's rest [K]; gain [T]."""
+    return rest + gain[:, None] * (expression - rest)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from avatar.core.bundle import Habits
-from avatar.core.motion_space import Motion
-from avatar.core.recipe import Controls
+from avatar.core.controls import Controls
+from avatar.core.motion_space import Motion, concatenate
 from avatar.motion.adapt import closure
 from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, project
 from avatar.motion.decoder import CONTEXT, load_speaker
@@ -20,59 +20,101 @@ CHUNK = 50  # motion frames made at a time
 FPS = RATE / STRIDE
 
 
-def drive(
-    tensors: dict[str, Tensor],
-    habits: Habits,
-    speech: Iterable[Tensor],
-    *,
-    fps: float,
-    controls: Controls,
-    seed: int,
-) -> Iterator[Motion]:
-    """Motion for sound [n] float32 16 kHz given in chunks of any size; `round(seconds * 25)` frames in all.
+class Driver:
+    """A stream of motion for a stream of sound.
 
-    Raises: ValueError when the avatar is not of 25 frames/s.
+    chunk: motion frames made at a time; ahead: frames of sound heard beyond the last of them. The defaults are for
+    files: all sound that can matter is heard. The size of what is pushed changes nothing.
     """
-    if fps != FPS:
-        raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
-    generator = torch.Generator().manual_seed(seed)
-    walk = PoseWalk(habits, controls.head, generator)
-    blinker = Blinker(habits, controls.blink, fps, generator)
-    slope = tensors["lid_slope"]
-    own = habits.own.expression - closure(habits.own.eyes)[:, None] * slope
-    for mouth in _mouths(tensors, speech):
-        mouth = project(mouth, own, controls.lle)
-        shut = blinker.take(len(mouth))
-        pose = walk.take(len(mouth))
-        expression = apply_gains(mouth, tensors["mean"], habits.mouth_reach, controls) + shut[:, None] * slope
+
+    def __init__(
+        self,
+        tensors: dict[str, Tensor],
+        habits: Habits,
+        *,
+        fps: float,
+        controls: Controls,
+        seed: int,
+        pose: Motion | None = None,
+        chunk: int = CHUNK,
+        ahead: int = CONTEXT,
+    ) -> None:
+        """pose: somebody's tracked motion whose head, shoulders and gaze are taken instead of the person's habits.
+
+        Raises: ValueError when the avatar is not of 25 frames/s.
+        """
+        if fps != FPS:
+            raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
+        self._mouth = _Mouth(tensors, chunk, ahead)
+        self._habits, self._controls, self._fps = habits, controls, fps
+        # each with draws of its own: how many frames are asked for at a time must not change them
+        self._walk = PoseWalk(habits, torch.Generator().manual_seed(seed), pose)
+        self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(seed + 1))
+        self._slope, self._rest = tensors["lid_slope"], tensors["mean"]
+        self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
+        self._frame = 0
+
+    def push(self, pcm: Tensor) -> Motion:
+        """The frames (perhaps none) that more sound [n] float32 at 16 kHz completes."""
+        return self._behave(self._mouth.push(pcm))
+
+    def finish(self) -> Motion:
+        """The frames still open at the end of the sound; `round(seconds * 25)` in all, at least one."""
+        return self._behave(self._mouth.finish())
+
+    def _behave(self, mouth: Tensor) -> Motion:
+        now = self._controls.over(torch.arange(self._frame, self._frame + len(mouth)) / self._fps)
+        self._frame += len(mouth)
+        mouth = project(mouth, self._own, self._controls.lle)
+        shut = self._blinker.take(now.blink)
+        pose = self._walk.take(now.head, now.gaze)
+        gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain
+        expression = apply_gains(mouth, self._rest, gain) + shut[:, None] * self._slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), pose.gaze], 1)
-        yield Motion(expression, eyes, pose.rotation, pose.translation, pose.torso, fps)
+        return Motion(expression, eyes, pose.rotation, pose.translation, pose.torso, self._fps)
 
 
-def _mouths(tensors: dict[str, Tensor], speech: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Expression [T, K] of the mouth, chunk by chunk, each seen with enough sound before and after it."""
-    speaker = load_speaker(tensors)
-    feature = LogMel()
-    held = torch.zeros(0, feature.width)
-    before = 0  # motion frames at the start of `held` that were already given out
-    samples = 0
-    given = 0
+class _Mouth:
+    """Expression of the mouth for a stream of sound, each frame made once, with enough sound before and after it."""
+
+    def __init__(self, tensors: dict[str, Tensor], chunk: int, ahead: int) -> None:
+        self._speaker, self._feature = load_speaker(tensors), LogMel()
+        self._chunk, self._ahead = chunk, ahead
+        self._held = torch.zeros(0, self._feature.width)
+        self._before = 0  # motion frames at the start of `held` that were already given out
+        self._samples = self._given = 0
+
+    def push(self, pcm: Tensor) -> Tensor:
+        self._samples += len(pcm)
+        self._held = torch.cat([self._held, self._feature.push(pcm)])
+        made = [self._held.new_zeros(0, len(self._speaker.mean))]
+        while len(self._held) // STRIDE >= self._before + self._chunk + self._ahead:
+            window = self._held[: (self._before + self._chunk + self._ahead) * STRIDE]
+            made.append(self._speaker(window)[self._before : self._before + self._chunk])
+            self._given += self._chunk
+            keep = min(CONTEXT, self._before + self._chunk)
+            self._held = self._held[(self._before + self._chunk - keep) * STRIDE :]
+            self._before = keep
+        return torch.cat(made)
+
+    def finish(self) -> Tensor:
+        held = torch.cat([self._held, self._feature.flush()])
+        left = max(1, round(self._samples / SAMPLE_RATE * FPS)) - self._given
+        if left <= 0:
+            return held.new_zeros(0, len(self._speaker.mean))
+        missing = (self._before + left) * STRIDE - len(held)
+        if missing > 0:
+            last = held[-1:] if len(held) else held.new_zeros(1, self._feature.width)
+            held = torch.cat([held, last.expand(missing, -1)])
+        return self._speaker(held)[self._before : self._before + left]
+
+
+def drive(driver: Driver, speech: Iterable[Tensor]) -> Iterator[Motion]:
+    """Motion for sound [n] float32 16 kHz given in chunks of any size; `round(seconds * 25)` frames in all."""
+    held: list[Motion] = []
     for pcm in speech:
-        samples += len(pcm)
-        held = torch.cat([held, feature.push(pcm)])
-        while len(held) // STRIDE >= before + CHUNK + CONTEXT:
-            window = held[: (before + CHUNK + CONTEXT) * STRIDE]
-            yield speaker(window)[before : before + CHUNK]
-            given += CHUNK
-            keep = min(CONTEXT, before + CHUNK)
-            held = held[(before + CHUNK - keep) * STRIDE :]
-            before = keep
-    held = torch.cat([held, feature.flush()])
-    left = max(1, round(samples / SAMPLE_RATE * FPS)) - given
-    if left <= 0:
-        return
-    missing = (before + left) * STRIDE - len(held)
-    if missing > 0:
-        last = held[-1:] if len(held) else torch.zeros(1, feature.width)
-        held = torch.cat([held, last.expand(missing, -1)])
-    yield speaker(held)[before : before + left]
+        held.append(driver.push(pcm))
+        if sum(len(motion) for motion in held) >= CHUNK:
+            yield concatenate(held)
+            held = []
+    yield concatenate([*held, driver.finish()])

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from avatar.core.bundle import Avatar
+from avatar.core.controls import Controls
 from avatar.core.files import UserError, whole
 from avatar.core.motion_space import Motion, concatenate
 from avatar.core.page import to_curve, to_picture, to_table, write_page
-from avatar.core.recipe import Controls
 from avatar.core.take import Take, Track, read_audio, read_frames, read_track
 from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
 from avatar.motion.drive import drive
-from avatar.pipelines.speak import check_space, draw, match_size, pick_split
+from avatar.pipelines.speak import check_space, draw, match_size, pick_split, start_driver
 from avatar.render.device import DeviceName
 from preprocess.trackers import detect
 
@@ -91,9 +91,7 @@ def _motion_from_sound(avatar: Avatar, take: Take, seed: int) -> Motion:
         yield from samples.split(CHUNK)
 
     speech = chunks(read_audio(take))
-    return concatenate(
-        list(drive(avatar.speech, avatar.habits, speech, fps=avatar.fps, controls=Controls(), seed=seed))
-    )
+    return concatenate(list(drive(start_driver(avatar, Controls(), seed), speech)))
 
 
 def write_json(scores: list[Score], path: Path) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from avatar.core.bundle import Avatar
+from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_writable
 from avatar.core.loudness import gain_of
 from avatar.core.media import probe, read_speech, write_video
 from avatar.core.motion_space import Motion, concatenate, load_space, save_motion
-from avatar.core.recipe import Controls
 from avatar.core.take import Take, read_track
-from avatar.motion.drive import drive
+from avatar.motion.drive import Driver, drive
 from avatar.render import open_renderer
 from avatar.render.composite import over, over_nv12, read_background
 from avatar.render.device import DeviceName, pick_device
@@ -75,12 +75,20 @@ def check_space(avatar: Avatar) -> None:
         )
 
 
-def drive_avatar(avatar: Avatar, speech: Path, controls: Controls, seed: int) -> Iterator[Motion]:
-    """Motion of an avatar for the speech in a file, chunk by chunk."""
+def start_driver(avatar: Avatar, controls: Controls, seed: int, pose: Take | None = None) -> Driver:
+    """A driver of an avatar. pose: a Take whose head motion is taken. Raises: UserError when it is of another kind."""
     check_space(avatar)
+    followed = match_size(read_track(pose).motion(), pose, avatar) if pose else None
+    return Driver(avatar.speech, avatar.habits, fps=avatar.fps, controls=controls, seed=seed, pose=followed)
+
+
+def drive_avatar(
+    avatar: Avatar, speech: Path, controls: Controls, seed: int, pose: Take | None = None
+) -> Iterator[Motion]:
+    """Motion of an avatar for the speech in a file, chunk by chunk."""
     gain = gain_of(read_speech(speech))
     sound = (chunk * gain for chunk in read_speech(speech))
-    return drive(avatar.speech, avatar.habits, sound, fps=avatar.fps, controls=controls, seed=seed)
+    return drive(start_driver(avatar, controls, seed, pose), sound)
 
 
 def speak(
@@ -91,10 +99,13 @@ def speak(
     controls: Controls | None = None,
     background: str | None = None,
     full_frame: bool = False,
+    pose: Take | None = None,
     seed: int = 0,
     device: DeviceName = "cpu",
 ) -> int:
     """Make the avatar say what a file says; writes an mp4 with its sound. Returns the number of frames.
+
+    pose: a Take whose head, shoulders and gaze are followed instead of the person's habits.
 
     full_frame: the whole picture that the person was filmed in, at its own size, instead of the square.
     """
@@ -105,7 +116,7 @@ def speak(
     if full_frame and background:
         raise UserError("a full frame keeps its own background; give --full-frame or --background, not both")
     behind = read_background(background, avatar.camera.size) if background else None
-    motions = drive_avatar(avatar, speech, controls or Controls(), seed)
+    motions = drive_avatar(avatar, speech, controls or Controls(), seed, pose)
     if full_frame:
         frames = draw_full_frame(avatar, motions, device=device)
     else:

@@ -1,0 +1,73 @@
+"""Controls: what a person may turn at render time, as numbers or as curves over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from avatar.core.recipe import Settings, parse, read_yaml
+
+Curve = float | dict[float, float]
+"""A number, or numbers at seconds, between which it runs straight."""
+
+
+def _within(most: float) -> Callable[[Curve], Curve]:
+    def check(value: Curve) -> Curve:
+        times = list(value) if isinstance(value, dict) else []
+        numbers = list(value.values()) if isinstance(value, dict) else [value]
+        if isinstance(value, dict) and not value:
+            raise ValueError("needs a value at one second at least")
+        if not all(0 <= number <= most for number in numbers):
+            raise ValueError(f"must lie between 0 and {most:g}")
+        if any(time < 0 for time in times) or any(b <= a for a, b in pairwise(times)):
+            raise ValueError("must have seconds that grow from 0 on")
+        return value
+
+    return check
+
+
+class Controls(Settings):
+    """What a person may turn at render time. Curves are given as {second: value}."""
+
+    mouth_gain: Annotated[Curve, AfterValidator(_within(3))] = 1.0
+    expression_gain: Annotated[Curve, AfterValidator(_within(3))] = 1.0
+    blink: Annotated[Curve, AfterValidator(_within(5))] = 1.0  # times the person's own rate; 0 = never
+    head: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own head motion; 0 = still
+    gaze: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own shifts of gaze; 0 = straight
+    lle: float = Field(0.3, ge=0, le=1)  # pull towards motions this person has made
+
+    def over(self, seconds: Tensor) -> Now:
+        """The controls at times [T] s."""
+        names = ("mouth_gain", "expression_gain", "blink", "head", "gaze")
+        return Now(**{name: _read(getattr(self, name), seconds) for name in names})
+
+
+@dataclass(frozen=True)
+class Now:
+    """Controls frame by frame, each [T]."""
+
+    mouth_gain: Tensor
+    expression_gain: Tensor
+    blink: Tensor
+    head: Tensor
+    gaze: Tensor
+
+
+def _read(curve: Curve, seconds: Tensor) -> Tensor:
+    if not isinstance(curve, dict):
+        return torch.full((len(seconds),), float(curve))
+    times, values = np.array(list(curve.keys())), np.array(list(curve.values()))
+    return torch.from_numpy(np.interp(seconds.numpy(), times, values)).float()
+
+
+def load_controls(path: Path, changes: dict[str, Any] | None = None) -> Controls:
+    """Controls from a YAML or JSON file, some of them changed. Raises: UserError naming file, key and what is wrong."""
+    return parse(Controls, read_yaml(path, "controls") | (changes or {}), str(path))

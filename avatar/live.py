@@ -1,0 +1,50 @@
+"""Live speech: sound goes in as it is heard, motion and pictures come out a fifth of a second later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from avatar.core.bundle import Avatar
+from avatar.core.controls import Controls
+from avatar.core.motion_space import Motion
+from avatar.motion.drive import Driver
+from avatar.pipelines.speak import check_space, draw
+from avatar.render.device import DeviceName
+
+AHEAD = 4  # frames of sound heard beyond a frame: 160 ms
+
+
+class Session:
+    """One avatar that listens. Sound at 16 kHz, motion at 25 frames/s, 40 ms at a time."""
+
+    def __init__(self, avatar: Avatar, *, controls: Controls | None = None, seed: int = 0, gain: float = 1.0) -> None:
+        """gain: brings the voice to -23 dB of full scale (`avatar.core.loudness`), as files are brought to.
+
+        Raises: UserError when the avatar was built with another MotionSpace.
+        """
+        check_space(avatar)
+        self._avatar, self._gain = avatar, gain
+        self._driver = Driver(
+            avatar.speech,
+            avatar.habits,
+            fps=avatar.fps,
+            controls=controls or Controls(),
+            seed=seed,
+            chunk=1,
+            ahead=AHEAD,
+        )
+
+    def push(self, pcm: Tensor) -> Motion:
+        """The frames (perhaps none) that more sound [n] float32 -1..1 completes. The size of what is pushed is free."""
+        return self._driver.push(self._gain * pcm)
+
+    def finish(self) -> Motion:
+        """The last frames, when no more sound will come."""
+        return self._driver.finish()
+
+    def draw(self, motion: Motion, device: DeviceName = "cpu") -> Iterator[np.ndarray]:
+        """Pictures [S, S, 3] uint8 of frames of motion."""
+        return draw(self._avatar, [motion], device=device)

@@ -57,6 +57,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "live":
+        return importlib.import_module("avatar.live")
     if name not in _HOMES:
         raise AttributeError(f"module 'avatar' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

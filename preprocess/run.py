@@ -17,7 +17,7 @@ import torch
 
 from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.geometry import Camera
-from avatar.core.media import WHOLE, Stretch, probe, read_speech, read_still, read_video, write_wav
+from avatar.core.media import WHOLE, Stretch, VideoInfo, probe, read_speech, read_still, read_video, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, with_holdout, write_take
 from preprocess.camera_motion import camera_motion
@@ -102,10 +102,10 @@ def make_take(
         crop = round_crop(choose_crop(boxes, info.width, info.height), wishes.size)
         seen = look_again(part) or _look(part, video, wishes, crop, round(info.seconds * FPS), report)
         check_faces(seen.found, seen.landmarks, FPS, str(video), scale=crop[2] / wishes.size)
-        samples = torch.cat(list(read_speech(video, stretch=wishes.stretch))) if info.has_audio else torch.zeros(0)
-        still = functools.partial(read_still, video, info, stretch=wishes.stretch)
-        clip = _Clip(part, wishes, source, crop, *split_frames(len(seen.found), holdout), still)
-        _finish(clip, seen, samples, hear, report)
+        clip = _Clip(video, info, part, wishes, source, crop, *split_frames(len(seen.found), holdout))
+        track = _finish(clip, seen, hear, report)
+        del seen  # an hour of it is large, and so is what comes now
+        save_track(track, part / "track.safetensors")
     except UserError:
         shutil.rmtree(part, ignore_errors=True)  # nothing of it can be used again
         raise
@@ -150,16 +150,28 @@ def _look(part: Path, video: Path, wishes: Wishes, crop: Crop, expected: int, re
 class _Clip:
     """What is made into a Take, and where."""
 
+    video: Path
+    info: VideoInfo
     part: Path
     wishes: Wishes
     source: dict[str, str]
     crop: Crop
     train: range
     test: range
-    still: Callable[[float], Array]  # the whole frame at a time
+
+    def read_still(self, seconds: float) -> Array:
+        """The whole frame at a time."""
+        return read_still(self.video, self.info, seconds, stretch=self.wishes.stretch)
+
+    def read_sound(self) -> torch.Tensor:
+        """The sound [n]; nothing where there is none."""
+        if not self.info.has_audio:
+            return torch.zeros(0)
+        return torch.cat(list(read_speech(self.video, stretch=self.wishes.stretch)))
 
 
-def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, report: Progress) -> None:
+def _finish(clip: _Clip, seen: Seen, hear: Hear | None, report: Progress) -> Track:
+    """Everything but the track is written; that is returned."""
     report("fit", 0, 3)
     part, size = clip.part, clip.wishes.size
     same_place = np.flatnonzero(~covered(find_other_shots(seen.descriptions), len(seen.found))[: clip.train.stop])
@@ -168,9 +180,9 @@ def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, r
         track, focal, reference = _fit(clip, seen, same_place, report)
     plate, plate_seen = plate_made.result()
     write_picture(part / "background.png", plate)
-    write_picture(part / "frame.jpg", clip.still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    sound = study_sound(samples, track.landmarks, track.confidence, FPS, hear)
-    if len(samples):
+    write_picture(part / "frame.jpg", clip.read_still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    sound = study_sound(clip.read_sound(), track.landmarks, track.confidence, FPS, hear)
+    if len(sound.samples):
         write_wav(part / "audio.wav", sound.samples)
     spans = _spans(seen, track, sound, clip.wishes.seconds)
     quality = measure_track(track, spans) | sound.quality
@@ -180,8 +192,8 @@ def _finish(clip: _Clip, seen: Seen, samples: torch.Tensor, hear: Hear | None, r
     take = Take(part, FPS, len(track), camera, clip.crop, clip.train, clip.test, spans, clip.source, quality)
     write_take(take, part)
     write_report(take, track, sound.level)
-    save_track(track, part / "track.safetensors")
     report("fit", 3, 3)
+    return track
 
 
 def _fit(clip: _Clip, seen: Seen, same_place: Array, report: Progress) -> tuple[Track, float, int]:

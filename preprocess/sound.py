@@ -153,9 +153,9 @@ def delay(samples: Tensor, frames: int, fps: float) -> Tensor:
 
 def find_clipped(samples: Tensor) -> float:
     """Share of the seconds in which the sound stands at full scale for some samples in a row."""
-    full = (samples.abs() >= FULL_SCALE).numpy().astype(np.uint8)
-    seconds = np.flatnonzero(minimum_filter1d(full, CLIPPED_RUN)) // SAMPLE_RATE
-    return len(np.unique(seconds)) / max(1, len(samples) // SAMPLE_RATE)
+    seconds = samples.split(SAMPLE_RATE)
+    runs = [minimum_filter1d((second.abs() >= FULL_SCALE).numpy().astype(np.uint8), CLIPPED_RUN) for second in seconds]
+    return sum(bool(run.any()) for run in runs) / max(1, len(runs))
 
 
 def find_other_voice(spoken: Array, curves: Array, seen: Array) -> Array:

@@ -262,4 +262,5 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:
     """Write samples [n] float -1..1 as 16-bit mono wav."""
-    wavfile.write(path, rate, (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy())
+    parts = [(part.clamp(-1, 1) * 32767).round().to(torch.int16) for part in samples.split(60 * rate)]
+    wavfile.write(path, rate, torch.cat(parts).numpy())

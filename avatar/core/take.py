@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.io import wavfile
 from torch import Tensor
 
-from avatar.core.files import UserError
+from avatar.core.files import UserError, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 from cuda_ext.shapes import check_shapes
@@ -185,8 +185,8 @@ def read_audio(take: Take) -> Tensor:
 
 def save_track(track: Track, path: Path) -> None:
     """Write `track.safetensors`."""
-    tensors = {f.name: getattr(track, f.name).contiguous() for f in fields(track) if f.name != "fps"}
-    save_file(tensors, path, {"format": str(FORMAT), "fps": str(track.fps)})
+    tensors = {f.name: getattr(track, f.name).float().contiguous() for f in fields(track) if f.name != "fps"}
+    stream_safetensors(tensors, path, {"format": str(FORMAT), "fps": str(track.fps)})
 
 
 def read_track(take: Take) -> Track:

@@ -246,6 +246,32 @@ def a2m_pretrain(
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
+@a2m.command("train")
+def a2m_train(
+    folder: Annotated[Path, typer.Argument(metavar="TAKES", help="Folder of Takes (made by `avatar preprocess`).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
+    seed: Seed = 0,
+) -> None:
+    """Teach the packaged encoder by the lips of real people."""
+    from avatar.pipelines.a2m import train_on_takes
+
+    people = train_on_takes(folder, out, seed=seed)
+    print(f"{out}: taught by {people} takes")
+
+
+@a2m.command("check")
+def a2m_check(
+    folder: Annotated[Path, typer.Argument(metavar="TAKES", help="Folder of Takes of many people.")],
+    folds: Annotated[int, typer.Option(min=2, help="Groups of people, each left out once.")] = 5,
+    seed: Seed = 0,
+) -> None:
+    """How well an encoder taught by everybody else reads each person's lips from their voice."""
+    from avatar.pipelines.a2m import check_on_takes
+
+    for row in check_on_takes(folder, folds=folds, seed=seed):
+        print(row)
+
+
 @space.command("build")
 def space_build(
     folder: Annotated[Path, typer.Argument(help="Folder of Takes (made by `avatar preprocess`).")],

@@ -15,8 +15,6 @@ from cuda_ext import ops
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
              149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
-EYE_CORNERS = (33, 263)
 MESH_POINTS = 468
 
 
@@ -82,15 +80,6 @@ def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
 def landmark_distance(found: Tensor, truth: Tensor) -> float:
     """Mean distance in px of the mesh landmarks of frames [T, 478, 3] (LMD)."""
     return float((found[:, :MESH_POINTS, :2] - truth[:, :MESH_POINTS, :2]).norm(dim=-1).mean())
-
-
-def lip_curves(landmarks: Tensor) -> tuple[Tensor, Tensor]:
-    """Lip opening and mouth width [T] each, in distances of the outer eye corners, of landmarks [T, 478, 3] px."""
-    points = landmarks[..., :2]
-    scale = (points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]]).norm(dim=-1)
-    opening = (points[:, UPPER_LIP] - points[:, LOWER_LIP]).norm(dim=-1)
-    width = (points[:, LEFT_CORNER] - points[:, RIGHT_CORNER]).norm(dim=-1)
-    return opening / scale, width / scale
 
 
 def correlation(first: Tensor, second: Tensor) -> float:

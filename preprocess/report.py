@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from avatar.core.geometry import to_vector
+from avatar.core.lips import lip_curves
 from avatar.core.page import Axis, to_curve, to_list, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate, read_still
 from preprocess.checks import Verdict, judge
 from preprocess.mouth import LOWER_ROW, UPPER_ROW
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
-from preprocess.sound import lip_curves
 from preprocess.spans import covered
 
 SHOWN = 4
@@ -139,7 +139,7 @@ def _tint(picture: Array, regions: Array) -> Array:
 
 def _curves(take: Take, track: Track, level: Array) -> str:
     axis = Axis(take.length / take.fps, [(span.start / take.fps, span.stop / take.fps) for span in take.excluded])
-    gap, height, width = lip_curves(track.landmarks).T
+    gap, height, width = lip_curves(track.landmarks).T.tolist()
     turn = torch.rad2deg(to_vector(track.rotation))
     return (
         to_curve({name: turn[:, i].tolist() for i, name in enumerate(("pitch", "yaw", "roll"))}, axis, unit="degrees")

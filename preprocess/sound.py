@@ -10,10 +10,10 @@ import torch
 from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 from torch import Tensor
 
+from avatar.core.lips import lip_curves
 from avatar.core.loudness import SILENCE_DB, find_gain, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import Span
-from preprocess.landmarks import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 from preprocess.spans import to_spans
 
 FULL_SCALE, CLIPPED_RUN = 0.985, 3  # samples in a row at full scale: clipped
@@ -60,7 +60,7 @@ def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: flo
     """
     if len(samples) == 0 or float(samples.square().mean().sqrt()) < SILENT_RMS:
         return Sound(samples, np.full(len(landmarks), SILENCE_DB), [], {"sound_rms": 0.0})
-    curves, seen = lip_curves(landmarks), confidence.numpy() > 0.3
+    curves, seen = lip_curves(landmarks).double().numpy(), confidence.numpy() > 0.3
     quality = {"sound_rms": float(samples.square().mean().sqrt())}
     clipped = find_clipped(samples)
     if hear is not None and seen.sum() >= LEAST_FRAMES:
@@ -88,14 +88,6 @@ def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: flo
 def _per_frame(level: Tensor, count: int) -> Tensor:
     missing = max(0, count - len(level))
     return torch.nn.functional.pad(level, (0, missing), value=SILENCE_DB)[:count]
-
-
-def lip_curves(landmarks: Tensor) -> Array:
-    """Inner gap, outer height and width of the mouth [T, 3] in distances of the outer eye corners."""
-    points = landmarks[..., :2]
-    pairs = ((UPPER_LIP, LOWER_LIP), (0, 17), (LEFT_CORNER, RIGHT_CORNER))
-    eyes = (points[:, 33] - points[:, 263]).norm(dim=-1).clamp_min(1)
-    return torch.stack([(points[:, a] - points[:, b]).norm(dim=-1) / eyes for a, b in pairs], 1).double().numpy()
 
 
 def find_offset(heard: Array, seen: Array, found: Array) -> Offset:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from avatar.core.lips import lip_curves
 from avatar.core.loudness import WANTED_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import read_audio, read_track
 from avatar.motion.hear import hear
-from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, lip_curves, study_sound
+from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, study_sound
 from tests.conftest import Filmed
 
 SAME_AS_TAUGHT = 1  # frames by which real lips run before the articulation that the actor moves by
@@ -20,7 +21,7 @@ SAME_AS_TAUGHT = 1  # frames by which real lips run before the articulation that
 @pytest.fixture(scope="module")
 def spoken(actor: Filmed) -> tuple[Tensor, np.ndarray, np.ndarray]:
     track = read_track(actor.take)
-    return read_audio(actor.take), lip_curves(track.landmarks), np.ones(len(track), bool)
+    return read_audio(actor.take), lip_curves(track.landmarks).double().numpy(), np.ones(len(track), bool)
 
 
 @pytest.mark.parametrize("frames", [-5, 0, 3, 7])

@@ -14,10 +14,11 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, whole
+from avatar.core.lips import CURVES, lip_curves
 from avatar.core.motion_space import Motion, concatenate
 from avatar.core.page import to_curve, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_audio, read_frames, read_track
-from avatar.metrics import METRICS, Score, correlation, landmark_distance, lip_curves, region_masks
+from avatar.metrics import METRICS, Score, correlation, landmark_distance, region_masks
 from avatar.motion.drive import drive
 from avatar.pipelines.speak import check_space, draw, match_size, pick_split, start_driver
 from avatar.render.device import DeviceName
@@ -80,7 +81,7 @@ def _compare_lips(
     drawn = list(draw(avatar, [motion[heard]], device=device))
     found, seen = detect(drawn)
     scores, curves = [], {}
-    for name, driven, truth in zip(("opening", "width"), lip_curves(found), lip_curves(real), strict=True):
+    for name, driven, truth in zip(CURVES, lip_curves(found).T, lip_curves(real).T, strict=True):
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
         curves[f"{name}, driven by sound"], curves[f"{name}, real"] = driven.tolist(), truth.tolist()
     return scores, curves

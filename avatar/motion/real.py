@@ -1,0 +1,166 @@
+"""The encoder taught by real lips: Takes of many people, each in standard units of their own.
+
+Synthesized speech teaches which sounds there are; how lips move with them real people know better. What the encoder has
+learned from synthesized speech is held by keeping its articulation where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from avatar.core.articulation import ARTICULATION
+from avatar.core.lips import CURVES, lip_curves
+from avatar.core.take import Take, read_audio, read_track
+from avatar.motion.corpus import distort
+from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
+from avatar.motion.features import compute
+
+STEPS = 250
+CROP = 64  # motion frames
+BATCH = 12
+HEAD_RATE, ENCODER_RATE = 2e-3, 2e-4
+DISTORTED = 0.7  # share of what is heard that is another voice in another room
+HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
+EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
+REACH, HIDDEN = 2, 64
+MOST_LAG = 5  # frames, of the offset at which a correlation is best
+
+Report = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One person's sound and lips."""
+
+    name: str
+    features: Tensor  # [4 T, D]
+    lips: Tensor  # [T, 3] curves, each of zero mean and unit deviation
+    weight: Tensor  # [T] 1 where the lips are to be believed
+
+
+@dataclass(frozen=True)
+class Score:
+    """Correlation of heard and real lips of a person that was not learned from, at the best lag."""
+
+    name: str
+    before: dict[str, float]  # of the encoder as it was
+    after: dict[str, float]
+
+
+class LipHead(nn.Module):
+    """Encoder output [B, 165, T] -> lip curves [B, 3, T] of nobody in particular."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = CHANNELS + len(ARTICULATION)
+        self.linear = nn.Conv1d(width, len(CURVES), 1)
+        self.first = nn.Conv1d(width, HIDDEN, 2 * REACH + 1, padding=REACH)
+        self.drop = nn.Dropout(0.3)
+        self.second = nn.Conv1d(HIDDEN, len(CURVES), 1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        return self.linear(encoded) + self.second(self.drop(torch.tanh(self.first(encoded))))
+
+
+def make_lesson(take: Take) -> Lesson:
+    """What a Take teaches: frames left out of training, or without a face, teach nothing."""
+    track, features = read_track(take), compute(read_audio(take))
+    count = min(len(features) // STRIDE, len(track)) - EARLY
+    usable = torch.zeros(len(track))
+    usable[take.training_frames() + list(take.test)] = 1
+    usable *= track.confidence > 0.9
+    curves = lip_curves(track.landmarks)
+    seen = curves[usable > 0] if usable.any() else curves
+    lips = (curves - seen.mean(0)) / seen.std(0).clamp_min(1e-4)
+    heard = features[EARLY * STRIDE : (count + EARLY) * STRIDE]
+    return Lesson(take.source.get("name", take.root.name), heard, lips[:count], usable[:count])
+
+
+def teach(
+    lessons: Sequence[Lesson], *, steps: int = STEPS, seed: int = 0, report: Report | None = None
+) -> tuple[Encoder, LipHead]:
+    """Fine-tune the packaged encoder on lessons of at least 64 frames each."""
+    lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP]
+    generator = torch.Generator().manual_seed(seed)
+    encoder, teacher = load_encoder().train(), load_encoder()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = LipHead()
+        rates = [HEAD_RATE, ENCODER_RATE]
+        groups = [{"params": model.parameters()} for model in (head, encoder)]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
+        for step in range(steps):
+            heard, wanted, weight = _batch(lessons, generator)
+            hidden, articulation, _ = encoder(heard)
+            with torch.no_grad():
+                held = teacher(heard)[1]
+            error = (head(torch.cat([hidden, articulation], 1)) - wanted).square().mean(1)
+            loss = (error * weight).mean() + HOLD * (articulation - held).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if report:
+                report("encoder", step + 1, steps)
+    return encoder.eval(), head.eval()
+
+
+def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    share = torch.tensor([len(lesson.lips) ** 0.5 for lesson in lessons])  # long clips count more, but not all
+    heard, wanted, weight = [], [], []
+    for index in torch.multinomial(share, BATCH, replacement=True, generator=generator).tolist():
+        lesson = lessons[index]
+        start = int(torch.randint(len(lesson.lips) - CROP + 1, (1,), generator=generator))
+        window = lesson.features[start * STRIDE : (start + CROP) * STRIDE]
+        if torch.rand(1, generator=generator) < DISTORTED:
+            window = distort(window, generator)
+        heard.append(window.T)
+        wanted.append(lesson.lips[start : start + CROP].T)
+        weight.append(lesson.weight[start : start + CROP])
+    return torch.stack(heard), torch.stack(wanted), torch.stack(weight)
+
+
+@torch.no_grad()
+def hear_lips(encoder: Encoder, head: LipHead, lesson: Lesson) -> Tensor:
+    """Lip curves [T, 3] that the sound of a lesson gives."""
+    hidden, articulation, _ = encoder(lesson.features.T[None])
+    return head(torch.cat([hidden, articulation], 1))[0].T
+
+
+def leave_one_out(
+    lessons: Sequence[Lesson], *, folds: int, steps: int = STEPS, seed: int = 0, report: Report | None = None
+) -> list[Score]:
+    """Every person by an encoder that was taught by others: in `folds` groups, each left out once."""
+    scores: list[Score] = []
+    generic = load_encoder()
+    for fold in range(folds):
+        others = [lesson for index, lesson in enumerate(lessons) if index % folds != fold]
+        encoder, head = teach(others, steps=steps, seed=seed)
+        for lesson in lessons[fold::folds]:
+            with torch.no_grad():
+                articulation = generic(lesson.features.T[None])[1][0].T
+            before = _correlate(articulation[:, [0, 0, 1]], lesson)
+            scores.append(Score(lesson.name, before, _correlate(hear_lips(encoder, head, lesson), lesson)))
+        if report:
+            report("folds", fold + 1, folds)
+    return sorted(scores, key=lambda score: score.name)
+
+
+def _correlate(heard: Tensor, lesson: Lesson) -> dict[str, float]:
+    return {name: _best(heard[:, i], lesson.lips[:, i], lesson.weight) for i, name in enumerate(CURVES)}
+
+
+def _best(heard: Tensor, seen: Tensor, weight: Tensor) -> float:
+    count, found = len(heard), []
+    for lag in range(-MOST_LAG, MOST_LAG + 1):
+        early, late = slice(max(0, -lag), count - max(0, lag)), slice(max(0, lag), count - max(0, -lag))
+        sure = weight[late] > 0
+        pair = torch.stack([heard[early][sure], seen[late][sure]])
+        found.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) if pair.shape[1] > MOST_LAG else 0.0)
+    return max(found)

@@ -1,0 +1,49 @@
+"""The speech encoder taught by, and checked on, a folder of Takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from avatar.core.files import UserError, check_writable
+from avatar.core.lips import CURVES
+from avatar.core.take import open_take
+from avatar.motion.encoder import save_encoder
+from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, make_lesson, teach
+from avatar.pipelines.bars import stage_bars
+
+
+def read_lessons(folder: Path) -> list[Lesson]:
+    """Lessons of all Takes in a folder that have sound and are long enough. Raises: UserError without two of them."""
+    takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
+    lessons = [make_lesson(take) for take in takes if (take.root / "audio.wav").is_file()]
+    lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP and lesson.weight.sum() >= CROP]
+    if len(lessons) < 2:
+        raise UserError(f"{folder}: holds {len(lessons)} takes with speech of three seconds and more; two are needed")
+    return lessons
+
+
+def train_on_takes(folder: Path, out: Path, *, seed: int = 0) -> int:
+    """Write an encoder taught by the Takes of a folder; returns how many they were."""
+    check_writable(out)
+    lessons = read_lessons(folder)
+    with stage_bars() as report:
+        encoder, _ = teach(lessons, seed=seed, report=report)
+    seconds = sum(float(lesson.weight.sum()) for lesson in lessons) / 25
+    save_encoder(encoder, out, "logmel", {"seed": str(seed), "takes": str(len(lessons)), "seconds": f"{seconds:.0f}"})
+    return len(lessons)
+
+
+def check_on_takes(folder: Path, *, folds: int, steps: int = STEPS, seed: int = 0) -> Iterator[str]:
+    """Rows of a table: correlation of heard and real lips, person by person, before and after teaching."""
+    lessons = read_lessons(folder)
+    with stage_bars() as report:
+        scores = leave_one_out(lessons, folds=min(folds, len(lessons)), steps=steps, seed=seed, report=report)
+    yield f"{'':<32}" + "".join(f"{name:>20}" for name in CURVES)
+    for score in scores:
+        pairs = (f"{score.before[name]:.2f} -> {score.after[name]:.2f}" for name in CURVES)
+        yield f"{score.name:<32}" + "".join(f"{pair:>20}" for pair in pairs)
+    means = [torch.tensor([[s.before[name], s.after[name]] for s in scores]).mean(0).tolist() for name in CURVES]
+    yield f"{'mean':<32}" + "".join(f"{f'{before:.2f} -> {after:.2f}':>20}" for before, after in means)

@@ -1,0 +1,75 @@
+"""The encoder taught by real lips (here the actor's, with noise: what counts is that it learns and holds)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatar.core.files import UserError
+from avatar.motion.encoder import encode, load_encoder
+from avatar.motion.features import compute
+from avatar.motion.real import Lesson, hear_lips, leave_one_out, make_lesson, teach
+from avatar.pipelines.a2m import check_on_takes, read_lessons
+from preprocess.actor import speech
+from tests.conftest import Filmed
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def lesson(actor: Filmed) -> Lesson:
+    return make_lesson(actor.take)
+
+
+def strange(lesson: Lesson) -> Lesson:
+    """A person who does with the height of their mouth what others do with its width."""
+    return Lesson("strange", lesson.features, lesson.lips[:, [0, 2, 1]], lesson.weight)
+
+
+def test_a_lesson_is_in_standard_units(actor: Filmed, lesson: Lesson) -> None:
+    assert len(lesson.features) == 4 * len(lesson.lips) == 4 * len(lesson.weight)
+    assert lesson.lips.mean(0).abs().max() < 0.05
+    assert (lesson.lips.std(0) - 1).abs().max() < 0.05
+    assert lesson.weight.min() == 1
+
+
+def test_real_lips_are_learned(lesson: Lesson) -> None:
+    """Height follows the opening in what the encoder knows; a person in whom it does not teaches otherwise."""
+    odd = strange(lesson)
+    encoder, head = teach([odd], steps=STEPS)
+    heard = hear_lips(encoder, head, odd)
+    matrix = torch.corrcoef(torch.cat([heard, odd.lips], 1).T)[:3, 3:]
+    assert matrix.diagonal().min() > 0.6, matrix
+
+
+def test_what_was_known_is_held(lesson: Lesson) -> None:
+    encoder, _ = teach([strange(lesson)], steps=STEPS)
+    features = compute(speech(8.0)[0])
+    with torch.no_grad():
+        before, after = (encode(model, features)[:, -5:] for model in (load_encoder(), encoder))
+    for column in range(5):
+        assert torch.corrcoef(torch.stack([before[:, column], after[:, column]]))[0, 1] > 0.9
+
+
+def test_the_same_seed_gives_the_same_encoder(lesson: Lesson) -> None:
+    first, second = (teach([lesson], steps=3, seed=4)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_everybody_is_left_out_once(lesson: Lesson) -> None:
+    people = [lesson, strange(lesson), Lesson("third", lesson.features, lesson.lips, lesson.weight)]
+    scores = leave_one_out(people, folds=3, steps=3)
+    assert sorted(score.name for score in scores) == sorted(person.name for person in people)
+    assert all(-1 <= value <= 1 for score in scores for value in (*score.before.values(), *score.after.values()))
+
+
+def test_a_folder_of_takes_is_checked(actor: Filmed, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds 0 takes"):
+        read_lessons(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(actor.take.root)
+    rows = list(check_on_takes(tmp_path, folds=2, steps=2))
+    assert len(rows) == 4
+    assert rows[-1].startswith("mean")

@@ -29,7 +29,7 @@ from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
 from preprocess.report import write_report
 from preprocess.select import leave_out_repeats
-from preprocess.sound import Hear, Sound, study_sound
+from preprocess.sound import Hear, study_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
@@ -184,11 +184,11 @@ def _finish(clip: _Clip, seen: Seen, hear: Hear | None, report: Progress) -> Tra
     sound = study_sound(clip.read_sound(), track.landmarks, track.confidence, FPS, hear)
     if len(sound.samples):
         write_wav(part / "audio.wav", sound.samples)
-    spans = _spans(seen, track, sound, clip.wishes.seconds)
-    quality = measure_track(track, spans) | sound.quality
-    quality |= {"plate_seen": plate_seen, "camera_px": _camera(part, clip.train, spans)}
+    bad = find_bad_spans(seen.descriptions, seen.patches, track) + sound.spans
+    quality = measure_track(track, bad) | sound.quality
+    quality |= {"plate_seen": plate_seen, "camera_px": _camera(part, clip.train, bad)}
     quality["captions"] = float(has_caption(seen.descriptions).mean())
-    camera = Camera(focal, size)
+    camera, spans = Camera(focal, size), _leave_out(bad, track, clip.wishes.seconds)
     take = Take(part, FPS, len(track), camera, clip.crop, clip.train, clip.test, spans, clip.source, quality)
     write_take(take, part)
     write_report(take, track, sound.level)
@@ -210,11 +210,10 @@ def _fit(clip: _Clip, seen: Seen, same_place: Array, report: Progress) -> tuple[
     return track, focal, reference
 
 
-def _spans(seen: Seen, track: Track, sound: Sound, seconds: float | None) -> tuple[Span, ...]:
-    spans = find_bad_spans(seen.descriptions, seen.patches, track) + sound.spans
-    if seconds is not None:
-        spans += leave_out_repeats(track, ~covered(spans, len(track)), seconds)
-    return tuple(sorted(spans, key=lambda span: span.start))
+def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Span, ...]:
+    """Bad spans, and what is left out to train on the most informative seconds only."""
+    repeats = [] if seconds is None else leave_out_repeats(track, ~covered(bad, len(track)), seconds)
+    return tuple(sorted([*bad, *repeats], key=lambda span: span.start))
 
 
 def _read(part: Path, frame: int) -> Array:

@@ -233,17 +233,36 @@ def demo(
         print(f"{what:<22} {place}")
 
 
+@a2m.command("corpus")
+def a2m_corpus(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="CORPUS", help="Folder to make, or to go on with.")],
+    count: Annotated[int, typer.Option(min=100, help="Utterances, of three seconds each on the average.")] = 4000,
+    seed: Seed = 0,
+    flite: Annotated[bool, typer.Option(help="Recorded English voices beside espeak-ng's.")] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said.")] = None,
+) -> None:
+    """Synthesize speech with phone times in 16 languages (needs flite and espeak-ng)."""
+    from avatar.motion.corpus import make_corpus
+    from avatar.pipelines.bars import stage_bars
+
+    with stage_bars() as report:
+        make_corpus(out, count, seed=seed, flite=flite, workers=workers or os.cpu_count() or 1, report=report)
+
+
 @a2m.command("pretrain")
 def a2m_pretrain(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Made by `avatar a2m corpus`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Training time.")] = 6.0,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 8000,
     seed: Seed = 0,
 ) -> None:
-    """Synthesize speech with phone times and train the phonetic encoder on it."""
+    """Train the phonetic encoder; resumes, and runs on several processes under torchrun."""
     from avatar.motion.train import pretrain
+    from avatar.pipelines.bars import stage_bars
 
-    pretrain(out, minutes=minutes, seed=seed)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    with stage_bars() as report:
+        scores = pretrain(corpus, out, steps=steps, seed=seed, report=report)
+    print(f"{out}: correlation on held-out utterances: " + ", ".join(f"{k} {v}" for k, v in scores.items()))
 
 
 @a2m.command("train")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 ARTICULATION = ("opening", "width", "protrusion", "lip_to_teeth", "closure")
+SILENCE = "pau"
 
 
 @dataclass(frozen=True)
 class Phone:
-    """One phone of a recording, in ARPABET (flite's set, lower case; `pau` is silence)."""
+    """One phone of a recording, in ARPABET (flite's set, lower case; `pau` is silence) and five vowels beside it."""
 
     symbol: str
     start: float  # s
@@ -39,6 +41,11 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "oy": (0.60, 0.30, 0.60, 0.0, 0.0, 1.0),
     "uh": (0.35, 0.25, 0.60, 0.0, 0.0, 0.9),
     "uw": (0.25, 0.05, 1.00, 0.0, 0.0, 1.1),
+    "a": (0.90, 0.55, 0.05, 0.0, 0.0, 1.0),  # open, central: most languages' only one
+    "o": (0.50, 0.15, 0.75, 0.0, 0.0, 1.0),
+    "oe": (0.45, 0.20, 0.75, 0.0, 0.0, 1.0),  # front and rounded, as in French feu
+    "y": (0.22, 0.08, 0.95, 0.0, 0.0, 1.1),  # front and rounded, as in French rue
+    "ii": (0.30, 0.60, 0.00, 0.0, 0.0, 0.9),  # close, neither spread nor rounded, as in Russian and Japanese
     "b": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
     "p": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
     "m": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
@@ -56,8 +63,32 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "dh": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
 }
 _OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)  # tongue consonants: the lips take over what their neighbours do
+_FROM_IPA = {
+    symbol: phone
+    for phone, symbols in {
+        "a": "a ä ɐ", "aa": "ɑ ɒ", "ae": "æ", "ah": "ʌ ɜ", "ao": "ɔ", "ax": "ə ɘ ɵ ᵊ", "axr": "ɚ", "er": "ɝ",
+        "eh": "ɛ", "ey": "e", "ih": "ɪ", "iy": "i", "o": "o ɤ", "oe": "ø œ ɶ", "y": "y ʏ ɥ", "uh": "ʊ", "uw": "u ʉ",
+        "ii": "ɨ ɯ", "b": "b ɓ", "p": "p", "m": "m ɱ", "f": "f ɸ", "v": "v ʋ β ⱱ", "w": "w ʍ", "r": "ɹ ɻ",
+        "sh": "ʃ ʂ ɕ", "zh": "ʒ ʐ ʑ", "s": "s", "z": "z", "th": "θ", "dh": "ð",
+        "t": "t d n l r k ɡ g ŋ h x j c q ɾ ʁ ʀ ɣ χ ħ ɦ ç ɲ ʎ ɟ ʔ ɭ ɳ ɖ ʈ ɽ ɬ ɫ ʕ ʝ ɢ ɴ",
+    }.items()
+    for symbol in symbols.split()
+}  # fmt: skip
 _REACH = 0.045  # s: how fast a phone's influence falls off outside it
 CLASSES = ("silence", "open", "spread", "round", "bilabial", "labiodental", "sibilant", "other")
+
+
+def from_ipa(text: str) -> list[str]:
+    """Phones of one IPA symbol: two for a diphthong or an affricate, one `t` for all that the tongue does alone.
+
+    Marks of length, tone, stress and colour are left out, and so is a name of a language in brackets.
+    """
+    if text.startswith("("):
+        return []
+    plain = unicodedata.normalize("NFD", text)
+    found = [_FROM_IPA.get(unicodedata.normalize("NFC", symbol)) for symbol in plain]
+    phones = [phone for phone in found if phone]
+    return [phone for index, phone in enumerate(phones) if index == 0 or phone != phones[index - 1]] or ["t"]
 
 
 def articulate(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
@@ -82,5 +113,6 @@ def classify(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
 
 
 def _class_of(symbol: str) -> int:
-    groups = ("pau", "aa ae ah aw ay ao", "eh ey ih iy", "ow oy uh uw w r er axr", "b p m", "f v", "s z sh zh ch jh")
+    vowels = ("aa ae ah aw ay ao a", "eh ey ih iy ii", "ow oy uh uw w r er axr o oe y")
+    groups = (SILENCE, *vowels, "b p m", "f v", "s z sh zh ch jh")
     return next((i for i, group in enumerate(groups) if symbol in group.split()), len(CLASSES) - 1)

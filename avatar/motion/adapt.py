@@ -9,8 +9,8 @@ from torch.nn import functional
 from avatar.core.bundle import Habits
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
-from avatar.motion.corpus import distort
 from avatar.motion.decoder import Decoder, Speaker, pack_speaker
+from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, encode, load_encoder
 from avatar.motion.features import compute
 

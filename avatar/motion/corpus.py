@@ -1,118 +1,124 @@
-"""Synthesized speech whose phones are known: sentences, voices, and the distortions that make them general."""
+"""A corpus of synthesized speech whose phones are known: planned by a seed, made in shards, read back in order."""
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import random
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import wavfile
-from scipy.signal import resample_poly
-from torch import Tensor
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from avatar.core.articulation import Phone
-from avatar.core.files import UserError
+from avatar.core.files import UserError, whole
+from avatar.motion.distort import record
+from avatar.motion.sentences import make_sentence, read_words, string_words
+from avatar.motion.voices import FLITE, VARIANTS, Manner, Utterance, synthesize
 
-VOICES = ("slt", "rms", "awb", "kal16")
-SAMPLE_RATE = 16000
-_SUBJECTS = (
-    "the captain", "my brother", "a young painter", "our neighbour", "the nurse", "somebody", "an old fisherman",
-    "the mayor", "a puppy", "Victoria", "the whole family", "Bob", "few people", "the weather", "a yellow balloon",
-)  # fmt: skip
-_VERBS = (
-    "brought", "watched", "remembers", "would rather move", "has painted", "never believed", "keeps pushing",
-    "swapped", "might prefer", "sold", "waves at", "found", "is measuring", "chose", "bumps into", "explores",
-)  # fmt: skip
-_OBJECTS = (
-    "five purple bowls", "the broken umbrella", "a cup of warm milk", "seven wooden shoes", "the loud thunder",
-    "a beautiful picture", "the judge's big mirror", "fresh bread and butter", "every word of the song",
-    "a heavy box of apples", "the view over the valley", "two thousand paper boats", "a strange machine",
-)  # fmt: skip
-_PLACES = (
-    "by the river", "on Monday morning", "without a sound", "above the theatre", "for almost an hour",
-    "during the football game", "in March", "before we wake up", "near the village church", "although it rained",
-    "behind the museum", "with great pleasure",
-)  # fmt: skip
+FORMAT = "speech-corpus/1"
+SHARD = 50  # utterances
+UNSEEN_LANGUAGES = ("fi", "tr", "cs")
+UNSEEN_FLITE, UNSEEN_VARIANTS = ("awb",), ("+m7", "+belinda")
+ENGLISH_SHARE = 0.4  # by flite, whose voices are recorded ones
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """A recording and its phones."""
+class Line:
+    """Something to be said, and how."""
 
-    pcm: Tensor  # [n] 16 kHz
-    phones: list[Phone]
+    text: str
     voice: str
+    manner: Manner
+    seed: int  # of room and line
 
 
-def make_sentence(draw: random.Random) -> str:
-    """A grammatical, meaningless sentence of 5 to 15 words."""
-    parts = [draw.choice(_SUBJECTS), draw.choice(_VERBS), draw.choice(_OBJECTS)]
-    if draw.random() < 0.7:
-        parts.append(draw.choice(_PLACES))
-    if draw.random() < 0.3:
-        parts += ["and", draw.choice(_SUBJECTS), draw.choice(_VERBS), draw.choice(_OBJECTS)]
-    return " ".join(parts) + draw.choice(".?!")
-
-
-def synthesize(text: str, voice: str, *, stretch: float = 1.0) -> Utterance:
-    """Speak a text with flite; phones with their times. Raises: UserError without flite."""
-    binary = shutil.which("flite")
-    if binary is None:
-        raise UserError("flite is not installed; it makes the training voices (Debian: apt-get install flite)")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        options = ["--setf", f"duration_stretch={stretch}", "-psdur"]
-        command = [binary, "-voice", voice, *options, "-t", text, "-o", str(path)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        rate, samples = wavfile.read(path)
-    pcm = samples.astype(np.float32) / 32768
-    if rate != SAMPLE_RATE:
-        pcm = resample_poly(pcm, SAMPLE_RATE, rate).astype(np.float32)
-    phones, start = [], 0.0
-    for item in printed.split():
-        symbol, _, stop = item.rpartition(":")
-        phones.append(Phone(symbol, start, float(stop)))
-        start = float(stop)
-    return Utterance(torch.from_numpy(pcm), phones, voice)
-
-
-def make_corpus(count: int, *, seed: int, workers: int = 2) -> Iterator[Utterance]:
-    """Sentences in all voices at varying speeds, in a fixed order."""
+def plan_line(seed: int, *, flite: bool = True) -> Line:
+    """A line of the training corpus: 16 languages, all voices but those that are kept for testing."""
     draw = random.Random(seed)
-    plans = [(make_sentence(draw), VOICES[i % len(VOICES)], draw.uniform(0.75, 1.35)) for i in range(count)]
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(lambda plan: synthesize(plan[0], plan[1], stretch=plan[2]), plans)
+    if draw.random() < ENGLISH_SHARE and flite:
+        voice = draw.choice([name for name in FLITE if name not in UNSEEN_FLITE])
+        return Line(make_sentence(draw), f"flite:{voice}", Manner(draw.uniform(0.74, 1.33)), seed)
+    languages = [name for name in read_words() if name not in UNSEEN_LANGUAGES]
+    variants = [name for name in VARIANTS if name not in UNSEEN_VARIANTS]
+    return espeak_line(draw.choice(languages), draw.choice(variants), draw, seed)
 
 
-def distort(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Another voice, microphone and room, made in the feature domain [t, 83]: warp, tilt, gain, noise, band limit."""
-    bands = features.shape[1] - 3
-    mel = features[:, :bands]
+def espeak_line(language: str, variant: str, draw: random.Random, seed: int) -> Line:
+    """A line in a language, by a variant of espeak-ng's voice, at a drawn speed and pitch."""
+    manner = Manner(draw.uniform(0.75, 1.3), draw.uniform(0.2, 0.8), draw.uniform(0.3, 0.9))
+    return Line(string_words(language, draw), f"espeak:{language}{variant}", manner, seed)
 
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand(1, generator=generator))
 
-    # vocal tract length: the band axis stretched about its low end
-    axis = (torch.arange(bands) * uniform(0.84, 1.18)).clamp(max=bands - 1)
-    low = axis.floor().long()
-    high = (low + 1).clamp(max=bands - 1)
-    mel = mel[:, low] * (1 - (axis - low)) + mel[:, high] * (axis - low)
-    x = torch.linspace(-1, 1, bands)
-    shape = uniform(-0.25, 0.25) * x + uniform(-0.15, 0.15) * torch.cos(torch.pi * x * uniform(1, 4))
-    gain = uniform(-0.6, 0.4)
-    mel = mel + shape + gain
-    noise = uniform(-2.8, -0.9) + uniform(-0.3, 0.3) * x + 0.1 * torch.randn(mel.shape, generator=generator)
-    mel = torch.logaddexp(4 * mel, 4 * noise) / 4
-    if uniform(0, 1) < 0.2:
-        mel[:, int(uniform(0.55, 0.9) * bands) :] = mel.min()
-    rest = features[:, bands:].clone()
-    rest[:, 0] = torch.logaddexp(4 * (rest[:, 0] + gain), torch.tensor(4 * uniform(-2.8, -1.5))) / 4
-    rest[:, 2] = torch.where(rest[:, 2] != 0, rest[:, 2] + uniform(-0.4, 0.4), rest[:, 2])
-    return torch.cat([mel, rest], 1)
+def say(line: Line) -> Utterance:
+    """The line, spoken and recorded."""
+    said = synthesize(line.text, line.voice, line.manner)
+    return Utterance(record(said.pcm, np.random.default_rng(line.seed)), said.phones, said.voice)
+
+
+def make_corpus(
+    folder: Path,
+    count: int,
+    *,
+    seed: int,
+    flite: bool = True,
+    workers: int = 1,
+    report: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Write `count` utterances in shards; shards that are there already are kept.
+
+    Raises: UserError when a synthesizer is missing, or the folder holds another corpus.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = {"format": FORMAT, "seed": seed, "flite": flite}
+    note = folder / "corpus.json"
+    if note.exists() and json.loads(note.read_text()) != plan:
+        raise UserError(f"{folder}: holds a corpus of another plan; choose another folder")
+    note.write_text(json.dumps(plan))
+    starts = range(0, count, SHARD)
+    missing = [start for start in starts if not _shard(folder, start).exists()]
+    # a process a shard: what espeak-ng says depends on what it said before, and nothing sets that back
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        jobs = [pool.submit(_write_shard, folder, start, min(SHARD, count - start), seed, flite) for start in missing]
+        for done, job in enumerate(jobs, start=len(starts) - len(missing) + 1):
+            job.result()
+            if report:
+                report("corpus", done, len(starts))
+
+
+def _shard(folder: Path, start: int) -> Path:
+    return folder / f"{start:07d}.safetensors"
+
+
+def _write_shard(folder: Path, start: int, count: int, seed: int, flite: bool) -> None:
+    torch.set_num_threads(1)
+    plans = [plan_line(seed * 10_000_000 + index, flite=flite) for index in range(start, start + count)]
+    said = [say(plan) for plan in plans]
+    tensors = {f"{index:04d}": (one.pcm * 32767).round().short() for index, one in enumerate(said)}
+    notes = [{"voice": one.voice, "phones": [list(asdict(phone).values()) for phone in one.phones]} for one in said]
+    with whole(_shard(folder, start)) as temporary:
+        save_file(tensors, temporary, {"format": FORMAT, "utterances": json.dumps(notes)})
+
+
+def read_corpus(folder: Path, shards: Sequence[Path] | None = None) -> Iterator[Utterance]:
+    """All utterances of a corpus, or of some of its shards. Raises: UserError when it holds none."""
+    paths = shards if shards is not None else list_shards(folder)
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            for index, note in enumerate(json.loads(file.metadata()["utterances"])):
+                pcm = file.get_tensor(f"{index:04d}").float() / 32767
+                yield Utterance(pcm, [Phone(*phone) for phone in note["phones"]], note["voice"])
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Shards of a corpus in order. Raises: UserError when there is none."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise UserError(f"{folder}: holds no corpus; make one with `avatar a2m corpus -o {folder}`")
+    return paths

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES, lip_curves
 from avatar.core.take import Take, read_audio, read_track
-from avatar.motion.corpus import distort
+from avatar.motion.distort import distort
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
 from avatar.motion.features import compute
 

@@ -1,100 +1,191 @@
-"""Pre-training of the encoder that ships: `avatar a2m pretrain`."""
+"""Pre-training of the encoder that ships: `avatar a2m pretrain`, on one machine or, under torchrun, on many."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, articulate, classify
-from avatar.motion.corpus import distort, make_corpus
+from avatar.core.files import UserError, whole
+from avatar.motion.corpus import list_shards, read_corpus
+from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, Encoder, save_encoder
 from avatar.motion.features import RATE, LogMel, compute
+from avatar.motion.voices import Utterance
 
-SENTENCES = 1600
-HELD_OUT = 60
+STEPS = 8000
+HELD_OUT = 1 / 25  # share of the shards
 CROP = 64  # motion frames
 BATCH = 12
 RATE_OF_LEARNING = 1.5e-3
+WARM_UP, DECAY = 0.05, 0.7
 CLASS_WEIGHT = 0.1
+DISTORTED = 0.8  # share of what is heard that is yet another voice and room
+CHECKPOINT_EVERY = 500
 FPS = RATE / STRIDE
+CHECKPOINT_FORMAT = "encoder-training/1"
 
-Example = tuple[Tensor, Tensor, Tensor]  # features [t, D], articulation [t / 4, 5], classes [t / 4]
+Report = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is heard of an utterance, and what the mouth does meanwhile."""
+
+    features: Tensor  # [4 T, D] half precision
+    articulation: Tensor  # [T, 5]
+    classes: Tensor  # [T]
 
 
 def pretrain(
-    out: Path,
-    *,
-    minutes: float,
-    seed: int,
-    sentences: int = SENTENCES,
-    progress: Callable[[str, float], None] | None = None,
+    corpus: Path, out: Path, *, seed: int, steps: int = STEPS, report: Report | None = None
 ) -> dict[str, float]:
-    """Synthesize a corpus, train the encoder for `minutes`, write it; returns correlations on held-out sentences."""
-    report = progress or (lambda stage, share: None)
-    examples: list[Example] = []
-    for utterance in make_corpus(sentences, seed=seed):
-        examples.append(_to_example(compute(utterance.pcm), utterance.phones))
-        report("corpus", len(examples) / sentences)
-    held_out, training = examples[:HELD_OUT], examples[HELD_OUT:]
-    encoder = fit(training, minutes=minutes, seed=seed, report=report)
-    scores = score(encoder, held_out)
-    hours = sum(len(features) for features, _, _ in training) / RATE / 3600
-    note = {"seed": str(seed), "minutes": f"{minutes:g}", "hours": f"{hours:.2f}", "scores": str(scores)}
-    save_encoder(encoder, out, "logmel", note)
+    """Train the encoder on a corpus and write it; returns correlations on held-out utterances.
+
+    A run that was stopped goes on from its last checkpoint beside `out`. Under torchrun every process trains on
+    batches of its own and the first one writes.
+    """
+    shards = list_shards(corpus)
+    kept = max(1, round(HELD_OUT * len(shards)))
+    if len(shards) <= kept:
+        raise UserError(f"{corpus}: holds {len(shards)} shard; make a corpus of 100 utterances or more")
+    training = read_examples(corpus, shards[kept:], report)
+    encoder = fit(training, steps=steps, seed=seed, checkpoint=out.with_suffix(".part"), report=report)
+    scores = score(encoder, read_examples(corpus, shards[:kept]))
+    if _rank() == 0:
+        hours = sum(len(example.features) for example in training) / RATE / 3600
+        note = {"seed": str(seed), "steps": str(steps), "hours": f"{hours:.2f}", "scores": json.dumps(scores)}
+        save_encoder(encoder, out, "logmel", note)
+        out.with_suffix(".part").unlink(missing_ok=True)
     return scores
 
 
-def _to_example(features: Tensor, phones: list) -> Example:
+def read_examples(corpus: Path, shards: Sequence[Path], report: Report | None = None) -> list[Example]:
+    """What there is to learn in some shards of a corpus."""
+    examples = []
+    for index, shard in enumerate(shards):
+        examples += [to_example(utterance) for utterance in read_corpus(corpus, [shard])]
+        if report:
+            report("features", index + 1, len(shards))
+    return examples
+
+
+def to_example(utterance: Utterance) -> Example:
+    """Features and targets of an utterance, cut to whole motion frames."""
+    features = compute(utterance.pcm)
     frames = len(features) // STRIDE
     seconds = frames / FPS
-    targets = articulate(phones, fps=FPS, seconds=seconds), classify(phones, fps=FPS, seconds=seconds)
-    return features[: frames * STRIDE], *targets
+    articulation = articulate(utterance.phones, fps=FPS, seconds=seconds)
+    classes = classify(utterance.phones, fps=FPS, seconds=seconds)
+    return Example(features[: frames * STRIDE].half(), articulation, classes)
 
 
-def fit(examples: list[Example], *, minutes: float, seed: int, report: Callable[[str, float], None]) -> Encoder:
-    """Train an encoder on random crops for a given time; one-cycle learning rate."""
+def fit(
+    examples: Sequence[Example], *, steps: int, seed: int, checkpoint: Path, report: Report | None = None
+) -> Encoder:
+    """Train an encoder on random crops; the learning rate rises over the first steps, then falls to nothing."""
+    _join()
     torch.manual_seed(seed)  # the only place where weights are drawn
-    generator = torch.Generator().manual_seed(seed)
     encoder = Encoder(LogMel.width)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=RATE_OF_LEARNING, weight_decay=0.01)
-    usable = [example for example in examples if len(example[1]) > CROP]
-    start = time.monotonic()
-    while (share := (time.monotonic() - start) / (minutes * 60)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = RATE_OF_LEARNING * min(1.0, share / 0.05) * (1 - share) ** 0.7
+    start = _resume(checkpoint, encoder, optimizer) if checkpoint.exists() else 0
+    usable = [example for example in examples if len(example.articulation) > CROP]
+    weight = torch.tensor([1.0, 1.0, 0.7, 0.5, 1.0])[:, None]
+    for step in range(start, steps):
+        # one generator a step: a resumed run draws what it would have drawn
+        generator = torch.Generator().manual_seed((seed * steps + step) * 1000 + _rank())
         features, articulation, classes = _batch(usable, generator)
+        share = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = RATE_OF_LEARNING * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
         _, predicted, logits = encoder(features)
-        error = (predicted - articulation).square() * torch.tensor([1.0, 1.0, 0.7, 0.5, 1.0])[:, None]
-        loss = error.mean() + CLASS_WEIGHT * functional.cross_entropy(logits, classes)
+        loss = ((predicted - articulation).square() * weight).mean()
+        loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits, classes)
         optimizer.zero_grad()
         loss.backward()
+        _share_gradients(encoder)
         optimizer.step()
-        report("encoder", share)
+        if report:
+            report("encoder", step + 1, steps)
+        if (step + 1) % CHECKPOINT_EVERY == 0 and _rank() == 0:
+            _save(checkpoint, encoder, optimizer, step + 1)
     return encoder.eval()
 
 
-def _batch(examples: list[Example], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = torch.randint(len(examples), (BATCH,), generator=generator).tolist()
-    parts = []
-    for index in chosen:
-        features, articulation, classes = examples[index]
-        start = int(torch.randint(len(articulation) - CROP, (1,), generator=generator))
-        window = features[start * STRIDE : (start + CROP) * STRIDE]
-        parts.append(
-            (distort(window, generator).T, articulation[start : start + CROP].T, classes[start : start + CROP])
-        )
-    return tuple(torch.stack(items) for items in zip(*parts, strict=True))  # type: ignore[return-value]
+def _batch(examples: Sequence[Example], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    heard, articulation, classes = [], [], []
+    for index in torch.randint(len(examples), (BATCH,), generator=generator).tolist():
+        example = examples[index]
+        start = int(torch.randint(len(example.articulation) - CROP, (1,), generator=generator))
+        window = example.features[start * STRIDE : (start + CROP) * STRIDE].float()
+        if torch.rand(1, generator=generator) < DISTORTED:
+            window = distort(window, generator)
+        heard.append(window.T)
+        articulation.append(example.articulation[start : start + CROP].T)
+        classes.append(example.classes[start : start + CROP])
+    return torch.stack(heard), torch.stack(articulation), torch.stack(classes)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _join() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+
+
+def _share_gradients(encoder: Encoder) -> None:
+    """The mean of all processes' gradients, as one message."""
+    if not distributed.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in encoder.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _save(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, step: int) -> None:
+    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    with whole(path) as temporary:
+        save_file(tensors, temporary, {"format": CHECKPOINT_FORMAT, "step": str(step)})
+
+
+def _resume(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer) -> int:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != CHECKPOINT_FORMAT:
+            raise UserError(f"{path}: is not a checkpoint of this training; remove it to begin anew")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    prefix = "encoder."
+    encoder.load_state_dict({name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["step"])
 
 
 @torch.no_grad()
-def score(encoder: Encoder, examples: list[Example]) -> dict[str, float]:
-    """Correlation of predicted and true articulation over sentences the encoder has not seen."""
-    predicted = torch.cat([encoder(features.T[None])[1][0].T for features, _, _ in examples])
-    truth = torch.cat([articulation for _, articulation, _ in examples])
+def score(encoder: Encoder, examples: Sequence[Example]) -> dict[str, float]:
+    """Correlation of predicted and true articulation over utterances the encoder has not seen."""
+    predicted = torch.cat([encoder(example.features.float().T[None])[1][0].T for example in examples])
+    truth = torch.cat([example.articulation for example in examples])
     matrix = torch.corrcoef(torch.cat([predicted, truth], 1).T)
     return {name: round(float(matrix[i, i + len(ARTICULATION)]), 3) for i, name in enumerate(ARTICULATION)}

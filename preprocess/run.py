@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,7 @@ from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
 from preprocess.report import write_report
 from preprocess.select import leave_out_repeats
-from preprocess.sound import Hear, study_sound
+from preprocess.sound import SAMPLE_RATE, Hear, study_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
@@ -167,7 +168,13 @@ class _Clip:
         """The sound [n]; nothing where there is none."""
         if not self.info.has_audio:
             return torch.zeros(0)
-        return torch.cat(list(read_speech(self.video, stretch=self.wishes.stretch)))
+        samples, count = torch.zeros(ceil(self.info.seconds * SAMPLE_RATE)), 0
+        for chunk in read_speech(self.video, stretch=self.wishes.stretch):
+            if count + len(chunk) > len(samples):  # longer than the file says
+                samples = torch.cat([samples, torch.zeros(len(samples) // 4 + len(chunk))])
+            samples[count : count + len(chunk)] = chunk
+            count += len(chunk)
+        return samples[:count]
 
 
 def _finish(clip: _Clip, seen: Seen, hear: Hear | None, report: Progress) -> Track:

@@ -56,12 +56,15 @@ class Sound:
 def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: float, hear: Hear | None) -> Sound:
     """Study the sound [n] of a clip of 25 frames/s with landmarks [T, 478, 3] px and confidence [T].
 
+    The samples given are changed: an hour of sound is held once.
+
     hear: reads lips from sound; without it the offset between sound and picture is not looked for.
     """
-    if len(samples) == 0 or float(samples.square().mean().sqrt()) < SILENT_RMS:
+    rms = float(torch.linalg.vector_norm(samples)) / max(1, len(samples)) ** 0.5
+    if rms < SILENT_RMS:
         return Sound(samples, np.full(len(landmarks), SILENCE_DB), [], {"sound_rms": 0.0})
     curves, seen = lip_curves(landmarks).double().numpy(), confidence.numpy() > 0.3
-    quality = {"sound_rms": float(samples.square().mean().sqrt())}
+    quality = {"sound_rms": rms}
     clipped = find_clipped(samples)
     if hear is not None and seen.sum() >= LEAST_FRAMES:
         offset = find_offset(hear(samples).numpy(), curves, seen)
@@ -70,7 +73,7 @@ def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: flo
             samples = delay(samples, offset.frames, fps)
             quality["sound_moved_frames"] = float(offset.frames)
     level = _per_frame(measure_level(samples), len(landmarks))
-    spoken, gain = is_spoken(level).numpy(), find_gain(level, float(samples.abs().max()))
+    spoken, gain = is_spoken(level).numpy(), find_gain(level, float(max(samples.max(), -samples.min())))
     gain_db = 20 * float(np.log10(gain))
     if abs(gain_db) < LEAST_GAIN_DB:
         gain, gain_db = 1.0, 0.0
@@ -82,7 +85,7 @@ def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: flo
     }
     other = find_other_voice(spoken, curves, seen)
     spans = to_spans(other, "somebody else speaks", at_least=SOMEBODY_ELSE_FRAMES)
-    return Sound(samples * gain, (level + gain_db).double().numpy(), spans, quality)
+    return Sound(samples.mul_(gain), (level + gain_db).double().numpy(), spans, quality)
 
 
 def _per_frame(level: Tensor, count: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to talk
@@ -32,10 +33,13 @@ class LandmarkDetector:
         with quiet():
             self._mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
             self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
+        self._warned = False  # it warns of something harmless at the first face
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
         """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""
-        result = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
+        with nullcontext() if self._warned else quiet():
+            result = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
+        self._warned = self._warned or bool(result)
         return _to_pixels(result[0].landmark, frame.shape) if result else None
 
     def __enter__(self) -> LandmarkDetector:

@@ -265,6 +265,17 @@ def a2m_pretrain(
     print(f"{out}: correlation on held-out utterances: " + ", ".join(f"{k} {v}" for k, v in scores.items()))
 
 
+@a2m.command("practice")
+def a2m_practice(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Made by `avatar a2m corpus`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Asset file to write.")],
+) -> None:
+    """Take the synthesized speech out of a corpus that every person practises with."""
+    from avatar.pipelines.a2m import make_practice
+
+    print(f"{out}: {make_practice(corpus, out)} utterances")
+
+
 @a2m.command("train")
 def a2m_train(
     folder: Annotated[Path, typer.Argument(metavar="TAKES", help="Folder of Takes (made by `avatar preprocess`).")],

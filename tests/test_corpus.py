@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from avatar.core.articulation import ARTICULATION, SILENCE, articulate, classify, from_ipa
 from avatar.core.files import UserError
 from avatar.motion.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, list_shards, make_corpus, plan_line, read_corpus
-from avatar.motion.distort import record
 from avatar.motion.encoder import load_encoder
+from avatar.motion.rooms import record
 from avatar.motion.sentences import read_words
 from avatar.motion.voices import SAMPLE_RATE, Manner, synthesize
 
@@ -35,7 +35,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("ipa", "phones"),
-    [("ɔ̃", ["ao"]), ("aɪ", ["a", "ih"]), ("tʃ", ["t", "sh"]), ("(en)", []), ("bʲ", ["b"]), ("yː", ["y"]), ("@", ["t"])],
+    [
+        ("ɔ̃", ["ao"]),
+        ("aɪ", ["a", "ih"]),
+        ("tʃ", ["t", "sh"]),
+        ("(en)", []),
+        ("bʲ", ["b"]),
+        ("yː", ["ue"]),
+        ("j", ["t"]),
+        ("@", ["t"]),
+    ],
 )
 def test_ipa_becomes_phones(ipa: str, phones: list[str]) -> None:
     assert from_ipa(ipa) == phones

@@ -44,7 +44,7 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "a": (0.90, 0.55, 0.05, 0.0, 0.0, 1.0),  # open, central: most languages' only one
     "o": (0.50, 0.15, 0.75, 0.0, 0.0, 1.0),
     "oe": (0.45, 0.20, 0.75, 0.0, 0.0, 1.0),  # front and rounded, as in French feu
-    "y": (0.22, 0.08, 0.95, 0.0, 0.0, 1.1),  # front and rounded, as in French rue
+    "ue": (0.22, 0.08, 0.95, 0.0, 0.0, 1.1),  # front and rounded, as in French rue
     "ii": (0.30, 0.60, 0.00, 0.0, 0.0, 0.9),  # close, neither spread nor rounded, as in Russian and Japanese
     "b": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
     "p": (0.00, 0.50, 0.15, 0.0, 1.0, 2.4),
@@ -67,7 +67,7 @@ _FROM_IPA = {
     symbol: phone
     for phone, symbols in {
         "a": "a ä ɐ", "aa": "ɑ ɒ", "ae": "æ", "ah": "ʌ ɜ", "ao": "ɔ", "ax": "ə ɘ ɵ ᵊ", "axr": "ɚ", "er": "ɝ",
-        "eh": "ɛ", "ey": "e", "ih": "ɪ", "iy": "i", "o": "o ɤ", "oe": "ø œ ɶ", "y": "y ʏ ɥ", "uh": "ʊ", "uw": "u ʉ",
+        "eh": "ɛ", "ey": "e", "ih": "ɪ", "iy": "i", "o": "o ɤ", "oe": "ø œ ɶ", "ue": "y ʏ ɥ", "uh": "ʊ", "uw": "u ʉ",
         "ii": "ɨ ɯ", "b": "b ɓ", "p": "p", "m": "m ɱ", "f": "f ɸ", "v": "v ʋ β ⱱ", "w": "w ʍ", "r": "ɹ ɻ",
         "sh": "ʃ ʂ ɕ", "zh": "ʒ ʐ ʑ", "s": "s", "z": "z", "th": "θ", "dh": "ð",
         "t": "t d n l r k ɡ g ŋ h x j c q ɾ ʁ ʀ ɣ χ ħ ɦ ç ɲ ʎ ɟ ʔ ɭ ɳ ɖ ʈ ɽ ɬ ɫ ʕ ʝ ɢ ɴ",
@@ -113,6 +113,6 @@ def classify(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
 
 
 def _class_of(symbol: str) -> int:
-    vowels = ("aa ae ah aw ay ao a", "eh ey ih iy ii", "ow oy uh uw w r er axr o oe y")
+    vowels = ("aa ae ah aw ay ao a", "eh ey ih iy ii", "ow oy uh uw w r er axr o oe ue")
     groups = (SILENCE, *vowels, "b p m", "f v", "s z sh zh ch jh")
     return next((i for i, group in enumerate(groups) if symbol in group.split()), len(CLASSES) - 1)

@@ -15,7 +15,7 @@ from avatar.core.files import UserError, check_readable, whole
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
-FORMAT = "avatar/1"
+FORMAT = "avatar/2"
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 

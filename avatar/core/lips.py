@@ -8,6 +8,7 @@ from torch import Tensor
 EYE_CORNERS = (33, 263)
 CURVES = {"opening": (13, 14), "height": (0, 17), "width": (61, 291)}
 """Inner gap, outer height and width of the mouth: pairs of landmarks."""
+MOST_LAG = 5  # frames, of the offset at which a correlation is best
 
 
 def lip_curves(landmarks: Tensor) -> Tensor:
@@ -15,3 +16,14 @@ def lip_curves(landmarks: Tensor) -> Tensor:
     points = landmarks[..., :2]
     eyes = (points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]]).norm(dim=-1).clamp_min(1e-6)
     return torch.stack([(points[:, a] - points[:, b]).norm(dim=-1) / eyes for a, b in CURVES.values()], 1)
+
+
+def best_correlation(heard: Tensor, seen: Tensor, sure: Tensor) -> float:
+    """Correlation of two curves [T] at the offset of up to 5 frames where it is best, over frames `sure` [T] bool."""
+    count, found = len(heard), []
+    for lag in range(-MOST_LAG, MOST_LAG + 1):
+        early, late = slice(max(0, -lag), count - max(0, lag)), slice(max(0, lag), count - max(0, -lag))
+        believed = sure[late]
+        pair = torch.stack([heard[early][believed], seen[late][believed]])
+        found.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) if pair.shape[1] > MOST_LAG else 0.0)
+    return max(found)

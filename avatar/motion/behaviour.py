@@ -17,6 +17,8 @@ CANDIDATES = 24
 NEAREST = 8  # own expressions a predicted one is rebuilt from
 LLE_RIDGE = 1e-2
 LEAST_BETWEEN = 0.4  # s between two blinks
+SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a speaker's lip openings: closed, and pressed together
+PRESSED_FROM, PRESSED_WHOLLY = 0.35, 0.7  # heard closure
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,31 @@ def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
     weights = torch.linalg.solve(gram + ridge[:, None, None] * torch.eye(NEAREST), torch.ones(len(gram), NEAREST, 1))
     rebuilt = (weights / weights.sum(1, keepdim=True) * neighbours).sum(1)
     return expression + strength * (rebuilt - expression)
+
+
+@dataclass(frozen=True)
+class Lips:
+    """How this person opens and shuts their lips."""
+
+    reading: Tensor  # [K] lip opening (cm) of one unit of each mode
+    slope: Tensor  # [K] how expression moves with the opening, per cm
+    shut: Tensor  # [] opening (cm) of closed lips, about the person's neutral
+    least: Tensor  # [] the least opening (cm) that was seen
+
+    def press(self, expression: Tensor, closure: Tensor) -> Tensor:
+        """Expressions [T, K] with lips shut where closure [T] 0..1 says so (p, b, m), and nowhere further than seen."""
+        sure = ((closure - PRESSED_FROM) / (PRESSED_WHOLLY - PRESSED_FROM)).clamp(0, 1)
+        opening = expression @ self.reading
+        wanted = torch.maximum(opening - sure * (opening - self.shut).clamp_min(0), self.least)
+        return expression + (wanted - opening)[:, None] * self.slope
+
+
+def measure_lips(expression: Tensor, reading: Tensor) -> Lips:
+    """The lips of a person seen with expressions [N, K]; reading [K] gives the lip opening (cm)."""
+    opening = expression @ reading
+    centered = opening - opening.mean()
+    slope = centered @ (expression - expression.mean(0)) / centered.square().sum().clamp_min(1e-6)
+    return Lips(reading, slope, opening.quantile(SHUT_QUANTILE), opening.quantile(LEAST_QUANTILE))
 
 
 def apply_gains(expression: Tensor, rest: Tensor, gain: Tensor) -> Tensor:

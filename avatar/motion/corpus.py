@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from avatar.core.articulation import Phone
 from avatar.core.files import UserError, whole
-from avatar.motion.distort import record
+from avatar.motion.rooms import record
 from avatar.motion.sentences import make_sentence, read_words, string_words
 from avatar.motion.voices import FLITE, VARIANTS, Manner, Utterance, synthesize
 
@@ -103,7 +103,7 @@ def _write_shard(folder: Path, start: int, count: int, seed: int, flite: bool) -
     tensors = {f"{index:04d}": (one.pcm * 32767).round().short() for index, one in enumerate(said)}
     notes = [{"voice": one.voice, "phones": [list(asdict(phone).values()) for phone in one.phones]} for one in said]
     with whole(_shard(folder, start)) as temporary:
-        save_file(tensors, temporary, {"format": FORMAT, "utterances": json.dumps(notes)})
+        save_file(tensors, temporary, {"utterances": json.dumps(notes)})  # one entry: several come in any order
 
 
 def read_corpus(folder: Path, shards: Sequence[Path] | None = None) -> Iterator[Utterance]:

@@ -11,8 +11,8 @@ from avatar.core.bundle import Habits
 from avatar.core.controls import Controls
 from avatar.core.motion_space import Motion, concatenate
 from avatar.motion.adapt import closure
-from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, project
-from avatar.motion.decoder import CONTEXT, load_speaker
+from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, measure_lips, project
+from avatar.motion.decoder import CONTEXT, Mouth, load_speaker
 from avatar.motion.encoder import STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, LogMel
 
@@ -45,37 +45,41 @@ class Driver:
         """
         if fps != FPS:
             raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
-        self._mouth = _Mouth(tensors, chunk, ahead)
+        self._stream = _Stream(tensors, chunk, ahead)
         self._habits, self._controls, self._fps = habits, controls, fps
         # each with draws of its own: how many frames are asked for at a time must not change them
         self._walk = PoseWalk(habits, torch.Generator().manual_seed(seed), pose)
         self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(seed + 1))
         self._slope, self._rest = tensors["lid_slope"], tensors["mean"]
         self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
+        self._lips = measure_lips(self._own, tensors["lip_reading"])
         self._frame = 0
 
     def push(self, pcm: Tensor) -> Motion:
         """The frames (perhaps none) that more sound [n] float32 at 16 kHz completes."""
-        return self._behave(self._mouth.push(pcm))
+        return self._behave(self._stream.push(pcm))
 
     def finish(self) -> Motion:
         """The frames still open at the end of the sound; `round(seconds * 25)` in all, at least one."""
-        return self._behave(self._mouth.finish())
+        return self._behave(self._stream.finish())
 
-    def _behave(self, mouth: Tensor) -> Motion:
-        now = self._controls.over(torch.arange(self._frame, self._frame + len(mouth)) / self._fps)
-        self._frame += len(mouth)
-        mouth = project(mouth, self._own, self._controls.lle)
+    def _behave(self, mouth: Mouth) -> Motion:
+        count = len(mouth.closure)
+        now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
+        self._frame += count
+        expression = project(mouth.expression, self._own, self._controls.lle)
         shut = self._blinker.take(now.blink)
         pose = self._walk.take(now.head, now.gaze)
         gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain
-        expression = apply_gains(mouth, self._rest, gain) + shut[:, None] * self._slope
+        expression = apply_gains(expression, self._rest, gain)
+        expression = self._lips.press(expression, mouth.closure * now.mouth_gain.clamp_max(1))
+        expression = expression + shut[:, None] * self._slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), pose.gaze], 1)
         return Motion(expression, eyes, pose.rotation, pose.translation, pose.torso, self._fps)
 
 
-class _Mouth:
-    """Expression of the mouth for a stream of sound, each frame made once, with enough sound before and after it."""
+class _Stream:
+    """Expression and closure for a stream of sound, each frame made once, with enough sound before and after it."""
 
     def __init__(self, tensors: dict[str, Tensor], chunk: int, ahead: int) -> None:
         self._speaker, self._feature = load_speaker(tensors), LogMel()
@@ -84,10 +88,10 @@ class _Mouth:
         self._before = 0  # motion frames at the start of `held` that were already given out
         self._samples = self._given = 0
 
-    def push(self, pcm: Tensor) -> Tensor:
+    def push(self, pcm: Tensor) -> Mouth:
         self._samples += len(pcm)
         self._held = torch.cat([self._held, self._feature.push(pcm)])
-        made = [self._held.new_zeros(0, len(self._speaker.mean))]
+        made = [self._nothing()]
         while len(self._held) // STRIDE >= self._before + self._chunk + self._ahead:
             window = self._held[: (self._before + self._chunk + self._ahead) * STRIDE]
             made.append(self._speaker(window)[self._before : self._before + self._chunk])
@@ -95,13 +99,16 @@ class _Mouth:
             keep = min(CONTEXT, self._before + self._chunk)
             self._held = self._held[(self._before + self._chunk - keep) * STRIDE :]
             self._before = keep
-        return torch.cat(made)
+        return Mouth(torch.cat([part.expression for part in made]), torch.cat([part.closure for part in made]))
 
-    def finish(self) -> Tensor:
+    def _nothing(self) -> Mouth:
+        return Mouth(torch.zeros(0, len(self._speaker.mean)), torch.zeros(0))
+
+    def finish(self) -> Mouth:
         held = torch.cat([self._held, self._feature.flush()])
         left = max(1, round(self._samples / SAMPLE_RATE * FPS)) - self._given
         if left <= 0:
-            return held.new_zeros(0, len(self._speaker.mean))
+            return self._nothing()
         missing = (self._before + left) * STRIDE - len(held)
         if missing > 0:
             last = held[-1:] if len(held) else held.new_zeros(1, self._feature.width)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avatar.core.articulation import ARTICULATION
-from avatar.core.lips import CURVES, lip_curves
+from avatar.core.lips import CURVES, MOST_LAG, best_correlation, lip_curves
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.distort import distort
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
@@ -27,7 +27,7 @@ DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 REACH, HIDDEN = 2, 64
-MOST_LAG = 5  # frames, of the offset at which a correlation is best
+ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
 Report = Callable[[str, int, int], None]  # stage, done, total
 
@@ -86,6 +86,7 @@ def teach(
 ) -> tuple[Encoder, LipHead]:
     """Fine-tune the packaged encoder on lessons of at least 64 frames each."""
     lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP]
+    aligned, moments = list(lessons), [round(share * steps) for share in ALIGNED]
     generator = torch.Generator().manual_seed(seed)
     encoder, teacher = load_encoder().train(), load_encoder()
     with torch.random.fork_rng():
@@ -96,7 +97,10 @@ def teach(
         optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
         for step in range(steps):
-            heard, wanted, weight = _batch(lessons, generator)
+            if step in moments:
+                heard_lips = [_hear_now(encoder, head if step else None, lesson) for lesson in lessons]
+                aligned = [align(*pair) for pair in zip(lessons, heard_lips, strict=True)]
+            heard, wanted, weight = _batch(aligned, generator)
             hidden, articulation, _ = encoder(heard)
             with torch.no_grad():
                 held = teacher(heard)[1]
@@ -109,6 +113,46 @@ def teach(
             if report:
                 report("encoder", step + 1, steps)
     return encoder.eval(), head.eval()
+
+
+def _hear_now(encoder: Encoder, head: LipHead | None, lesson: Lesson) -> Tensor:
+    """Lip curves [T, 3] by models that are being trained; without a head, what the articulation says of them."""
+    encoder.eval()
+    if head is None:
+        heard = _articulation_curves(encoder, lesson)
+    else:
+        heard = hear_lips(encoder, head.eval(), lesson)
+        head.train()
+    encoder.train()
+    return heard
+
+
+@torch.no_grad()
+def _articulation_curves(encoder: Encoder, lesson: Lesson) -> Tensor:
+    return encoder(lesson.features.T[None])[1][0].T[:, [0, 0, 1]]
+
+
+def align(lesson: Lesson, heard: Tensor) -> Lesson:
+    """The lesson with its lips moved by up to 5 frames to where they agree best with what is heard [T, 3].
+
+    Recordings run up to a fifth of a second early or late: lips learned at the wrong time are learned blurred.
+    """
+    index = torch.arange(len(heard))
+
+    def moved(lag: int) -> Lesson:
+        inside = (index + lag >= 0) & (index + lag < len(index))
+        at = (index + lag).clamp(0, len(index) - 1)
+        return Lesson(lesson.name, lesson.features, lesson.lips[at], lesson.weight[at] * inside)
+
+    def agreement(lag: int) -> float:
+        other = moved(lag)
+        sure = other.weight > 0
+        if sure.sum() < CROP // 2:
+            return -1.0
+        pairs = [torch.stack([heard[sure, i], other.lips[sure, i]]) for i in range(len(CURVES))]
+        return sum(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) for pair in pairs) - 0.01 * abs(lag)
+
+    return moved(max(range(-MOST_LAG, MOST_LAG + 1), key=agreement))
 
 
 def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,9 +187,7 @@ def leave_one_out(
         others = [lesson for index, lesson in enumerate(lessons) if index % folds != fold]
         encoder, head = teach(others, steps=steps, seed=seed)
         for lesson in lessons[fold::folds]:
-            with torch.no_grad():
-                articulation = generic(lesson.features.T[None])[1][0].T
-            before = _correlate(articulation[:, [0, 0, 1]], lesson)
+            before = _correlate(_articulation_curves(generic, lesson), lesson)
             scores.append(Score(lesson.name, before, _correlate(hear_lips(encoder, head, lesson), lesson)))
         if report:
             report("folds", fold + 1, folds)
@@ -153,14 +195,4 @@ def leave_one_out(
 
 
 def _correlate(heard: Tensor, lesson: Lesson) -> dict[str, float]:
-    return {name: _best(heard[:, i], lesson.lips[:, i], lesson.weight) for i, name in enumerate(CURVES)}
-
-
-def _best(heard: Tensor, seen: Tensor, weight: Tensor) -> float:
-    count, found = len(heard), []
-    for lag in range(-MOST_LAG, MOST_LAG + 1):
-        early, late = slice(max(0, -lag), count - max(0, lag)), slice(max(0, lag), count - max(0, -lag))
-        sure = weight[late] > 0
-        pair = torch.stack([heard[early][sure], seen[late][sure]])
-        found.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) if pair.shape[1] > MOST_LAG else 0.0)
-    return max(found)
+    return {name: best_correlation(heard[:, i], lesson.lips[:, i], lesson.weight > 0) for i, name in enumerate(CURVES)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -10,9 +11,14 @@ import torch
 from avatar.core.files import UserError, check_writable
 from avatar.core.lips import CURVES
 from avatar.core.take import open_take
+from avatar.motion.corpus import SHARD, list_shards, read_corpus
 from avatar.motion.encoder import save_encoder
+from avatar.motion.practice import Practice, save_practice
 from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, make_lesson, teach
+from avatar.motion.train import to_example
 from avatar.pipelines.bars import stage_bars
+
+PRACTISED = 60  # utterances
 
 
 def read_lessons(folder: Path) -> list[Lesson]:
@@ -23,6 +29,17 @@ def read_lessons(folder: Path) -> list[Lesson]:
     if len(lessons) < 2:
         raise UserError(f"{folder}: holds {len(lessons)} takes with speech of three seconds and more; two are needed")
     return lessons
+
+
+def make_practice(corpus: Path, out: Path) -> int:
+    """Write the first utterances of a corpus as what everybody practises with; returns how many."""
+    check_writable(out)
+    shards = list_shards(corpus)[: -(-PRACTISED // SHARD)]
+    examples = [to_example(utterance) for utterance in islice(read_corpus(corpus, shards), PRACTISED)]
+    features = torch.cat([example.features for example in examples]).float()
+    articulation = torch.cat([example.articulation for example in examples])
+    save_practice(Practice(features, articulation, [len(example.articulation) for example in examples]), out)
+    return len(examples)
 
 
 def train_on_takes(folder: Path, out: Path, *, seed: int = 0) -> int:

@@ -25,22 +25,20 @@ from torch import Tensor
 from avatar.core.articulation import articulate
 from avatar.core.bundle import Habits
 from avatar.core.controls import Controls
-from avatar.core.lips import CURVES, best_correlation, lip_curves
+from avatar.core.lips import CURVES, best_correlation, lip_curves, read_lips
+from avatar.core.loudness import FRAME, gain_of, measure_level
 from avatar.core.motion_space import Motion, MotionSpace, concatenate, load_space
 from avatar.core.take import Take, Track, open_take, read_audio, read_track
 from avatar.metrics import correlation
 from avatar.motion.adapt import adapt
 from avatar.motion.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, Line, espeak_line
 from avatar.motion.drive import Driver, drive
-from avatar.motion.encoder import encode, load_encoder
-from avatar.motion.features import compute
+from avatar.motion.hear import hear
 from avatar.motion.sentences import make_sentence
 from avatar.motion.voices import Manner, synthesize
-from avatar.pipelines.speak import gain_of
 
-SAMPLES = 640  # of sound a frame
 SHARE = 0.8
-STRETCH, STEP = 500, 500  # frames
+STRETCH = 500  # frames
 LEAST_TESTED = 60
 FAR = 250  # frames to another moment
 LINES = 30
@@ -73,29 +71,17 @@ def cut(take: Take, start: int, stop: int) -> Stretch:
     names = ("landmarks", "rotation", "translation", "expression", "eyes", "torso", "confidence")
     piece = Track(**{name: getattr(track, name)[part] for name in names}, neutral=track.neutral, fps=track.fps)
     name = f"{take.source.get('name', take.root.name)} {start / take.fps:.0f} s"
-    return Stretch(name, (stop - start) / take.fps, audio[start * SAMPLES : stop * SAMPLES], piece, usable[part])
-
-
-def curves_of(space: MotionSpace) -> Tensor:
-    """[K, 3]: opening, height and width (cm) of one unit of each mode."""
-    pairs = list(CURVES.values())
-    read = [space.basis[:, low, 1] - space.basis[:, high, 1] for high, low in pairs[:2]]
-    left, right = pairs[2]
-    return torch.stack([*read, space.basis[:, right, 0] - space.basis[:, left, 0]], 1)
+    return Stretch(name, (stop - start) / take.fps, audio[start * FRAME : stop * FRAME], piece, usable[part])
 
 
 def measure(stretch: Stretch, space: MotionSpace) -> dict[str, list[float]]:
     """Correlations [3] of each way of driving, over the frames that were not learned from."""
     learned = torch.nonzero(stretch.usable[: stretch.border]).squeeze(1).tolist()
     tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=learned, seed=0)
-    features = compute(stretch.audio)
-    count = min(len(stretch.audio) // SAMPLES, len(stretch.usable))
-    ways = {"adapted": say(tensors, habits, stretch.audio).expression @ curves_of(space)}
-    with torch.no_grad():
-        articulation = encode(load_encoder(), features)[:, -5:]
-    ways["articulation"] = articulation[:, [0, 0, 1]]
-    energy = stretch.audio[: count * SAMPLES].view(count, SAMPLES).square().mean(1).add(1e-6).log()
-    ways["energy"] = energy[:, None].expand(-1, 3)
+    count = min(len(stretch.audio) // FRAME, len(stretch.usable))
+    ways = {"adapted": say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)}
+    ways["articulation"] = hear(stretch.audio)[:, [0, 0, 1]]
+    ways["energy"] = measure_level(stretch.audio)[:, None].expand(-1, 3)
     lips = lip_curves(stretch.track.landmarks)
     ways["own motion from elsewhere"] = lips.roll(FAR % len(lips), 0)
     tested = slice(stretch.border, count)
@@ -120,7 +106,7 @@ def measure_voices(take: Take, space: MotionSpace, language: str) -> dict[str, d
     spoken, draw = {"en, flite awb": lines}, random.Random(0)
     for code in (language, *UNSEEN_LANGUAGES):
         spoken[code] = [espeak_line(code, UNSEEN_VARIANTS[index % 2], draw, index) for index in range(LINES)]
-    return {name: measure_lines(tensors, habits, some, curves_of(space)) for name, some in spoken.items()}
+    return {name: measure_lines(tensors, habits, some, read_lips(space.basis)) for name, some in spoken.items()}
 
 
 def measure_lines(tensors: dict[str, Tensor], habits: Habits, lines: list[Line], read: Tensor) -> dict[str, float]:
@@ -155,7 +141,7 @@ def main() -> None:
     options, space, rows = parser.parse_args(), load_space(), []
     for root in options.takes:
         take = open_take(root)
-        stretches = [cut(take, start, start + STRETCH) for start in range(0, take.length - STRETCH + 1, STEP)]
+        stretches = [cut(take, start, start + STRETCH) for start in range(0, take.length - STRETCH + 1, STRETCH)]
         whole = [cut(take, 0, take.length)] if take.length >= 2 * STRETCH else []
         for stretch in [*stretches, *whole]:
             if stretch.usable[stretch.border :].sum() < LEAST_TESTED:

@@ -18,7 +18,17 @@ import torch
 
 from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.geometry import Camera
-from avatar.core.media import WHOLE, Stretch, VideoInfo, probe, read_speech, read_still, read_video, write_wav
+from avatar.core.media import (
+    SAMPLE_RATE,
+    WHOLE,
+    Stretch,
+    VideoInfo,
+    probe,
+    read_speech,
+    read_still,
+    read_video,
+    write_wav,
+)
 from avatar.core.motion_space import load_space
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, with_holdout, write_take
 from preprocess.camera_motion import camera_motion
@@ -30,7 +40,7 @@ from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
 from preprocess.report import write_report
 from preprocess.select import leave_out_repeats
-from preprocess.sound import SAMPLE_RATE, Hear, study_sound
+from preprocess.sound import Hear, study_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector

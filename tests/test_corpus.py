@@ -132,6 +132,8 @@ def test_training_goes_on_where_it_stopped(corpus: Path, tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         train.pretrain(corpus, broken, seed=0, steps=5, report=stop)
     assert not broken.exists()
+    with pytest.raises(UserError, match="not a checkpoint of this training"):
+        train.pretrain(corpus, broken, seed=1, steps=5)
     train.pretrain(corpus, broken, seed=0, steps=5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.safetensors", "whole.safetensors"]
     expected, found = (load_encoder(tmp_path / f"{name}.safetensors").state_dict() for name in ("whole", "broken"))

@@ -20,10 +20,21 @@ def lip_curves(landmarks: Tensor) -> Tensor:
 
 def best_correlation(heard: Tensor, seen: Tensor, sure: Tensor) -> float:
     """Correlation of two curves [T] at the offset of up to 5 frames where it is best, over frames `sure` [T] bool."""
+    return max(correlate_lags(heard, seen, sure))
+
+
+def correlate_lags(heard: Tensor, seen: Tensor, sure: Tensor) -> list[float]:
+    """Correlations of two curves [T], the second -5 to 5 frames later than the first, over frames `sure` [T] bool."""
     count, found = len(heard), []
     for lag in range(-MOST_LAG, MOST_LAG + 1):
         early, late = slice(max(0, -lag), count - max(0, lag)), slice(max(0, lag), count - max(0, -lag))
         believed = sure[late]
         pair = torch.stack([heard[early][believed], seen[late][believed]])
         found.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) if pair.shape[1] > MOST_LAG else 0.0)
-    return max(found)
+    return found
+
+
+def read_lips(basis: Tensor) -> Tensor:
+    """[K, 3]: the curves (cm, in the head frame) of one unit of each mode of a basis [K, 478, 3]."""
+    axes = {"opening": 1, "height": 1, "width": 0}
+    return torch.stack([(basis[:, b] - basis[:, a])[:, axes[name]] for name, (a, b) in CURVES.items()], 1)

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.bundle import Habits
+from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
+from avatar.motion.behaviour import slope_on
 from avatar.motion.decoder import Rows, Speaker, gather, heard_articulation, pack_speaker, solve
 from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder
@@ -22,7 +24,6 @@ PRACTICE = 0.3  # weight of practice with synthesized speech against everything 
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
 SHUT = 0.5  # mean lid openness of a blink
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on
 WANTED_REACH, USUAL_REACH, MOST_REACH = 0.9, 1.3, 1.7  # of the person's own range of lip opening
 USUAL_BLINKS = (0.25, 0.2)  # a second, seconds each: where the clip shows none
@@ -95,10 +96,7 @@ def closure(eyes: Tensor) -> Tensor:
 
 def lid_slope(track: Track, frames: Tensor) -> Tensor:
     """How expression [K] moves with the lids: regressed, so that blinks can be taken out of it and put back."""
-    shut = closure(track.eyes)[frames]
-    expression = track.expression[frames]
-    centered = shut - shut.mean()
-    return (centered @ (expression - expression.mean(0))) / centered.square().sum().clamp_min(1e-3)
+    return slope_on(closure(track.eyes)[frames], track.expression[frames], least=1e-3)
 
 
 def lid_modes(space: MotionSpace) -> Tensor:
@@ -122,10 +120,9 @@ def blink_habits(track: Track, frames: Tensor) -> dict[str, float]:
 
 def find_lag(encoder: Encoder, features: Tensor, track: Track, frames: Tensor) -> int:
     """Frames by which the picture is later than the sound, where the generic encoder fits the lips best."""
-    with torch.no_grad():
-        heard = encode(encoder, features)[:, -len(ARTICULATION)]
-    points = track.landmarks[..., :2]
-    seen = (points[:, UPPER_LIP] - points[:, LOWER_LIP]).norm(dim=-1)
+    heard = encode(encoder, features)[:, -len(ARTICULATION)]
+    points, (upper, lower) = track.landmarks[..., :2], CURVES["opening"]
+    seen = (points[:, upper] - points[:, lower]).norm(dim=-1)
     frames = frames[(frames >= MOST_LAG) & (frames < min(len(heard), len(seen)) - MOST_LAG)]
     if len(frames) < 4 * MOST_LAG:
         return 0
@@ -138,6 +135,4 @@ def find_lag(encoder: Encoder, features: Tensor, track: Track, frames: Tensor) -
 
 def lip_reader(space: MotionSpace) -> Tensor:
     """[K, 2]: lip opening and mouth width (cm) of one unit of each mode."""
-    opening = space.basis[:, LOWER_LIP, 1] - space.basis[:, UPPER_LIP, 1]
-    width = space.basis[:, RIGHT_CORNER, 0] - space.basis[:, LEFT_CORNER, 0]
-    return torch.stack([opening, width], 1)
+    return read_lips(space.basis)[:, [0, 2]]

@@ -69,9 +69,11 @@ class PoseWalk:
             self._index += 1
         self._left -= 1
         self._age += 1
+        return self._values[self._index] + self._fade() * self._offset
+
+    def _fade(self) -> Tensor:
         share = min(1.0, self._age / (FADE_SECONDS * self._fps))
-        fade = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * share))
-        return self._values[self._index] + fade * self._offset
+        return 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * share))
 
     def _jump(self) -> None:
         length = len(self._values)
@@ -85,9 +87,7 @@ class PoseWalk:
         difference = ((self._values[candidates] - now) / self._scale).square().sum(1)
         difference += ((self._speed[candidates] - speed) / self._scale * 5).square().sum(1)
         target = int(candidates[difference.argmin()])
-        share = min(1.0, self._age / (FADE_SECONDS * self._fps))
-        fade = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * share))
-        self._offset = now + fade * self._offset - self._values[target] if self._age else torch.zeros_like(now)
+        self._offset = now + self._fade() * self._offset - self._values[target] if self._age else torch.zeros_like(now)
         self._index, self._left, self._age = target, int(seconds * self._fps), 0
 
 
@@ -158,11 +158,16 @@ class Lips:
         return expression + (wanted - opening)[:, None] * self.slope
 
 
+def slope_on(cause: Tensor, expression: Tensor, *, least: float) -> Tensor:
+    """How expression [N, K] moves with something [N]: the regression's slope [K]; least: smallest sum of squares."""
+    centered = cause - cause.mean()
+    return centered @ (expression - expression.mean(0)) / centered.square().sum().clamp_min(least)
+
+
 def measure_lips(expression: Tensor, reading: Tensor) -> Lips:
     """The lips of a person seen with expressions [N, K]; reading [K] gives the lip opening (cm)."""
     opening = expression @ reading
-    centered = opening - opening.mean()
-    slope = centered @ (expression - expression.mean(0)) / centered.square().sum().clamp_min(1e-6)
+    slope = slope_on(opening, expression, least=1e-6)
     return Lips(reading, slope, opening.quantile(SHUT_QUANTILE), opening.quantile(LEAST_QUANTILE))
 
 

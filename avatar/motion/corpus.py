@@ -79,17 +79,22 @@ def make_corpus(
     note = folder / "corpus.json"
     if note.exists() and json.loads(note.read_text()) != plan:
         raise UserError(f"{folder}: holds a corpus of another plan; choose another folder")
-    note.write_text(json.dumps(plan))
+    with whole(note) as temporary:
+        temporary.write_text(json.dumps(plan))
     starts = range(0, count, SHARD)
     missing = [start for start in starts if not _shard(folder, start).exists()]
     # a process a shard: what espeak-ng says depends on what it said before, and nothing sets that back
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(_write_shard, folder, start, min(SHARD, count - start), seed, flite) for start in missing]
-        for done, job in enumerate(jobs, start=len(starts) - len(missing) + 1):
-            job.result()
-            if report:
-                report("corpus", done, len(starts))
+        try:
+            for done, job in enumerate(jobs, start=len(starts) - len(missing) + 1):
+                job.result()
+                if report:
+                    report("corpus", done, len(starts))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _shard(folder: Path, start: int) -> Path:

@@ -2,7 +2,7 @@
 
 Ridge regression on what is heard now and about now, as it is and through random cosines (Rahimi and Recht 2007, Random
 Features for Large-Scale Kernel Machines, section 3: they stand for a Gaussian kernel). From seconds or minutes of one
-person it predicts lips better than networks of any size fitted to the same (docs/figures.md), and it takes a second.
+person it predicts lips, all in all, a little better than a network fitted to the same (docs/figures.md), in seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.motion import encoder as phonetic
-from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors
+from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
 
 REACH = 2  # motion frames to either side that are looked at
 CONTEXT = phonetic.CONTEXT + REACH  # motion frames to either side after which nothing of the sound matters any more
@@ -55,10 +55,8 @@ class Decoder:
 
 def gather(encoder: Encoder, features: Tensor) -> Tensor:
     """Inputs [T, I] of the decoder for features [t, D]: encoder output and mean features, of 5 frames each."""
-    heard = encode(encoder, features)
-    short = -len(features) % STRIDE
-    padded = torch.cat([features, features[-1:].expand(short, -1)]) if short else features
-    frames = torch.cat([heard, padded.view(-1, STRIDE, features.shape[1]).mean(1)], 1)
+    padded = to_whole_frames(features)
+    frames = torch.cat([encode(encoder, padded), padded.view(-1, STRIDE, features.shape[1]).mean(1)], 1)
     index = torch.arange(len(frames))
     shifts = range(-REACH, REACH + 1)
     return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatar.motion.encoder import STRIDE
+
 
 def distort(features: Tensor, generator: torch.Generator) -> Tensor:
     """Another voice, microphone and room, made in the feature domain [t, 83]: warp, tilt, gain, noise, band limit."""
@@ -31,3 +33,10 @@ def distort(features: Tensor, generator: torch.Generator) -> Tensor:
     rest[:, 0] = torch.logaddexp(4 * (rest[:, 0] + gain), torch.tensor(4 * uniform(-2.8, -1.5))) / 4
     rest[:, 2] = torch.where(rest[:, 2] != 0, rest[:, 2] + uniform(-0.4, 0.4), rest[:, 2])
     return torch.cat([mel, rest], 1)
+
+
+def hear_crop(features: Tensor, start: int, count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Features [D, 4 count] of the motion frames from `start` on, distorted in a `share` of all cases."""
+    window = features[start * STRIDE : (start + count) * STRIDE].float()
+    heard = distort(window, generator) if torch.rand(1, generator=generator) < share else window
+    return heard.T

@@ -58,10 +58,14 @@ class Block(nn.Module):
 
 def encode(encoder: Encoder, features: Tensor) -> Tensor:
     """Features [t, D] at 100 Hz -> [t / 4, 165]: hidden, then articulation; the end is padded to a whole frame."""
-    missing = -len(features) % STRIDE
-    padded = functional.pad(features.T[None], (0, missing), mode="replicate") if missing else features.T[None]
-    hidden, articulation, _ = encoder(padded)
+    hidden, articulation, _ = encoder(to_whole_frames(features).T[None])
     return torch.cat([hidden, articulation], 1)[0].T
+
+
+def to_whole_frames(features: Tensor) -> Tensor:
+    """Features [t, D] with the last one repeated to the end of its motion frame."""
+    missing = -len(features) % STRIDE
+    return torch.cat([features, features[-1:].expand(missing, -1)]) if missing else features
 
 
 def save_encoder(encoder: Encoder, path: Path, features: str, note: dict[str, str]) -> None:

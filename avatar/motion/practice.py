@@ -1,4 +1,4 @@
-"""A minute or two of synthesized speech in many voices and languages that every person practises with.
+"""Three minutes of synthesized speech in many voices and languages that every person practises with.
 
 What a person does while saying it is not known; it is told from the phones and from how they move lips for what the
 encoder hears in their own clip. It keeps a model of one voice in one language fit for others.

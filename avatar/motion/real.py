@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from avatar.core.articulation import ARTICULATION
-from avatar.core.lips import CURVES, MOST_LAG, best_correlation, lip_curves
+from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
-from avatar.motion.distort import distort
+from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
 from avatar.motion.features import compute
 
@@ -27,6 +27,7 @@ DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 REACH, HIDDEN = 2, 64
+LAG_COST = 0.01  # correlation that a frame of lag must gain
 ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
 Report = Callable[[str, int, int], None]  # stage, done, total
@@ -137,22 +138,13 @@ def align(lesson: Lesson, heard: Tensor) -> Lesson:
 
     Recordings run up to a fifth of a second early or late: lips learned at the wrong time are learned blurred.
     """
-    index = torch.arange(len(heard))
-
-    def moved(lag: int) -> Lesson:
-        inside = (index + lag >= 0) & (index + lag < len(index))
-        at = (index + lag).clamp(0, len(index) - 1)
-        return Lesson(lesson.name, lesson.features, lesson.lips[at], lesson.weight[at] * inside)
-
-    def agreement(lag: int) -> float:
-        other = moved(lag)
-        sure = other.weight > 0
-        if sure.sum() < CROP // 2:
-            return -1.0
-        pairs = [torch.stack([heard[sure, i], other.lips[sure, i]]) for i in range(len(CURVES))]
-        return sum(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) for pair in pairs) - 0.01 * abs(lag)
-
-    return moved(max(range(-MOST_LAG, MOST_LAG + 1), key=agreement))
+    sure, lags = lesson.weight > 0, range(-MOST_LAG, MOST_LAG + 1)
+    curves = [correlate_lags(heard[:, i], lesson.lips[:, i], sure) for i in range(len(CURVES))]
+    agreement = [sum(each) - LAG_COST * abs(lag) for lag, *each in zip(lags, *curves, strict=True)]
+    lag = lags[agreement.index(max(agreement))]
+    index = torch.arange(len(heard)) + lag
+    at = index.clamp(0, len(index) - 1)
+    return Lesson(lesson.name, lesson.features, lesson.lips[at], lesson.weight[at] * (index == at))
 
 
 def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,10 +153,7 @@ def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tenso
     for index in torch.multinomial(share, BATCH, replacement=True, generator=generator).tolist():
         lesson = lessons[index]
         start = int(torch.randint(len(lesson.lips) - CROP + 1, (1,), generator=generator))
-        window = lesson.features[start * STRIDE : (start + CROP) * STRIDE]
-        if torch.rand(1, generator=generator) < DISTORTED:
-            window = distort(window, generator)
-        heard.append(window.T)
+        heard.append(hear_crop(lesson.features, start, CROP, DISTORTED, generator))
         wanted.append(lesson.lips[start : start + CROP].T)
         weight.append(lesson.weight[start : start + CROP])
     return torch.stack(heard), torch.stack(wanted), torch.stack(weight)

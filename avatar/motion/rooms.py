@@ -7,7 +7,8 @@ import torch
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 from torch import Tensor
 
-SAMPLE_RATE = 16000
+from avatar.motion.features import SAMPLE_RATE
+
 QUIETEST = 1e-4
 
 

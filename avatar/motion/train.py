@@ -17,7 +17,7 @@ from torch.nn import functional
 from avatar.core.articulation import ARTICULATION, articulate, classify
 from avatar.core.files import UserError, whole
 from avatar.motion.corpus import list_shards, read_corpus
-from avatar.motion.distort import distort
+from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import STRIDE, Encoder, save_encoder
 from avatar.motion.features import RATE, LogMel, compute
 from avatar.motion.voices import Utterance
@@ -97,7 +97,8 @@ def fit(
     torch.manual_seed(seed)  # the only place where weights are drawn
     encoder = Encoder(LogMel.width)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=RATE_OF_LEARNING, weight_decay=0.01)
-    start = _resume(checkpoint, encoder, optimizer) if checkpoint.exists() else 0
+    plan = {"format": CHECKPOINT_FORMAT, "seed": str(seed), "steps": str(steps)}
+    start = _resume(checkpoint, encoder, optimizer, plan) if checkpoint.exists() else 0
     usable = [example for example in examples if len(example.articulation) > CROP]
     weight = torch.tensor([1.0, 1.0, 0.7, 0.5, 1.0])[:, None]
     for step in range(start, steps):
@@ -117,7 +118,7 @@ def fit(
         if report:
             report("encoder", step + 1, steps)
         if (step + 1) % CHECKPOINT_EVERY == 0 and _rank() == 0:
-            _save(checkpoint, encoder, optimizer, step + 1)
+            _save(checkpoint, encoder, optimizer, plan | {"step": str(step + 1)})
     return encoder.eval()
 
 
@@ -126,10 +127,7 @@ def _batch(examples: Sequence[Example], generator: torch.Generator) -> tuple[Ten
     for index in torch.randint(len(examples), (BATCH,), generator=generator).tolist():
         example = examples[index]
         start = int(torch.randint(len(example.articulation) - CROP, (1,), generator=generator))
-        window = example.features[start * STRIDE : (start + CROP) * STRIDE].float()
-        if torch.rand(1, generator=generator) < DISTORTED:
-            window = distort(window, generator)
-        heard.append(window.T)
+        heard.append(hear_crop(example.features, start, CROP, DISTORTED, generator))
         articulation.append(example.articulation[start : start + CROP].T)
         classes.append(example.classes[start : start + CROP])
     return torch.stack(heard), torch.stack(articulation), torch.stack(classes)
@@ -157,18 +155,18 @@ def _share_gradients(encoder: Encoder) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _save(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, note: dict[str, str]) -> None:
     tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     with whole(path) as temporary:
-        save_file(tensors, temporary, {"format": CHECKPOINT_FORMAT, "step": str(step)})
+        save_file(tensors, temporary, note)
 
 
-def _resume(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, plan: dict[str, str]) -> int:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-        if metadata.get("format") != CHECKPOINT_FORMAT:
+        if {name: metadata.get(name) for name in plan} != plan:
             raise UserError(f"{path}: is not a checkpoint of this training; remove it to begin anew")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     prefix = "encoder."

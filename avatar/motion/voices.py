@@ -19,8 +19,8 @@ from torch import Tensor
 
 from avatar.core.articulation import SILENCE, Phone, from_ipa
 from avatar.core.files import UserError
+from avatar.motion.features import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 FLITE = ("slt", "rms", "kal16", "awb")
 VARIANTS = ("", "+m1", "+m3", "+m4", "+m5", "+m6", "+f1", "+steph", "+anika", "+Annie", "+Andy", "+m7", "+belinda")
 STOPS = ("p", "t", "k")  # espeak-ng tells of their burst; the closure is the silence before it

@@ -1,0 +1,42 @@
+"""The `avatar` command: parse, call, print, exit code (0 done, 1 failed, 2 wrong use)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's own chatter
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle workers must not steal the native pool's cores
+
+import typer
+
+from avatar.cli import a2m, drive, make, space, takes
+from avatar.core.files import UserError
+
+app = typer.Typer(
+    help="Turn a short video of one person into a talking avatar, and make it speak.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for group in (make.app, drive.app):
+    app.add_typer(group)
+app.add_typer(a2m.app, name="a2m")
+app.add_typer(space.app, name="motion-space")
+app.add_typer(takes.app, name="take")
+
+
+def main() -> None:
+    """Run the command; a mendable error is one line on stderr and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

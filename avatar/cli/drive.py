@@ -1,0 +1,114 @@
+"""An avatar at work: speak, render, motion, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from avatar.cli.options import AvatarFile, Background, Device, Seed, SpeechFile
+
+app = typer.Typer()
+
+
+@app.command()
+def speak(
+    name: AvatarFile,
+    speech: SpeechFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")],
+    background: Background = None,
+    full_frame: Annotated[bool, typer.Option("--full-frame", help="The whole picture of the source clip.")] = False,
+    mouth_gain: Annotated[
+        float | None, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")
+    ] = None,
+    expression_gain: Annotated[float | None, typer.Option(help="Times all expression.")] = None,
+    blink: Annotated[float | None, typer.Option(help="Times the person's own blink rate; 0 = never.")] = None,
+    head: Annotated[float | None, typer.Option(help="Times the person's own head motion; 0 = still.")] = None,
+    gaze: Annotated[float | None, typer.Option(help="Times the person's own shifts of gaze; 0 = straight.")] = None,
+    pose: Annotated[
+        Path | None, typer.Option(metavar="TAKE_DIR", help="Take whose head, shoulders and gaze are followed.")
+    ] = None,
+    controls: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML with these controls, each a number or {second: value}.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Make an avatar say what a sound file says; any length."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.controls import Controls, load_controls
+    from avatar.core.recipe import parse
+    from avatar.core.take import open_take
+    from avatar.pipelines.speak import speak as run
+
+    flags = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head, "gaze": gaze}
+    given = {name: value for name, value in flags.items() if value is not None}
+    frames = run(
+        load_avatar(name),
+        speech,
+        out,
+        controls=load_controls(controls, given) if controls else parse(Controls, given, "controls"),
+        background=background,
+        full_frame=full_frame,
+        pose=open_take(pose) if pose else None,
+        seed=seed,
+        device=device,
+    )
+    print(f"{out}: {frames} frames")
+
+
+@app.command()
+def render(
+    name: AvatarFile,
+    track: Annotated[Path, typer.Option(metavar="TAKE_DIR", help="Take whose own motion is re-enacted.")],
+    split: Annotated[Literal["test", "train", "all"], typer.Option(help="Which frames.")] = "test",
+    frames_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for lossless PNGs.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")] = None,
+    background: Background = None,
+    device: Device = "cpu",
+) -> None:
+    """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.take import open_take
+    from avatar.pipelines.speak import reenact
+
+    take = open_take(track)
+    avatar = load_avatar(name)
+    frames = reenact(avatar, take, split=split, out=out, frames_dir=frames_dir, background=background, device=device)
+    print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
+
+
+@app.command()
+def motion(
+    name: AvatarFile,
+    speech: SpeechFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.motion", help="Motion file to write.")],
+    seed: Seed = 0,
+) -> None:
+    """Speech to motion only."""
+    from avatar.core.bundle import load_avatar
+    from avatar.pipelines.speak import write_motion
+
+    print(f"{out}: {len(write_motion(load_avatar(name), speech, out, seed=seed))} frames")
+
+
+@app.command()
+def evaluate(
+    name: AvatarFile,
+    take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="Take with held-out frames.")],
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Figures on held-out frames: PSNR, SSIM, LMD, and lip correlation of the speech-driven video."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.take import open_take
+    from avatar.pipelines.evaluate import evaluate as run
+    from avatar.pipelines.evaluate import table_rows, write_json
+
+    scores = run(load_avatar(name), open_take(take), page=page, device=device)
+    for row in table_rows(scores):
+        print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
+    if json:
+        write_json(scores, json)

@@ -1,0 +1,104 @@
+"""Video to avatar: preprocess, build, demo, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from avatar.cli.options import Consent, Device, Face
+
+app = typer.Typer()
+
+
+@app.command()
+def preprocess(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A clip of one person speaking.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="TAKE_DIR", help="Folder to make.")],
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the square crop.")] = 512,
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part of the clip kept for testing.")] = 0.1,
+    face: Face = "auto",
+    start: Annotated[str | None, typer.Option(help="Where to begin, such as 12s or 1m.")] = None,
+    end: Annotated[str | None, typer.Option(help="Where to stop.")] = None,
+    select: Annotated[str | None, typer.Option(help="Train on the most informative part, such as 60s.")] = None,
+    landmarker: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own MediaPipe Tasks face landmarker (.task).")
+    ] = None,
+    consent: Consent = "not stated",
+) -> None:
+    """Video to Take: crop, track, matte, background plate, sound, report."""
+    from avatar.core.media import Stretch
+    from avatar.core.recipe import parse_duration
+    from avatar.pipelines.takes import make_take
+    from preprocess.checks import judge
+    from preprocess.run import Wishes
+
+    stretch = Stretch(parse_duration(start, "--start") if start else 0.0, parse_duration(end, "--end") if end else None)
+    wishes = Wishes(
+        face=face,
+        size=size,
+        consent=consent,
+        stretch=stretch,
+        seconds=parse_duration(select, "--select") if select else None,
+        landmarker=landmarker,
+    )
+    take = make_take(video, out, wishes, holdout=holdout)
+    left_out = take.length - len(take.training_frames()) - len(take.test)
+    print(
+        f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
+    )
+    print(judge(take.quality))
+
+
+@app.command()
+def build(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_TAKE", help="A clip, or a folder of `preprocess`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.avatar", help="Avatar file to write.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Training time, such as 90s, 5m, 1h. [default: 5m]")] = None,
+    holdout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Last part never trained on.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    face: Face = "auto",
+    consent: Consent = "not stated",
+    device: Device = "cpu",
+) -> None:
+    """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
+    from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
+    from avatar.pipelines.build import build as run
+
+    changes: dict[str, Any] = {"holdout": holdout, "seed": seed}
+    changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
+    settings = load_recipe(recipe) if recipe else Recipe()
+    given = {name: value for name, value in changes.items() if value is not None}
+    checked = parse(Recipe, settings.model_dump() | given, "recipe")
+    run(source, out, recipe=checked, face=face, consent=consent, device=device)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, and what is missing for what."""
+    from avatar.pipelines.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok     ' if finding.good else 'missing'} {finding.name:<22} {finding.detail}")
+    if any(finding.needed and not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    video: Annotated[Path | None, typer.Option(help="Your own clip; without it the synthetic actor.")] = None,
+    speech: Annotated[Path | None, typer.Option(help="What to say; without it the package's own recording.")] = None,
+    budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
+) -> None:
+    """The whole way once: a clip becomes an avatar, and the avatar speaks."""
+    from avatar.core.recipe import parse_duration
+    from avatar.pipelines.demo import run_demo
+
+    made = run_demo(folder, video, speech, parse_duration(budget, "--budget"))
+    for what, place in made.items():
+        print(f"{what:<22} {place}")

@@ -10,8 +10,8 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
 from avatar.core.motion_space import Motion
-from avatar.motion.drive import Driver
-from avatar.pipelines.speak import check_space, draw
+from avatar.pipelines.draw import draw
+from avatar.pipelines.driver import start_driver
 from avatar.render.device import DeviceName
 
 AHEAD = 4  # frames of sound heard beyond a frame: 160 ms
@@ -20,22 +20,13 @@ AHEAD = 4  # frames of sound heard beyond a frame: 160 ms
 class Session:
     """One avatar that listens. Sound at 16 kHz, motion at 25 frames/s, 40 ms at a time."""
 
-    def __init__(self, avatar: Avatar, *, controls: Controls | None = None, seed: int = 0, gain: float = 1.0) -> None:
+    def __init__(self, avatar: Avatar, *, controls: Controls | None = None, gain: float = 1.0) -> None:
         """gain: brings the voice to -23 dB of full scale (`avatar.core.loudness`), as files are brought to.
 
-        Raises: UserError when the avatar was built with another MotionSpace.
+        Raises: UserError when the avatar was built with another MotionSpace, or a style or pose is not a Take.
         """
-        check_space(avatar)
         self._avatar, self._gain = avatar, gain
-        self._driver = Driver(
-            avatar.speech,
-            avatar.habits,
-            fps=avatar.fps,
-            controls=controls or Controls(),
-            seed=seed,
-            chunk=1,
-            ahead=AHEAD,
-        )
+        self._driver = start_driver(avatar, controls or Controls(), live_ahead=AHEAD)
 
     def push(self, pcm: Tensor) -> Motion:
         """The frames (perhaps none) that more sound [n] float32 -1..1 completes. The size of what is pushed is free."""

@@ -10,12 +10,15 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from avatar.core.geometry import mean_rotation, to_vector
+from avatar.core.motion_space import MotionSpace
 from cuda_ext import ops
 
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
              149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 MESH_POINTS = 468
+SHUT = 0.5  # mean lid openness of a blink
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,36 @@ def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
 def landmark_distance(found: Tensor, truth: Tensor) -> float:
     """Mean distance in px of the mesh landmarks of frames [T, 478, 3] (LMD)."""
     return float((found[:, :MESH_POINTS, :2] - truth[:, :MESH_POINTS, :2]).norm(dim=-1).mean())
+
+
+def lip_vertex_error(expression: Tensor, truth: Tensor, space: MotionSpace) -> float:
+    """Mean over frames of the largest distance of a lip vertex, in mm (LVE; Richard et al. 2021, MeshTalk, section 4).
+
+    expression, truth: [T, K]; heads held still.
+    """
+    moved = torch.einsum("tk,klc->tlc", expression - truth, space.basis[:, space.lips])
+    return 10 * float(moved.norm(dim=-1).amax(1).mean())
+
+
+def lip_jerkiness(expression: Tensor, truth: Tensor, space: MotionSpace) -> float:
+    """Mean acceleration of the lips in expressions [T, K], times that of the truth [N, K]: below 1 is smoother."""
+
+    def acceleration(values: Tensor) -> Tensor:
+        lips = torch.einsum("tk,klc->tlc", values, space.basis[:, space.lips])
+        return lips.diff(n=2, dim=0).norm(dim=-1).mean()
+
+    return float(acceleration(expression) / acceleration(truth).clamp_min(1e-9))
+
+
+def blinks_per_minute(eyes: Tensor, fps: float) -> float:
+    """How often the lids shut, of eyes [T, 4]."""
+    shut = eyes[:, :2].mean(1) < SHUT
+    return 60 * fps * float((shut[1:] & ~shut[:-1]).sum()) / max(1, len(eyes))
+
+
+def head_motion_degrees(rotation: Tensor) -> float:
+    """Root mean square angle of rotations [T, 3, 3] about their mean, in degrees."""
+    return float(torch.rad2deg(to_vector(mean_rotation(rotation).T @ rotation).square().sum(1).mean().sqrt()))
 
 
 def correlation(first: Tensor, second: Tensor) -> float:

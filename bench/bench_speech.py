@@ -79,7 +79,7 @@ def measure(stretch: Stretch, space: MotionSpace) -> dict[str, list[float]]:
     learned = torch.nonzero(stretch.usable[: stretch.border]).squeeze(1).tolist()
     tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=learned, seed=0)
     count = min(len(stretch.audio) // FRAME, len(stretch.usable))
-    ways = {"adapted": say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)}
+    ways = {"adapted": say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)[:, :3]}
     ways["articulation"] = hear(stretch.audio)[:, [0, 0, 1]]
     ways["energy"] = measure_level(stretch.audio)[:, None].expand(-1, 3)
     lips = lip_curves(stretch.track.landmarks)
@@ -94,7 +94,7 @@ def measure(stretch: Stretch, space: MotionSpace) -> dict[str, list[float]]:
 
 def say(tensors: dict[str, Tensor], habits: Habits, pcm: Tensor) -> Motion:
     """What the person does while saying something; their blinks, which move lips a little, are left out."""
-    driver = Driver(tensors, habits, fps=25, controls=Controls(blink=0.0), seed=0)
+    driver = Driver(tensors, habits, fps=25, controls=Controls(blink=0.0, temperature=0.0))
     return concatenate(list(drive(driver, pcm.split(16000))))
 
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.encode import write_video
 from avatar.core.geometry import mean_rotation, to_vector
-from avatar.core.media import write_video
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_track
 from preprocess.fit import MESH_POINTS, fit_poses

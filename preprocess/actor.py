@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from avatar.core.articulation import Phone, articulate
-from avatar.core.media import read_speech, write_video, write_wav
+from avatar.core.encode import write_video
+from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
 from preprocess.actor_face import (
     BROWS,

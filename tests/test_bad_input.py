@@ -11,8 +11,9 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+from avatar.core.encode import write_video
 from avatar.core.files import UserError
-from avatar.core.media import Stretch, probe, read_speech, read_video, write_video, write_wav
+from avatar.core.media import Stretch, probe, read_speech, read_video, write_wav
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -42,7 +42,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("(en)", []),
         ("bʲ", ["b"]),
         ("yː", ["ue"]),
-        ("j", ["t"]),
+        ("j", ["y"]),
         ("@", ["t"]),
     ],
 )

@@ -22,13 +22,14 @@ ROOMS = {
 HEAVY = {
     "mediapipe": "preprocess",
     "cv2": "preprocess",
-    "ffmpeg": "avatar.core.media",
+    "ffmpeg": "avatar.core.encode",
     "imageio_ffmpeg": "avatar.core.media",
     "pydantic": "avatar",
     "yaml": "avatar.core.recipe",
     "typer": "avatar.cli",
     "tqdm": "avatar.pipelines",
     "gsplat": "avatar.render",
+    "transformers": "avatar.motion.hubert",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\(", r"\bpickle\b", r"\.cuda\(\)")
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from avatar.cli.options import Seed
+from avatar.core.files import UserError
 
 app = typer.Typer(help="Train the speech-to-motion encoder that ships with the package.", no_args_is_help=True)
 
@@ -34,6 +35,9 @@ def a2m_pretrain(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Made by `avatar a2m corpus`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 8000,
+    features: Annotated[
+        str, typer.Option(help="logmel, or hubert:FOLDER with your own HuBERT or wav2vec 2.0 model.")
+    ] = "logmel",
     seed: Seed = 0,
 ) -> None:
     """Train the phonetic encoder; resumes, and runs on several processes under torchrun."""
@@ -41,7 +45,7 @@ def a2m_pretrain(
     from avatar.pipelines.bars import stage_bars
 
     with stage_bars() as report:
-        scores = pretrain(corpus, out, steps=steps, seed=seed, report=report)
+        scores = pretrain(corpus, out, steps=steps, seed=seed, features=features, report=report)
     print(f"{out}: correlation on held-out utterances: " + ", ".join(f"{k} {v}" for k, v in scores.items()))
 
 
@@ -58,14 +62,22 @@ def a2m_practice(
 
 @app.command("train")
 def a2m_train(
-    folder: Annotated[Path, typer.Argument(metavar="TAKES", help="Folder of Takes (made by `avatar preprocess`).")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="TAKES", help="Folder of Takes.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of clips instead: each becomes a Take first.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Teach the packaged encoder by the lips of real people."""
-    from avatar.pipelines.a2m import train_on_takes
+    """Teach the packaged encoder by the lips of real people; clips that cannot be used are left out and listed."""
+    from avatar.pipelines.a2m import take_in, train_on_takes
 
-    people = train_on_takes(folder, out, seed=seed)
+    if (folder is None) == (corpus is None):
+        raise UserError("give a folder of Takes, or --corpus DIR with a folder of clips")
+    taken, left_out = take_in(corpus) if corpus else (folder, [])
+    for line in left_out:
+        print(f"left out  {line}")
+    people = train_on_takes(taken or Path(), out, seed=seed)
     print(f"{out}: taught by {people} takes")
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from avatar.cli.options import AvatarFile, Background, Device, Seed, SpeechFile
+from avatar.cli.options import (
+    AvatarFile,
+    Background,
+    CodecName,
+    Device,
+    Orbit,
+    Output,
+    QualityName,
+    Rate,
+    Seed,
+    Size,
+    SpeechFile,
+)
 
 app = typer.Typer()
 
@@ -16,9 +28,14 @@ app = typer.Typer()
 def speak(
     name: AvatarFile,
     speech: SpeechFile,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")],
+    out: Output,
     background: Background = None,
     full_frame: Annotated[bool, typer.Option("--full-frame", help="The whole picture of the source clip.")] = False,
+    size: Size = None,
+    fps: Rate = None,
+    codec: CodecName = "h264",
+    quality: QualityName = "good",
+    orbit: Orbit = 0.0,
     mouth_gain: Annotated[
         float | None, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")
     ] = None,
@@ -26,33 +43,45 @@ def speak(
     blink: Annotated[float | None, typer.Option(help="Times the person's own blink rate; 0 = never.")] = None,
     head: Annotated[float | None, typer.Option(help="Times the person's own head motion; 0 = still.")] = None,
     gaze: Annotated[float | None, typer.Option(help="Times the person's own shifts of gaze; 0 = straight.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Times what the person's face does beside the sound; 0 = nothing.")
+    ] = None,
+    lle: Annotated[float | None, typer.Option(help="Pull towards motions of the person, 0 to 1.")] = None,
     pose: Annotated[
-        Path | None, typer.Option(metavar="TAKE_DIR", help="Take whose head, shoulders and gaze are followed.")
+        str | None, typer.Option(metavar="generated|still|take:DIR", help="Where head, shoulders and gaze come from.")
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(metavar="CLIP", help="Clip or Take of anybody, whose manner of speaking is taken on.")
     ] = None,
     controls: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML with these controls, each a number or {second: value}.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Make an avatar say what a sound file says; any length."""
     from avatar.core.bundle import load_avatar
     from avatar.core.controls import Controls, load_controls
+    from avatar.core.encode import Coding
     from avatar.core.recipe import parse
-    from avatar.core.take import open_take
+    from avatar.pipelines.draw import Look
     from avatar.pipelines.speak import speak as run
 
-    flags = {"mouth_gain": mouth_gain, "expression_gain": expression_gain, "blink": blink, "head": head, "gaze": gaze}
+    flags: dict[str, Any] = {
+        "mouth_gain": mouth_gain,
+        "expression_gain": expression_gain,
+        "blink": blink,
+        "head": head,
+        "gaze": gaze,
+    }
+    flags |= {"temperature": temperature, "pose": pose, "style": style, "lle": lle, "seed": seed}
     given = {name: value for name, value in flags.items() if value is not None}
     frames = run(
         load_avatar(name),
         speech,
         out,
         controls=load_controls(controls, given) if controls else parse(Controls, given, "controls"),
-        background=background,
-        full_frame=full_frame,
-        pose=open_take(pose) if pose else None,
-        seed=seed,
+        look=Look(size, fps, background, full_frame, orbit, Coding(codec, quality)),
         device=device,
     )
     print(f"{out}: {frames} frames")
@@ -64,18 +93,28 @@ def render(
     track: Annotated[Path, typer.Option(metavar="TAKE_DIR", help="Take whose own motion is re-enacted.")],
     split: Annotated[Literal["test", "train", "all"], typer.Option(help="Which frames.")] = "test",
     frames_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for lossless PNGs.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.mp4", help="Video to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT.mp4", help="Film (.mp4, .mov, .webm).")
+    ] = None,
     background: Background = None,
+    size: Size = None,
+    fps: Rate = None,
+    codec: CodecName = "h264",
+    quality: QualityName = "good",
+    orbit: Orbit = 0.0,
     device: Device = "cpu",
 ) -> None:
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
     from avatar.core.bundle import load_avatar
+    from avatar.core.encode import Coding
     from avatar.core.take import open_take
+    from avatar.pipelines.draw import Look
     from avatar.pipelines.speak import reenact
 
     take = open_take(track)
     avatar = load_avatar(name)
-    frames = reenact(avatar, take, split=split, out=out, frames_dir=frames_dir, background=background, device=device)
+    look = Look(size, fps, background, False, orbit, Coding(codec, quality))
+    frames = reenact(avatar, take, split=split, out=out, frames_dir=frames_dir, look=look, device=device)
     print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
 
 
@@ -88,9 +127,10 @@ def motion(
 ) -> None:
     """Speech to motion only."""
     from avatar.core.bundle import load_avatar
+    from avatar.core.controls import Controls
     from avatar.pipelines.speak import write_motion
 
-    print(f"{out}: {len(write_motion(load_avatar(name), speech, out, seed=seed))} frames")
+    print(f"{out}: {len(write_motion(load_avatar(name), speech, out, controls=Controls(seed=seed)))} frames")
 
 
 @app.command()

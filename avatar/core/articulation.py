@@ -61,8 +61,18 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "z": (0.15, 0.65, 0.00, 0.0, 0.0, 0.9),
     "th": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
     "dh": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
+    # the tongue's consonants: the lips take over what their neighbours do
+    "t": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
+    "d": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
+    "n": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
+    "l": (0.30, 0.55, 0.05, 0.0, 0.0, 0.35),
+    "k": (0.30, 0.50, 0.05, 0.0, 0.0, 0.25),
+    "g": (0.30, 0.50, 0.05, 0.0, 0.0, 0.25),
+    "ng": (0.30, 0.50, 0.05, 0.0, 0.0, 0.25),
+    "hh": (0.35, 0.50, 0.10, 0.0, 0.0, 0.12),
+    "y": (0.25, 0.70, 0.00, 0.0, 0.0, 0.60),
 }
-_OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)  # tongue consonants: the lips take over what their neighbours do
+_OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)
 _FROM_IPA = {
     symbol: phone
     for phone, symbols in {
@@ -70,16 +80,17 @@ _FROM_IPA = {
         "eh": "ɛ", "ey": "e", "ih": "ɪ", "iy": "i", "o": "o ɤ", "oe": "ø œ ɶ", "ue": "y ʏ ɥ", "uh": "ʊ", "uw": "u ʉ",
         "ii": "ɨ ɯ", "b": "b ɓ", "p": "p", "m": "m ɱ", "f": "f ɸ", "v": "v ʋ β ⱱ", "w": "w ʍ", "r": "ɹ ɻ",
         "sh": "ʃ ʂ ɕ", "zh": "ʒ ʐ ʑ", "s": "s", "z": "z", "th": "θ", "dh": "ð",
-        "t": "t d n l r k ɡ g ŋ h x j c q ɾ ʁ ʀ ɣ χ ħ ɦ ç ɲ ʎ ɟ ʔ ɭ ɳ ɖ ʈ ɽ ɬ ɫ ʕ ʝ ɢ ɴ",
+        "t": "t ʈ", "d": "d ɖ", "n": "n ɲ ɳ", "l": "l r ɾ ʎ ɭ ɽ ɬ ɫ", "k": "k c q", "g": "ɡ g ɟ ɢ", "ng": "ŋ ɴ",
+        "hh": "h x ʁ ʀ ɣ χ ħ ɦ ç ʔ ʕ", "y": "j ʝ",
     }.items()
     for symbol in symbols.split()
 }  # fmt: skip
 _REACH = 0.045  # s: how fast a phone's influence falls off outside it
-CLASSES = ("silence", "open", "spread", "round", "bilabial", "labiodental", "sibilant", "other")
+CLASSES = (*_TARGETS, "other")
 
 
 def from_ipa(text: str) -> list[str]:
-    """Phones of one IPA symbol: two for a diphthong or an affricate, one `t` for all that the tongue does alone.
+    """Phones of one IPA symbol: two for a diphthong or an affricate, `t` for anything unknown.
 
     Marks of length, tone, stress and colour are left out, and so is a name of a language in brackets.
     """
@@ -109,10 +120,5 @@ def classify(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
     times = (torch.arange(round(seconds * fps)) + 0.5) / fps
     stops = torch.tensor([phone.stop for phone in phones])
     index = torch.searchsorted(stops, times).clamp(max=len(phones) - 1)
-    return torch.tensor([_class_of(phone.symbol) for phone in phones])[index]
-
-
-def _class_of(symbol: str) -> int:
-    vowels = ("aa ae ah aw ay ao a", "eh ey ih iy ii", "ow oy uh uw w r er axr o oe ue")
-    groups = (SILENCE, *vowels, "b p m", "f v", "s z sh zh ch jh")
-    return next((i for i, group in enumerate(groups) if symbol in group.split()), len(CLASSES) - 1)
+    known = [CLASSES.index(phone.symbol) if phone.symbol in _TARGETS else len(_TARGETS) for phone in phones]
+    return torch.tensor(known)[index]

@@ -15,7 +15,7 @@ from avatar.core.files import UserError, check_readable, whole
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
-FORMAT = "avatar/2"
+FORMAT = "avatar/3"
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 
@@ -47,6 +47,7 @@ class Avatar:
     recipe: str  # YAML, as run
     provenance: dict[str, str]
     frame: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.uint8))  # [n] JPEG: a whole source frame
+    features: str = "logmel"  # what the speech model hears
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
 
     def __repr__(self) -> str:
@@ -68,6 +69,7 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
         "fps": avatar.fps,
         "crop": avatar.crop,
         "space_id": avatar.space_id,
+        "features": avatar.features,
         "recipe": avatar.recipe,
         "provenance": avatar.provenance,
         "habits": {
@@ -140,6 +142,7 @@ def _assemble(header: dict, tensors: dict[str, Tensor]) -> Avatar:
         space_id=str(header["space_id"]),
         recipe=str(header["recipe"]),
         provenance={str(key): str(value) for key, value in header["provenance"].items()},
+        features=str(header["features"]),
         frame=tensors.get("frame", torch.zeros(0, dtype=torch.uint8)),
         crop=tuple(float(value) for value in header.get("crop", (0, 0, 0))),  # type: ignore[arg-type]
     )

@@ -34,6 +34,12 @@ def _within(most: float) -> Callable[[Curve], Curve]:
     return check
 
 
+def _known_pose(pose: str) -> str:
+    if pose not in ("generated", "still") and not (pose.startswith("take:") and len(pose) > len("take:")):
+        raise ValueError(f"must be generated, still or take:DIR, not '{pose}'")
+    return pose
+
+
 class Controls(Settings):
     """What a person may turn at render time. Curves are given as {second: value}."""
 
@@ -42,12 +48,22 @@ class Controls(Settings):
     blink: Annotated[Curve, AfterValidator(_within(5))] = 1.0  # times the person's own rate; 0 = never
     head: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own head motion; 0 = still
     gaze: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own shifts of gaze; 0 = straight
+    temperature: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times what the face does beside the sound
     lle: float = Field(0.3, ge=0, le=1)  # pull towards motions this person has made
+    pose: Annotated[str, AfterValidator(_known_pose)] = "generated"  # or `still`, or `take:DIR`
+    style: str | None = None  # a clip or a Take whose manner of speaking is taken on
+    seed: int = Field(0, ge=0)  # of every random draw
+
+    @property
+    def follows_take(self) -> bool:
+        """Whether head, shoulders and gaze are those of a Take."""
+        return self.pose.startswith("take:")
 
     def over(self, seconds: Tensor) -> Now:
         """The controls at times [T] s."""
-        names = ("mouth_gain", "expression_gain", "blink", "head", "gaze")
-        return Now(**{name: _read(getattr(self, name), seconds) for name in names})
+        names = ("mouth_gain", "expression_gain", "blink", "head", "gaze", "temperature")
+        curves = {name: _read(getattr(self, name), seconds) for name in names}
+        return Now(**curves | ({"head": torch.zeros(len(seconds))} if self.pose == "still" else {}))
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class Now:
     blink: Tensor
     head: Tensor
     gaze: Tensor
+    temperature: Tensor
 
 
 def _read(curve: Curve, seconds: Tensor) -> Tensor:

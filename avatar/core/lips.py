@@ -18,6 +18,12 @@ def lip_curves(landmarks: Tensor) -> Tensor:
     return torch.stack([(points[:, a] - points[:, b]).norm(dim=-1) / eyes for a, b in CURVES.values()], 1)
 
 
+def protrusion_curve(landmarks: Tensor) -> Tensor:
+    """How far the middle of the lips stands before their corners [T], of landmarks [T, 478, 3] px, in eye distances."""
+    eyes = (landmarks[:, EYE_CORNERS[0], :2] - landmarks[:, EYE_CORNERS[1], :2]).norm(dim=-1).clamp_min(1e-6)
+    return (landmarks[:, CURVES["width"], 2].mean(1) - landmarks[:, CURVES["height"], 2].mean(1)) / eyes
+
+
 def best_correlation(heard: Tensor, seen: Tensor, sure: Tensor) -> float:
     """Correlation of two curves [T] at the offset of up to 5 frames where it is best, over frames `sure` [T] bool."""
     return max(correlate_lags(heard, seen, sure))
@@ -35,6 +41,8 @@ def correlate_lags(heard: Tensor, seen: Tensor, sure: Tensor) -> list[float]:
 
 
 def read_lips(basis: Tensor) -> Tensor:
-    """[K, 3]: the curves (cm, in the head frame) of one unit of each mode of a basis [K, 478, 3]."""
+    """[K, 4]: the curves (cm, head frame), and how far lips are pushed out, of one unit of each mode [K, 478, 3]."""
     axes = {"opening": 1, "height": 1, "width": 0}
-    return torch.stack([(basis[:, b] - basis[:, a])[:, axes[name]] for name, (a, b) in CURVES.items()], 1)
+    curves = [(basis[:, b] - basis[:, a])[:, axes[name]] for name, (a, b) in CURVES.items()]
+    corners, middle = basis[:, CURVES["width"], 2].mean(1), basis[:, CURVES["height"], 2].mean(1)
+    return torch.stack([*curves, corners - middle], 1)

@@ -7,24 +7,22 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 import torch
 from scipy.io import wavfile
 from torch import Tensor
 
-from avatar.core.files import UserError, check_readable, whole
+from avatar.core.files import UserError, check_readable
 
 SAMPLE_RATE = 16000
 STILL_FPS = 25.0
 CHUNK = SAMPLE_RATE  # samples read at a time: one second
-BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 
 
 @dataclass(frozen=True)
@@ -210,54 +208,6 @@ def read_speech(path: Path, *, stretch: Stretch = WHOLE) -> Iterator[Tensor]:
         process.wait()
     if total == 0:
         raise UserError(f"{path}: its sound has zero length; give a file with speech")
-
-
-def write_video(frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: Path | None = None) -> int:
-    """Encode frames as H.264 mp4 with the sound of another file; whole or not at all.
-
-    Frames are uint8, [H, W, 3] RGB or [3 H / 2, W] NV12 in BT.709 limited range, which costs the encoder nothing to
-    read. They are taken one by one, so memory does not grow with length. Returns the number of frames.
-    """
-    iterator = iter(frames)
-    first = next(iterator, None)
-    if first is None:
-        raise UserError(f"{path}: there is no frame to write")
-    height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
-    with whole(path) as temporary, tempfile.TemporaryFile() as errors:
-        layout = {"pix_fmt": "rgb24"} if first.ndim == 3 else {"pix_fmt": "nv12", **BT709}
-        picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **layout)
-        streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
-        options = {"vcodec": "libx264", "pix_fmt": "yuv420p", "preset": "veryfast", "crf": 16, "loglevel": "error"}
-        options |= {"movflags": "+faststart", "f": "mp4"} | ({} if first.ndim == 3 else BT709)
-        options |= {"acodec": "aac", "audio_bitrate": "160k"} if sound else {}
-        command = ffmpeg.output(*streams, str(temporary), **options).overwrite_output()
-        process = subprocess.Popen(
-            command.compile(cmd=ffmpeg_binary()), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        assert process.stdin
-        count = 0
-        try:
-            for frame in _chain(first, iterator):
-                process.stdin.write(np.ascontiguousarray(frame).data)
-                count += 1
-            process.stdin.close()
-            code = process.wait()
-        except BrokenPipeError:
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if code != 0:
-            errors.seek(0)
-            reason = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["unknown reason"])[-1]
-            raise UserError(f"{path}: the video could not be written ({reason[-200:]})")
-    return count
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
 
 
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -117,7 +119,33 @@ def concatenate(motions: list[Motion]) -> Motion:
 def resample(motion: Motion, fps: float) -> Motion:
     """Motion at another frame rate: linear in expression, eyes, translation and torso, geodesic in rotation."""
     frames = max(1, round(len(motion) * fps / motion.fps))
-    position = (torch.arange(frames) * (motion.fps / fps)).clamp(max=len(motion) - 1)
+    return _at(motion, torch.arange(frames) * (motion.fps / fps), fps)
+
+
+def at_rate(motions: Iterable[Motion], fps: float) -> Iterator[Motion]:
+    """A stream of motion at another frame rate; the same frames as `resample` of the whole."""
+    held: Motion | None = None
+    dropped = made = seen = 0
+    for motion in motions:
+        if motion.fps == fps:
+            yield motion
+            continue
+        held = concatenate([held, motion]) if held is not None else motion
+        seen += len(motion)
+        ratio = motion.fps / fps
+        ready = math.ceil((seen - 1) / ratio)  # frames that lie before the last one seen
+        if ready > made:
+            yield _at(held, torch.arange(made, ready) * ratio - dropped, fps)
+            made = ready
+            keep = min(int(made * ratio), seen - 1)
+            held, dropped = held[slice(keep - dropped, None)], keep
+    if held is not None and (total := max(1, round(seen * fps / held.fps))) > made:
+        yield _at(held, torch.arange(made, total) * (held.fps / fps) - dropped, fps)
+
+
+def _at(motion: Motion, position: Tensor, fps: float) -> Motion:
+    """Motion at positions [N] between its frames."""
+    position = position.clamp(max=len(motion) - 1)
     low = position.floor().long()
     high = (low + 1).clamp(max=len(motion) - 1)
     weight = (position - low)[:, None]
@@ -130,6 +158,11 @@ def resample(motion: Motion, fps: float) -> Motion:
     return Motion(
         blend(motion.expression), blend(motion.eyes), rotation, blend(motion.translation), blend(motion.torso), fps
     )
+
+
+def scale_torso(motion: Motion, scale: float) -> Motion:
+    """The motion for a picture `scale` times the size: torso shifts are in px."""
+    return replace(motion, torso=motion.torso * torch.tensor([scale, scale, 1.0, 1.0]))
 
 
 def save_motion(motion: Motion, path: Path, space_id: str) -> None:

@@ -28,7 +28,7 @@ class Recipe(Settings):
     size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"
-    features: str = "logmel"
+    encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one
 
 
 SettingsType = TypeVar("SettingsType", bound=BaseModel)

@@ -14,7 +14,7 @@ from avatar.motion.behaviour import slope_on
 from avatar.motion.decoder import Rows, Speaker, gather, heard_articulation, pack_speaker, solve
 from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder
-from avatar.motion.features import compute
+from avatar.motion.features import USUAL, compute
 from avatar.motion.practice import practise
 
 MOST_LAG = 8  # frames
@@ -38,24 +38,26 @@ def adapt(
     Returns: the tensors of the speech model (for the avatar file), and the person's habits.
     """
     space, encoder = load_space(), encoder or load_encoder()
-    features = compute(audio)
+    features = compute(audio, encoder.features)
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
     target = track.expression - closure(track.eyes)[:, None] * slope
     lag = find_lag(encoder, features, track, chosen)
     own = _listen(encoder, features, target, chosen, lag, seed)
-    weight = PRACTICE * sum(rows.weight * len(rows.targets) for rows in own)
-    practice = practise(encoder, heard_articulation(own[0].inputs), own[0].targets, weight)
-    speaker = Speaker(encoder, solve([*own, practice]), target[chosen].mean(0))
+    practice = []
+    if encoder.features == USUAL:  # other features are not known of what is practised
+        weight = PRACTICE * sum(rows.weight * len(rows.targets) for rows in own)
+        practice = [practise(encoder, heard_articulation(own[0].inputs), own[0].targets, weight)]
+    speaker = Speaker(encoder, solve([*own, *practice]), target[chosen].mean(0))
     habits = Habits(
         expression_mean=track.expression[chosen].mean(0),
         expression_std=track.expression[chosen].std(0),
         lag_seconds=lag / fps,
         own=track.motion()[chosen],
-        mouth_reach=find_reach(own, practice, lip_reader(space)[:, 0]),
+        mouth_reach=find_reach(own, practice, read_lips(space.basis)[:, 0]),
         **blink_habits(track, chosen),
     )
-    lips = {"lid_slope": slope, "lip_reading": lip_reader(space)[:, 0]}
+    lips = {"lid_slope": slope, "lip_reading": read_lips(space.basis)[:, 0]}
     return pack_speaker(speaker) | lips, habits
 
 
@@ -68,12 +70,13 @@ def _listen(encoder: Encoder, features: Tensor, target: Tensor, frames: Tensor, 
     every = max(1, -(-len(frames) // MOST_FRAMES))
     frames, heard_at = frames[::every], heard_at[::every]
     hearings = [gather(encoder, features)[heard_at]]
-    hearings += [gather(encoder, distort(features, generator))[heard_at] for _ in range(HEARINGS)]
-    weights = [OWN_WEIGHT] + [1.0] * HEARINGS
+    if encoder.features == USUAL:
+        hearings += [gather(encoder, distort(features, generator))[heard_at] for _ in range(HEARINGS)]
+    weights = [OWN_WEIGHT] + [1.0] * (len(hearings) - 1)
     return [Rows(heard, target[frames], weight) for heard, weight in zip(hearings, weights, strict=True)]
 
 
-def find_reach(own: list[Rows], practice: Rows, opening: Tensor) -> float:
+def find_reach(own: list[Rows], practice: list[Rows], opening: Tensor) -> float:
     """How much further the lips open than a model says that has not learned from what it hears: 1 or more.
 
     A model that minimizes errors says less than it would have to. Measured on the last part of the clip with a model
@@ -84,7 +87,7 @@ def find_reach(own: list[Rows], practice: Rows, opening: Tensor) -> float:
         return USUAL_REACH
     border = int(count * (1 - MEASURED))
     earlier = [Rows(rows.inputs[:border], rows.targets[:border], rows.weight) for rows in own]
-    said = solve([*earlier, practice])(own[0].inputs[border:]) @ opening
+    said = solve([*earlier, *practice])(own[0].inputs[border:]) @ opening
     ratio = said.std() / (own[0].targets[border:] @ opening).std().clamp_min(1e-6)
     return float((WANTED_REACH / ratio.clamp_min(1e-3)).clamp(1.0, MOST_REACH))
 
@@ -131,8 +134,3 @@ def find_lag(encoder: Encoder, features: Tensor, track: Track, frames: Tensor) -
     # neighbouring lags are nearly as good: a small lag is believed only for a clear gain
     scores = scores - 0.004 * torch.tensor(list(lags)).abs()
     return lags[int(scores.nan_to_num(-1).argmax())]
-
-
-def lip_reader(space: MotionSpace) -> Tensor:
-    """[K, 2]: lip opening and mouth width (cm) of one unit of each mode."""
-    return read_lips(space.basis)[:, [0, 2]]

@@ -19,6 +19,7 @@ from torch import Tensor
 from avatar.core.articulation import ARTICULATION
 from avatar.motion import encoder as phonetic
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
+from avatar.motion.features import USUAL
 
 REACH = 2  # motion frames to either side that are looked at
 CONTEXT = phonetic.CONTEXT + REACH  # motion frames to either side after which nothing of the sound matters any more
@@ -146,10 +147,15 @@ def pack_speaker(speaker: Speaker) -> dict[str, Tensor]:
     return weights | {f"decoder.{name}": tensor for name, tensor in own.items()} | {"mean": speaker.mean}
 
 
-def load_speaker(tensors: dict[str, Tensor]) -> Speaker:
+def load_speaker(tensors: dict[str, Tensor], features: str = USUAL) -> Speaker:
     """The speech model of an avatar's tensors."""
+    return Speaker(load_own_encoder(tensors, features), Decoder(**_part(tensors, "decoder.")), tensors["mean"])
 
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name[len(prefix) :]: t.float() for name, t in tensors.items() if name.startswith(prefix)}
 
-    return Speaker(from_tensors(part("encoder.")), Decoder(**part("decoder.")), tensors["mean"])
+def load_own_encoder(tensors: dict[str, Tensor], features: str = USUAL) -> Encoder:
+    """The encoder of an avatar's tensors."""
+    return from_tensors(_part(tensors, "encoder."), features)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from avatar.core.bundle import Habits
 from avatar.core.controls import Controls
-from avatar.core.motion_space import Motion, concatenate
+from avatar.core.lips import read_lips
+from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
-from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, measure_lips, project
+from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, beside_speech, measure_lips, project
 from avatar.motion.decoder import CONTEXT, Mouth, load_speaker
 from avatar.motion.encoder import STRIDE
-from avatar.motion.features import RATE, SAMPLE_RATE, LogMel
+from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
 
 CHUNK = 50  # motion frames made at a time
 FPS = RATE / STRIDE
@@ -34,8 +35,8 @@ class Driver:
         *,
         fps: float,
         controls: Controls,
-        seed: int,
         pose: Motion | None = None,
+        features: str = USUAL,
         chunk: int = CHUNK,
         ahead: int = CONTEXT,
     ) -> None:
@@ -45,13 +46,14 @@ class Driver:
         """
         if fps != FPS:
             raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
-        self._stream = _Stream(tensors, chunk, ahead)
+        self._stream = _Stream(tensors, features, chunk, ahead)
         self._habits, self._controls, self._fps = habits, controls, fps
         # each with draws of its own: how many frames are asked for at a time must not change them
-        self._walk = PoseWalk(habits, torch.Generator().manual_seed(seed), pose)
-        self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(seed + 1))
         self._slope, self._rest = tensors["lid_slope"], tensors["mean"]
         self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
+        face = beside_speech(self._own, read_lips(load_space().basis))
+        self._walk = PoseWalk(habits, face, torch.Generator().manual_seed(controls.seed), pose)
+        self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(controls.seed + 1))
         self._lips = measure_lips(self._own, tensors["lip_reading"])
         self._frame = 0
 
@@ -69,11 +71,11 @@ class Driver:
         self._frame += count
         expression = project(mouth.expression, self._own, self._controls.lle)
         shut = self._blinker.take(now.blink)
-        pose = self._walk.take(now.head, now.gaze)
+        pose = self._walk.take(now.head, now.gaze, now.temperature * now.expression_gain)
         gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._rest, gain)
         expression = self._lips.press(expression, mouth.closure * now.mouth_gain.clamp_max(1))
-        expression = expression + shut[:, None] * self._slope
+        expression = expression + pose.face + shut[:, None] * self._slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), pose.gaze], 1)
         return Motion(expression, eyes, pose.rotation, pose.translation, pose.torso, self._fps)
 
@@ -81,8 +83,8 @@ class Driver:
 class _Stream:
     """Expression and closure for a stream of sound, each frame made once, with enough sound before and after it."""
 
-    def __init__(self, tensors: dict[str, Tensor], chunk: int, ahead: int) -> None:
-        self._speaker, self._feature = load_speaker(tensors), LogMel()
+    def __init__(self, tensors: dict[str, Tensor], features: str, chunk: int, ahead: int) -> None:
+        self._speaker, self._feature = load_speaker(tensors, features), open_features(features)
         self._chunk, self._ahead = chunk, ahead
         self._held = torch.zeros(0, self._feature.width)
         self._before = 0  # motion frames at the start of `held` that were already given out

@@ -6,15 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, CLASSES
-from avatar.core.files import UserError, whole
+from avatar.core.files import UserError, check_readable, whole
+from avatar.motion.features import USUAL
 
-FORMAT = "encoder/1"
+FORMAT = "encoder/2"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 CONTEXT = 24  # motion frames to either side that can matter
@@ -23,8 +24,10 @@ CONTEXT = 24  # motion frames to either side that can matter
 class Encoder(nn.Module):
     """Features [B, D, t] at 100 Hz -> hidden [B, 160, t / 4], articulation [B, 5, t / 4], classes [B, 8, t / 4]."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, features: str = USUAL) -> None:
+        """features: the name of what it hears, `width` values a frame."""
         super().__init__()
+        self.features = features
         self.first = nn.Conv1d(width, CHANNELS, 5, padding=2)
         self.fine = nn.ModuleList(Block(dilation) for dilation in (1, 2, 4))
         self.down = nn.Conv1d(CHANNELS, CHANNELS, STRIDE, stride=STRIDE)
@@ -68,26 +71,30 @@ def to_whole_frames(features: Tensor) -> Tensor:
     return torch.cat([features, features[-1:].expand(missing, -1)]) if missing else features
 
 
-def save_encoder(encoder: Encoder, path: Path, features: str, note: dict[str, str]) -> None:
+def save_encoder(encoder: Encoder, path: Path, note: dict[str, str]) -> None:
     """Write weights, in half precision, with the name of their features."""
     with whole(path) as temporary:
         tensors = {name: tensor.half().contiguous() for name, tensor in encoder.state_dict().items()}
-        save_file(tensors, temporary, {"format": FORMAT, "features": features} | note)
+        save_file(tensors, temporary, {"format": FORMAT, "features": encoder.features} | note)
 
 
-def load_encoder(path: Path | None = None, *, features: str = "logmel") -> Encoder:
-    """The encoder of the package, or of a file. Raises: UserError for another version or other features."""
+def load_encoder(path: Path | None = None) -> Encoder:
+    """The encoder of the package, or of a file. Raises: UserError for a file of another kind, version or shape."""
     source = path or Path(str(files("avatar") / "assets" / "encoder.safetensors"))
-    with safe_open(source, "pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT or metadata.get("features") != features:
-            raise UserError(f"{source}: is not an encoder of format {FORMAT} for {features} features")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return from_tensors(tensors)
+    check_readable(source, "encoder")
+    try:
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(f"{source}: is of format {metadata.get('format')}, this version reads {FORMAT}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return from_tensors(tensors, metadata["features"])
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise UserError(f"{source}: is not an encoder that this version can read; train it again") from error
 
 
-def from_tensors(tensors: dict[str, Tensor]) -> Encoder:
+def from_tensors(tensors: dict[str, Tensor], features: str = USUAL) -> Encoder:
     """An encoder, ready to use, from its weights."""
-    encoder = Encoder(tensors["first.weight"].shape[1])
+    encoder = Encoder(tensors["first.weight"].shape[1], features)
     encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return encoder.eval()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from avatar.core.files import UserError
+from avatar.motion.hubert import Hubert
 
 SAMPLE_RATE = 16000
 RATE = 100  # frames a second
@@ -17,6 +21,7 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
 PITCH_HZ = (65.0, 400.0)
 FLOOR = 1e-5
 AT_ONCE = 20 * SAMPLE_RATE
+USUAL = "logmel"
 
 
 class Features(Protocol):
@@ -93,10 +98,22 @@ def mel_bands() -> Tensor:
     return filters / filters.sum(0).clamp_min(1e-6)
 
 
-FEATURES: dict[str, type[LogMel]] = {"logmel": LogMel}
+def _open_logmel(where: str) -> Features:
+    return LogMel()
 
 
-def compute(pcm: Tensor, name: str = "logmel") -> Tensor:
+FEATURES: dict[str, Callable[[str], Features]] = {USUAL: _open_logmel, "hubert": Hubert}
+
+
+def open_features(name: str) -> Features:
+    """A stream of features: `logmel`, or `hubert:FOLDER` with a model of the user's. Raises: UserError."""
+    kind, _, where = name.partition(":")
+    if kind not in FEATURES:
+        raise UserError(f"features '{name}' are not known; there are: {', '.join(FEATURES)}")
+    return FEATURES[kind](where)
+
+
+def compute(pcm: Tensor, name: str = USUAL) -> Tensor:
     """All frames [t, D] of a recording [n] at once."""
-    feature = FEATURES[name]()
+    feature = open_features(name)
     return torch.cat([*(feature.push(part) for part in pcm.split(AT_ONCE)), feature.flush()])

@@ -102,11 +102,13 @@ def teach(
                 heard_lips = [_hear_now(encoder, head if step else None, lesson) for lesson in lessons]
                 aligned = [align(*pair) for pair in zip(lessons, heard_lips, strict=True)]
             heard, wanted, weight = _batch(aligned, generator)
-            hidden, articulation, _ = encoder(heard)
-            with torch.no_grad():
-                held = teacher(heard)[1]
-            error = (head(torch.cat([hidden, articulation], 1)) - wanted).square().mean(1)
-            loss = (error * weight).mean() + HOLD * (articulation - held).square().mean()
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden, articulation, _ = encoder(heard)
+                with torch.no_grad():
+                    held = teacher(heard)[1]
+            articulation = articulation.float()
+            error = (head(torch.cat([hidden.float(), articulation], 1)) - wanted).square().mean(1)
+            loss = (error * weight).mean() + HOLD * (articulation - held.float()).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

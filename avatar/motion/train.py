@@ -19,7 +19,7 @@ from avatar.core.files import UserError, whole
 from avatar.motion.corpus import list_shards, read_corpus
 from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import STRIDE, Encoder, save_encoder
-from avatar.motion.features import RATE, LogMel, compute
+from avatar.motion.features import RATE, USUAL, compute
 from avatar.motion.voices import Utterance
 
 STEPS = 8000
@@ -47,7 +47,7 @@ class Example:
 
 
 def pretrain(
-    corpus: Path, out: Path, *, seed: int, steps: int = STEPS, report: Report | None = None
+    corpus: Path, out: Path, *, seed: int, steps: int = STEPS, features: str = USUAL, report: Report | None = None
 ) -> dict[str, float]:
     """Train the encoder on a corpus and write it; returns correlations on held-out utterances.
 
@@ -58,30 +58,32 @@ def pretrain(
     kept = max(1, round(HELD_OUT * len(shards)))
     if len(shards) <= kept:
         raise UserError(f"{corpus}: holds {len(shards)} shard; make a corpus of 100 utterances or more")
-    training = read_examples(corpus, shards[kept:], report)
-    encoder = fit(training, steps=steps, seed=seed, checkpoint=out.with_suffix(".part"), report=report)
-    scores = score(encoder, read_examples(corpus, shards[:kept]))
+    training = read_examples(corpus, shards[kept:], features, report)
+    encoder = fit(training, features, steps=steps, seed=seed, checkpoint=out.with_suffix(".part"), report=report)
+    scores = score(encoder, read_examples(corpus, shards[:kept], features))
     if _rank() == 0:
         hours = sum(len(example.features) for example in training) / RATE / 3600
         note = {"seed": str(seed), "steps": str(steps), "hours": f"{hours:.2f}", "scores": json.dumps(scores)}
-        save_encoder(encoder, out, "logmel", note)
+        save_encoder(encoder, out, note)
         out.with_suffix(".part").unlink(missing_ok=True)
     return scores
 
 
-def read_examples(corpus: Path, shards: Sequence[Path], report: Report | None = None) -> list[Example]:
+def read_examples(
+    corpus: Path, shards: Sequence[Path], features: str = USUAL, report: Report | None = None
+) -> list[Example]:
     """What there is to learn in some shards of a corpus."""
     examples = []
     for index, shard in enumerate(shards):
-        examples += [to_example(utterance) for utterance in read_corpus(corpus, [shard])]
+        examples += [to_example(utterance, features) for utterance in read_corpus(corpus, [shard])]
         if report:
             report("features", index + 1, len(shards))
     return examples
 
 
-def to_example(utterance: Utterance) -> Example:
+def to_example(utterance: Utterance, name: str = USUAL) -> Example:
     """Features and targets of an utterance, cut to whole motion frames."""
-    features = compute(utterance.pcm)
+    features = compute(utterance.pcm, name)
     frames = len(features) // STRIDE
     seconds = frames / FPS
     articulation = articulate(utterance.phones, fps=FPS, seconds=seconds)
@@ -90,27 +92,31 @@ def to_example(utterance: Utterance) -> Example:
 
 
 def fit(
-    examples: Sequence[Example], *, steps: int, seed: int, checkpoint: Path, report: Report | None = None
+    examples: Sequence[Example], features: str, *, steps: int, seed: int, checkpoint: Path, report: Report | None = None
 ) -> Encoder:
     """Train an encoder on random crops; the learning rate rises over the first steps, then falls to nothing."""
     _join()
+    if not distributed.is_initialized():
+        torch.set_num_threads(os.cpu_count() or 1)  # torch by itself leaves out the second thread of a core
     torch.manual_seed(seed)  # the only place where weights are drawn
-    encoder = Encoder(LogMel.width)
+    encoder = Encoder(examples[0].features.shape[1], features)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=RATE_OF_LEARNING, weight_decay=0.01)
-    plan = {"format": CHECKPOINT_FORMAT, "seed": str(seed), "steps": str(steps)}
+    plan = {"format": CHECKPOINT_FORMAT, "seed": str(seed), "steps": str(steps), "features": features}
     start = _resume(checkpoint, encoder, optimizer, plan) if checkpoint.exists() else 0
     usable = [example for example in examples if len(example.articulation) > CROP]
     weight = torch.tensor([1.0, 1.0, 0.7, 0.5, 1.0])[:, None]
+    share_distorted = DISTORTED if features == USUAL else 0.0  # other features are not known well enough
     for step in range(start, steps):
         # one generator a step: a resumed run draws what it would have drawn
         generator = torch.Generator().manual_seed((seed * steps + step) * 1000 + _rank())
-        features, articulation, classes = _batch(usable, generator)
+        heard, articulation, classes = _batch(usable, share_distorted, generator)
         share = step / steps
         for group in optimizer.param_groups:
             group["lr"] = RATE_OF_LEARNING * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
-        _, predicted, logits = encoder(features)
-        loss = ((predicted - articulation).square() * weight).mean()
-        loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits, classes)
+        with torch.autocast("cpu", torch.bfloat16):  # half as long again without; the weights are in full precision
+            _, predicted, logits = encoder(heard)
+        loss = ((predicted.float() - articulation).square() * weight).mean()
+        loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits.float(), classes)
         optimizer.zero_grad()
         loss.backward()
         _share_gradients(encoder)
@@ -122,12 +128,12 @@ def fit(
     return encoder.eval()
 
 
-def _batch(examples: Sequence[Example], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(examples: Sequence[Example], share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     heard, articulation, classes = [], [], []
     for index in torch.randint(len(examples), (BATCH,), generator=generator).tolist():
         example = examples[index]
         start = int(torch.randint(len(example.articulation) - CROP, (1,), generator=generator))
-        heard.append(hear_crop(example.features, start, CROP, DISTORTED, generator))
+        heard.append(hear_crop(example.features, start, CROP, share, generator))
         articulation.append(example.articulation[start : start + CROP].T)
         classes.append(example.classes[start : start + CROP])
     return torch.stack(heard), torch.stack(articulation), torch.stack(classes)

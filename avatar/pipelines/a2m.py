@@ -17,8 +17,30 @@ from avatar.motion.practice import Practice, save_practice
 from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, make_lesson, teach
 from avatar.motion.train import to_example
 from avatar.pipelines.bars import stage_bars
+from avatar.pipelines.takes import make_take
+from preprocess.run import Wishes
 
 PRACTISED = 60  # utterances
+TAKEN = "takes"  # folder beside the clips of a corpus
+
+
+def take_in(clips: Path) -> tuple[Path, list[str]]:
+    """Make a Take of every clip in a folder, in a folder `takes` inside it; those that are there are kept.
+
+    Returns: that folder, and a line for each clip that cannot be used. Raises: UserError when the folder has no file.
+    """
+    files = sorted(path for path in clips.iterdir() if path.is_file()) if clips.is_dir() else []
+    if not files:
+        raise UserError(f"{clips}: is not a folder of clips; give a folder with a video file for each person")
+    left_out = []
+    for clip in files:
+        take = clips / TAKEN / clip.stem
+        try:
+            if not (take / "take.json").is_file():
+                make_take(clip, take, Wishes())
+        except UserError as error:
+            left_out.append(str(error))
+    return clips / TAKEN, left_out
 
 
 def read_lessons(folder: Path) -> list[Lesson]:
@@ -49,7 +71,7 @@ def train_on_takes(folder: Path, out: Path, *, seed: int = 0) -> int:
     with stage_bars() as report:
         encoder, _ = teach(lessons, seed=seed, report=report)
     seconds = sum(float(lesson.weight.sum()) for lesson in lessons) / 25
-    save_encoder(encoder, out, "logmel", {"seed": str(seed), "takes": str(len(lessons)), "seconds": f"{seconds:.0f}"})
+    save_encoder(encoder, out, {"seed": str(seed), "takes": str(len(lessons)), "seconds": f"{seconds:.0f}"})
     return len(lessons)
 
 

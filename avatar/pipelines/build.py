@@ -15,6 +15,7 @@ from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
 from avatar.motion.adapt import adapt
+from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
 from avatar.pipelines.takes import make_take
 from avatar.render import renderer_kind
@@ -46,7 +47,7 @@ def build(
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = renderer_kind(name)
     settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
-    place = pick_device(device)
+    place, encoder = pick_device(device), load_encoder(Path(recipe.encoder) if recipe.encoder else None)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
@@ -59,7 +60,8 @@ def build(
     torch.set_num_threads(TORCH_THREADS)
     track, space = read_track(take), load_space()
     start = time.monotonic()
-    speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=take.training_frames(), seed=recipe.seed)
+    frames = take.training_frames()
+    speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=frames, seed=recipe.seed, encoder=encoder)
     renderer = kind.begin(take, track, space, settings, recipe.seed)
     renderer.to(place)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
@@ -75,6 +77,7 @@ def build(
         camera=take.camera,
         fps=take.fps,
         space_id=space.id,
+        features=encoder.features,
         recipe=to_yaml(recipe),
         provenance=take.source,
         frame=_read_bytes(take.still_path),

@@ -14,13 +14,25 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, whole
-from avatar.core.lips import CURVES, lip_curves
-from avatar.core.motion_space import Motion, concatenate
+from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
+from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.page import to_curve, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_audio, read_frames, read_track
-from avatar.metrics import METRICS, Score, correlation, landmark_distance, region_masks
+from avatar.metrics import (
+    METRICS,
+    Score,
+    blinks_per_minute,
+    correlation,
+    head_motion_degrees,
+    landmark_distance,
+    lip_jerkiness,
+    lip_vertex_error,
+    region_masks,
+)
 from avatar.motion.drive import drive
-from avatar.pipelines.speak import check_space, draw, match_size, pick_split, start_driver
+from avatar.pipelines.draw import draw
+from avatar.pipelines.driver import check_space, match_size, start_driver
+from avatar.pipelines.speak import pick_split
 from avatar.render.device import DeviceName
 from preprocess.trackers import detect
 
@@ -30,9 +42,7 @@ CHUNK = 16000
 SAMPLES = 4  # frames shown on the page
 
 
-def evaluate(
-    avatar: Avatar, take: Take, *, page: Path | None = None, seed: int = 0, device: DeviceName = "cpu"
-) -> list[Score]:
+def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, device: DeviceName = "cpu") -> list[Score]:
     """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
 
     Two modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track) and
@@ -51,7 +61,7 @@ def evaluate(
     seen = seen & shown
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
-    spoken, curves = _compare_lips(avatar, take, real, frames, seed, device)
+    spoken, curves = _compare_lips(avatar, take, real, frames, device)
     scores += spoken
     if page:
         _write_evaluation(page, scores, drawn, take, frames, curves)
@@ -72,27 +82,48 @@ def _compare_pictures(drawn: np.ndarray, take: Take, track: Track, frames: range
 
 
 def _compare_lips(
-    avatar: Avatar, take: Take, real: Tensor, frames: range, seed: int, device: DeviceName
+    avatar: Avatar, take: Take, real: Tensor, frames: range, device: DeviceName
 ) -> tuple[list[Score], dict[str, list[float]]]:
-    motion = _motion_from_sound(avatar, take, seed)
+    motion = _motion_from_sound(avatar, take)
     # the motion keeps time with the sound; the clip's picture may run before or behind its sound
     lag = round(avatar.habits.lag_seconds * take.fps)
     heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
     drawn = list(draw(avatar, [motion[heard]], device=device))
     found, seen = detect(drawn)
     scores, curves = [], {}
-    for name, driven, truth in zip(CURVES, lip_curves(found).T, lip_curves(real).T, strict=True):
+    for name, driven, truth in zip((*CURVES, "protrusion"), _all_curves(found), _all_curves(real), strict=True):
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
+        best = best_correlation(driven, truth, seen)
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation, best lag", best, ""))
         curves[f"{name}, driven by sound"], curves[f"{name}, real"] = driven.tolist(), truth.tolist()
-    return scores, curves
+    tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
+    return scores + _compare_motion(motion[heard], tracked), curves
 
 
-def _motion_from_sound(avatar: Avatar, take: Take, seed: int) -> Motion:
+def _all_curves(landmarks: Tensor) -> list[Tensor]:
+    return [*lip_curves(landmarks).T, protrusion_curve(landmarks)]
+
+
+def _compare_motion(driven: Motion, truth: Motion) -> list[Score]:
+    """The motion itself, without pictures."""
+    expressions = (driven.expression, truth.expression, load_space())
+    scores = [
+        Score(AUDIO_ONLY, "motion", "LVE", lip_vertex_error(*expressions), "mm"),
+        Score(AUDIO_ONLY, "motion", "jerkiness of lips", lip_jerkiness(*expressions), "x"),
+    ]
+    for what, motion in (("", driven), (", real", truth)):
+        blinks, turns = blinks_per_minute(motion.eyes, motion.fps), head_motion_degrees(motion.rotation)
+        scores.append(Score(AUDIO_ONLY, "motion", f"blinks{what}", blinks, "a minute"))
+        scores.append(Score(AUDIO_ONLY, "motion", f"head turns{what}", turns, "degrees rms"))
+    return scores
+
+
+def _motion_from_sound(avatar: Avatar, take: Take) -> Motion:
     def chunks(samples: Tensor) -> Iterator[Tensor]:
         yield from samples.split(CHUNK)
 
     speech = chunks(read_audio(take))
-    return concatenate(list(drive(start_driver(avatar, Controls(), seed), speech)))
+    return concatenate(list(drive(start_driver(avatar, Controls()), speech)))
 
 
 def write_json(scores: list[Score], path: Path) -> None:
@@ -121,5 +152,7 @@ def _write_evaluation(
     widths = {name: values for name, values in curves.items() if name.startswith("width")}
     unit = "eye distances"
     sections = [("Figures", to_table(table_rows(scores))), ("Frames never trained on", "".join(rows))]
-    sections.append(("Lips driven by sound", to_curve(lips, unit=unit) + to_curve(widths, unit=unit)))
+    pushed = {name: values for name, values in curves.items() if name.startswith("protrusion")}
+    plots = "".join(to_curve(each, unit=unit) for each in (lips, widths, pushed))
+    sections.append(("Lips driven by sound", plots))
     write_page(path, "Evaluation", f"{len(frames)} frames of {take.source.get('name', take.root.name)}", sections)

@@ -2,93 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
+from avatar.core.encode import check_target, write_video
 from avatar.core.files import UserError, check_writable
-from avatar.core.loudness import gain_of
-from avatar.core.media import probe, read_speech, write_video
-from avatar.core.motion_space import Motion, concatenate, load_space, save_motion
+from avatar.core.media import probe
+from avatar.core.motion_space import Motion, concatenate, save_motion
 from avatar.core.take import Take, read_track
-from avatar.motion.drive import Driver, drive
-from avatar.render import open_renderer
-from avatar.render.composite import over, over_nv12, read_background
-from avatar.render.device import DeviceName, pick_device
-from preprocess.full_frame import paste, set_stage
-
-FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}
-
-
-def draw(
-    avatar: Avatar,
-    motions: Iterable[Motion],
-    *,
-    background: Tensor | None = None,
-    device: DeviceName = "cpu",
-    paint: Callable[[Tensor, Tensor, Tensor], Tensor] = over,
-) -> Iterator[np.ndarray]:
-    """Frames of chunks of motion, over a background [S, S, 3] uint8 (default: the avatar's plate).
-
-    paint: `over` for [S, S, 3] uint8 RGB, `over_nv12` for what `write_video` takes fastest.
-    """
-    renderer, place = open_renderer(avatar), pick_device(device)
-    renderer.to(place)
-    plate = (avatar.plate if background is None else background).to(place)
-    torch.set_num_threads(1)  # the native pool uses the cores
-    step = FRAMES_AT_ONCE[device]
-    with torch.inference_mode():
-        for motion in motions:
-            for start in range(0, len(motion), step):
-                rgb, alpha = renderer.render(motion, range(start, min(start + step, len(motion))))
-                yield from paint(rgb, alpha, plate).cpu().numpy()
-
-
-def draw_full_frame(avatar: Avatar, motions: Iterable[Motion], *, device: DeviceName = "cpu") -> Iterator[np.ndarray]:
-    """As `draw`, pasted back into the frame that the avatar was cropped from, [H, W, 3] uint8 RGB of even size.
-
-    Raises: UserError when the avatar does not know that frame.
-    """
-    if len(avatar.frame) == 0:
-        raise UserError("the avatar does not hold its source's frame; build it again from the video")
-    with Image.open(io.BytesIO(avatar.frame.numpy().tobytes())) as image:
-        still = np.array(image.convert("RGB"))
-    stage = set_stage(still[: len(still) // 2 * 2, : still.shape[1] // 2 * 2], avatar.crop, avatar.camera.size)
-    for motion in motions:
-        for picture, torso in zip(draw(avatar, [motion], device=device), motion.torso.numpy(), strict=True):
-            yield paste(stage, picture, torso)
-
-
-def check_space(avatar: Avatar) -> None:
-    """Raise UserError when the avatar was built with another MotionSpace than this version ships."""
-    if avatar.space_id != load_space().id:
-        raise UserError(
-            f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again"
-        )
-
-
-def start_driver(avatar: Avatar, controls: Controls, seed: int, pose: Take | None = None) -> Driver:
-    """A driver of an avatar. pose: a Take whose head motion is taken. Raises: UserError when it is of another kind."""
-    check_space(avatar)
-    followed = match_size(read_track(pose).motion(), pose, avatar) if pose else None
-    return Driver(avatar.speech, avatar.habits, fps=avatar.fps, controls=controls, seed=seed, pose=followed)
-
-
-def drive_avatar(
-    avatar: Avatar, speech: Path, controls: Controls, seed: int, pose: Take | None = None
-) -> Iterator[Motion]:
-    """Motion of an avatar for the speech in a file, chunk by chunk."""
-    gain = gain_of(read_speech(speech))
-    sound = (chunk * gain for chunk in read_speech(speech))
-    return drive(start_driver(avatar, controls, seed, pose), sound)
+from avatar.pipelines.draw import Look, check_look, show
+from avatar.pipelines.driver import check_space, drive_avatar, match_size
+from avatar.render.device import DeviceName
 
 
 def speak(
@@ -97,37 +27,29 @@ def speak(
     out: Path,
     *,
     controls: Controls | None = None,
-    background: str | None = None,
-    full_frame: bool = False,
-    pose: Take | None = None,
-    seed: int = 0,
+    look: Look | None = None,
     device: DeviceName = "cpu",
 ) -> int:
-    """Make the avatar say what a file says; writes an mp4 with its sound. Returns the number of frames.
+    """Make the avatar say what a file says; writes a film with its sound, as the ending of `out` says.
 
-    pose: a Take whose head, shoulders and gaze are followed instead of the person's habits.
-
-    full_frame: the whole picture that the person was filmed in, at its own size, instead of the square.
+    Returns: the number of frames.
     """
-    info = probe(speech)
+    look, info = look or Look(), probe(speech)
     if not info.has_audio:
         raise UserError(f"{speech}: has no sound; give a file with speech")
+    check_look(look)
     check_writable(out)
-    if full_frame and background:
-        raise UserError("a full frame keeps its own background; give --full-frame or --background, not both")
-    behind = read_background(background, avatar.camera.size) if background else None
-    motions = drive_avatar(avatar, speech, controls or Controls(), seed, pose)
-    if full_frame:
-        frames = draw_full_frame(avatar, motions, device=device)
-    else:
-        frames = draw(avatar, motions, background=behind, device=device, paint=over_nv12)
-    total = round(info.seconds * avatar.fps) or None
-    return write_video(tqdm(frames, total=total, desc="speak", unit="frame"), out, fps=avatar.fps, sound=speech)
+    check_target(out, look.coding, transparent=look.transparent)
+    fps = look.fps or avatar.fps
+    motions = drive_avatar(avatar, speech, controls or Controls(), beside=out)
+    frames = show(avatar, motions, look, rgb=not out.suffix, device=device)
+    shown = tqdm(frames, total=round(info.seconds * fps) or None, desc="speak", unit="frame")
+    return write_video(shown, out, fps=fps, sound=speech, coding=look.coding)
 
 
-def write_motion(avatar: Avatar, speech: Path, out: Path, *, controls: Controls | None = None, seed: int = 0) -> Motion:
+def write_motion(avatar: Avatar, speech: Path, out: Path, *, controls: Controls | None = None) -> Motion:
     """Speech to a `.motion` file."""
-    motion = concatenate(list(drive_avatar(avatar, speech, controls or Controls(), seed)))
+    motion = concatenate(list(drive_avatar(avatar, speech, controls or Controls(), beside=out)))
     save_motion(motion, out, avatar.space_id)
     return motion
 
@@ -139,28 +61,34 @@ def reenact(
     split: str = "test",
     out: Path | None = None,
     frames_dir: Path | None = None,
-    background: str | None = None,
+    look: Look | None = None,
     device: DeviceName = "cpu",
 ) -> int:
-    """Draw the avatar with a Take's own motion, torso track given; mp4, or PNGs named by frame index, or both."""
-    frames = pick_split(take, split)
+    """Draw the avatar with a Take's own motion, torso track given; a film, or PNGs named by frame index, or both."""
+    look, frames = look or Look(), pick_split(take, split)
     if out is None and frames_dir is None:
         raise UserError("nothing to write: give an output video, a folder for frames, or both")
     for place in (out, frames_dir):
         if place:
             check_writable(place)
+    if out:
+        check_target(out, look.coding, transparent=look.transparent)
+    if frames_dir and look.fps:
+        raise UserError("frames are named by the frames of the Take; leave --fps or --frames-dir out")
     check_space(avatar)
-    behind = read_background(background, avatar.camera.size) if background else None
     motion = match_size(read_track(take).motion(), take, avatar)[slice(frames.start, frames.stop)]
-    pictures: Iterator[np.ndarray] = iter(
-        tqdm(draw(avatar, [motion], background=behind, device=device), total=len(frames), desc="render", unit="frame")
-    )
+    rgb = frames_dir is not None or not (out and out.suffix)
+    fps = look.fps or take.fps
+    total = round(len(frames) * fps / take.fps)
+    shown = tqdm(show(avatar, [motion], look, rgb=rgb, device=device), total=total, desc="render", unit="frame")
+    pictures: Iterator[np.ndarray] = iter(shown)
     if frames_dir:
         frames_dir.mkdir(parents=True, exist_ok=True)
         pictures = _save_each(pictures, frames, frames_dir)
     if out:
-        sound = take.root / "audio.wav"
-        return write_video(pictures, out, fps=take.fps, sound=sound if split == "all" and sound.exists() else None)
+        wav = take.root / "audio.wav"
+        sound = wav if split == "all" and wav.exists() else None
+        return write_video(pictures, out, fps=fps, sound=sound, coding=look.coding)
     return sum(1 for _ in pictures)
 
 
@@ -170,14 +98,6 @@ def pick_split(take: Take, split: str) -> range:
     if len(frames) == 0:
         raise UserError(f"{take.root}: has no {split} frames; preprocess with --holdout 0.1, or choose another --split")
     return frames
-
-
-def match_size(motion: Motion, take: Take, avatar: Avatar) -> Motion:
-    """A Take's motion in the avatar's camera; torso shifts are in px, so they scale with the picture."""
-    if abs(take.camera.focal / take.camera.size - avatar.camera.focal / avatar.camera.size) > 1e-3:
-        raise UserError(f"{take.root}: was tracked with another focal length than the avatar; preprocess it again")
-    scale = torch.tensor([1.0, 1.0, 0, 0]) * (avatar.camera.size / take.camera.size) + torch.tensor([0, 0, 1.0, 1.0])
-    return Motion(motion.expression, motion.eyes, motion.rotation, motion.translation, motion.torso * scale, motion.fps)
 
 
 def _save_each(pictures: Iterator[np.ndarray], frames: range, folder: Path) -> Iterator[np.ndarray]:

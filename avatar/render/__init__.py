@@ -17,6 +17,7 @@ def renderer_kind(name: str) -> RendererKind:
     return RENDERERS[name]
 
 
-def open_renderer(avatar: Avatar) -> Renderer:
-    """The renderer of an avatar, ready to draw."""
-    return renderer_kind(avatar.kind).load(avatar.renderer, avatar.camera)
+def open_renderer(avatar: Avatar, size: int | None = None) -> Renderer:
+    """The renderer of an avatar, ready to draw pictures of `size` px a side (default: as it was trained)."""
+    camera = avatar.camera.scaled(size) if size else avatar.camera
+    return renderer_kind(avatar.kind).load(avatar.renderer, camera)

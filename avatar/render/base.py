@@ -30,8 +30,10 @@ class Renderer(Protocol):
         """Draw (and train) on another device from now on."""
         ...
 
-    def render(self, motion: Motion, frames: range) -> tuple[Tensor, Tensor]:
+    def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw frames of a motion; the rest of the motion is context.
+
+        view: [B, 3, 3] turns all that is drawn about the middle of the head at rest, in the camera frame.
 
         Returns: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S] 0..1, differentiable where gradients are on.
         """

@@ -22,6 +22,12 @@ def over_nv12(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     return ops.to_nv12(rgb, alpha, background)
 
 
+def with_alpha(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """Premultiplied rgb [B, 3, S, S] and alpha -> RGB and alpha, not premultiplied, [B, S, S, 4] uint8."""
+    straight = rgb / alpha.clamp_min(1 / 255)
+    return (torch.cat([straight, alpha], 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     """Premultiplied rgb [3, S, S] over a background [3, S, S], all 0..1; differentiable."""
     return torch.addcmul(rgb, 1 - alpha, background)

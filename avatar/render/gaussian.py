@@ -115,7 +115,7 @@ class GaussianRenderer:
         motion = motion.to(self.device)
         return ops.Pose(self.features(motion), motion.rotation, motion.translation, motion.torso)
 
-    def render(self, motion: Motion, frames: range) -> tuple[Tensor, Tensor]:
+    def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]; one frame when training."""
         pose = self.pose(motion[slice(frames.start, frames.stop)])
         if torch.is_grad_enabled():
@@ -125,6 +125,8 @@ class GaussianRenderer:
         else:
             attributes = ops.deform(self.base, self.deltas, pose.coefficients)
             splats = self._place(attributes, self.quaternions, self.rigidity, pose)
+        if view is not None:
+            splats = _turn_view(splats, view.to(self.device), self.rest_translation)
         return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
 
     def _draw_to_learn(self, pose: ops.Pose) -> tuple[Tensor, Tensor]:
@@ -197,6 +199,21 @@ class GaussianRenderer:
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's running moments, by name."""
         return self._moments
+
+
+def _turn_view(splats: tuple[Tensor, ...], view: Tensor, center: Tensor) -> tuple[Tensor, ...]:
+    """Placed splats, turned by view [B, 3, 3] about a point [3] of the camera frame."""
+    means, quaternions, *looks = splats
+    half = to_vector(view) / 2
+    angle = half.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    turn = torch.cat([angle.cos(), half * (angle.sin() / angle)], 1)[:, None]  # [B, 1, 4]
+    real, imaginary = quaternions[..., :1], quaternions[..., 1:]
+    first, axis = turn[..., :1], turn[..., 1:].expand_as(imaginary)
+    product = [
+        first * real - (axis * imaginary).sum(-1, keepdim=True),
+        first * imaginary + real * axis + torch.linalg.cross(axis, imaginary),
+    ]
+    return (means - center) @ view.mT + center, torch.cat(product, -1), *looks
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -1,0 +1,168 @@
+"""Pictures to a file: H.264, HEVC, AV1, ProRes 4444, VP9 with transparency, or PNGs."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import ffmpeg
+import numpy as np
+from PIL import Image
+
+from avatar.core.files import UserError, whole
+from avatar.core.media import ffmpeg_binary
+
+BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+Codec = Literal["h264", "hevc", "av1"]
+Quality = Literal["draft", "good", "best"]
+
+SOFTWARE: dict[Codec, dict[Quality, dict[str, str | int]]] = {
+    "h264": {
+        "draft": {"vcodec": "libx264", "preset": "veryfast", "crf": 23},
+        "good": {"vcodec": "libx264", "preset": "medium", "crf": 16},
+        "best": {"vcodec": "libx264", "preset": "slow", "crf": 11},
+    },
+    "hevc": {
+        "draft": {"vcodec": "libx265", "preset": "ultrafast", "crf": 26},
+        "good": {"vcodec": "libx265", "preset": "fast", "crf": 19},
+        "best": {"vcodec": "libx265", "preset": "medium", "crf": 13},
+    },
+    "av1": {
+        "draft": {"vcodec": "libsvtav1", "preset": 11, "crf": 40},
+        "good": {"vcodec": "libsvtav1", "preset": 9, "crf": 26},
+        "best": {"vcodec": "libsvtav1", "preset": 6, "crf": 18},
+    },
+}
+HARDWARE = ("nvenc", "videotoolbox")
+HARDWARE_QUALITY: dict[str, dict[Quality, dict[str, str | int]]] = {
+    "nvenc": {
+        "draft": {"preset": "p2", "cq": 28},
+        "good": {"preset": "p5", "cq": 19},
+        "best": {"preset": "p7", "cq": 14},
+    },
+    "videotoolbox": {"draft": {"q:v": 50}, "good": {"q:v": 70}, "best": {"q:v": 85}},
+}
+TRANSPARENT = {
+    ".mov": {"vcodec": "prores_ks", "profile:v": 4, "pix_fmt": "yuva444p10le", "alpha_bits": 16, "f": "mov"},
+    ".webm": {
+        "vcodec": "libvpx-vp9", "pix_fmt": "yuva420p", "crf": 18, "video_bitrate": 0, "auto-alt-ref": 0,
+        "deadline": "good", "cpu-used": 5, "row-mt": 1, "f": "webm",
+    },
+}  # fmt: skip
+SOUND = {
+    ".mov": {"acodec": "pcm_s16le"},
+    ".webm": {"acodec": "libopus", "audio_bitrate": "128k"},
+    ".mp4": {"acodec": "aac", "audio_bitrate": "160k"},
+}
+FILM = {".mp4": {"movflags": "+faststart", "f": "mp4"}, ".mov": {"f": "mov"}, ".webm": {"f": "webm"}}
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How pictures are packed into a film."""
+
+    codec: Codec = "h264"
+    quality: Quality = "good"
+
+
+def check_target(path: Path, coding: Coding, *, transparent: bool) -> None:
+    """Raise UserError unless a path's ending says a file that can hold such pictures; without one, a folder of PNGs."""
+    kind = path.suffix.lower()
+    if kind and kind not in FILM:
+        raise UserError(
+            f"{path}: cannot be written as {kind}; use .mp4, .mov, .webm, or no ending for a folder of PNGs"
+        )
+    if transparent and kind == ".mp4":
+        raise UserError(f"{path}: mp4 holds no transparency; use .mov (ProRes 4444), .webm, or a folder of PNGs")
+    if kind == ".webm" and not transparent and coding.codec != "av1":
+        raise UserError(f"{path}: webm holds AV1; add --codec av1, or use .mp4")
+
+
+def write_video(
+    frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: Path | None = None, coding: Coding | None = None
+) -> int:
+    """Encode frames with the sound of another file, as the path's ending says; whole or not at all.
+
+    Frames are uint8: [H, W, 3] RGB, [H, W, 4] RGB and alpha (not premultiplied), or [3 H / 2, W] NV12 in BT.709 limited
+    range, which costs the encoder nothing to read. They are taken one by one, so memory does not grow with length.
+    Returns the number of frames. Raises: UserError.
+    """
+    iterator, coding = iter(frames), coding or Coding()
+    first = next(iterator, None)
+    if first is None:
+        raise UserError(f"{path}: there is no frame to write")
+    transparent = first.ndim == 3 and first.shape[2] == 4
+    check_target(path, coding, transparent=transparent)
+    if not path.suffix:
+        return write_pictures(chain([first], iterator), path)
+    height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
+    raw = {"pix_fmt": "nv12", **BT709} if first.ndim == 2 else {"pix_fmt": "rgba" if transparent else "rgb24"}
+    picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw)
+    streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
+    kind = path.suffix.lower()
+    options = dict(TRANSPARENT[kind]) if transparent else _film_options(coding, kind)
+    options |= (BT709 if first.ndim == 2 else {}) | (SOUND[kind] if sound else {})
+    with whole(path) as temporary:
+        command = ffmpeg.output(*streams, str(temporary), loglevel="error", **options).overwrite_output()
+        return _feed(command.compile(cmd=ffmpeg_binary()), chain([first], iterator), path)
+
+
+def _film_options(coding: Coding, kind: str) -> dict[str, str | int]:
+    tag: dict[str, str | int] = {"tag:v": "hvc1"} if coding.codec == "hevc" and kind != ".webm" else {}
+    return {"pix_fmt": "yuv420p"} | encoder_options(coding) | tag | FILM[kind]
+
+
+def encoder_options(coding: Coding) -> dict[str, str | int]:
+    """What the fastest encoder that works on this machine is called with."""
+    for maker in HARDWARE:
+        if encoder_works(name := f"{coding.codec}_{maker}"):
+            return {"vcodec": name} | HARDWARE_QUALITY[maker][coding.quality]
+    return dict(SOFTWARE[coding.codec][coding.quality])
+
+
+@functools.cache
+def encoder_works(name: str) -> bool:
+    """Whether an encoder of ffmpeg encodes a frame here: that it is compiled in says little about the hardware."""
+    command = [ffmpeg_binary(), "-v", "quiet", "-f", "lavfi", "-i", "color=size=256x256:rate=25", "-frames:v", "1"]
+    command += ["-c:v", name, "-f", "null", "-"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def _feed(command: list[str], frames: Iterator[np.ndarray], path: Path) -> int:
+    count = 0
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert process.stdin
+        try:
+            for frame in frames:
+                process.stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
+            process.stdin.close()
+            code = process.wait()
+        except BrokenPipeError:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if code != 0:
+            errors.seek(0)
+            reason = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["unknown reason"])[-1]
+            raise UserError(f"{path}: the video could not be written ({reason[-200:]})")
+    return count
+
+
+def write_pictures(frames: Iterable[np.ndarray], folder: Path, *, first: int = 0) -> int:
+    """Save RGB or RGBA frames as %06d.png, numbered from `first`, in a folder that is made; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for count, frame in enumerate(frames, start=1):
+        with whole(folder / f"{first + count - 1:06d}.png") as temporary:
+            Image.fromarray(frame).save(temporary, "png", compress_level=1)
+    return count

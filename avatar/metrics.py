@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.geometry import mean_rotation, to_vector
 from avatar.core.motion_space import MotionSpace
@@ -17,6 +18,9 @@ from cuda_ext import ops
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
              149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
+RIGHT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
+RIGID = (10, 151, 9, 8, 168, 6, 197, 195, 5, 54, 284, 103, 332, 33, 263, 133, 362)
 MESH_POINTS = 468
 SHUT = 0.5  # mean lid openness of a blink
 
@@ -69,15 +73,56 @@ def fill_polygon(points: Tensor, size: int) -> Tensor:
 
 
 def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
-    """Regions of a frame by its landmarks [478, 3] px: whole, face (its outline), mouth (outer lips, a third wider)."""
+    """Regions of a frame by its landmarks [478, 3] px: whole, face (its outline), mouth and eyes (a third wider)."""
     points = landmarks[:, :2]
-    lips = points[list(OUTER_LIPS)]
-    center = lips.mean(0)
+    left, right = (fill_polygon(_widen(points[list(eye)]), size) for eye in (LEFT_EYE, RIGHT_EYE))
     return {
         "whole": None,
         "face": fill_polygon(points[list(FACE_OVAL)], size),
-        "mouth": fill_polygon(center + 1.33 * (lips - center), size),
+        "mouth": fill_polygon(_widen(points[list(OUTER_LIPS)]), size),
+        "eyes": left | right,
     }
+
+
+def _widen(points: Tensor) -> Tensor:
+    center = points.mean(0)
+    return center + 1.33 * (points - center)
+
+
+def flicker(frames: Tensor, landmarks: Tensor) -> float:
+    """Mean change of skin from frame to frame, 0..255, of pictures [T, S, S, 3] uint8 whose head is brought to rest.
+
+    landmarks: [T, 478, 3] px of the person. Forehead, nose and cheeks are looked at; each frame is laid over the one
+    before by the similarity that fits its rigid points best (Umeyama 1991).
+    """
+    changes, size = [], frames.shape[1]
+    for before, after in zip(range(len(frames) - 1), range(1, len(frames)), strict=True):
+        skin = _skin(landmarks[after, :, :2], size)
+        if not skin.any():
+            continue
+        grid = _follow(landmarks[after, list(RIGID), :2], landmarks[before, list(RIGID), :2], size)
+        moved = functional.grid_sample(frames[before].permute(2, 0, 1)[None].float(), grid, align_corners=False)[0]
+        changes.append((frames[after].float() - moved.permute(1, 2, 0)).abs()[skin].mean())
+    return float(torch.stack(changes).mean()) if changes else 0.0
+
+
+def _skin(points: Tensor, size: int) -> Tensor:
+    center = points[list(FACE_OVAL)].mean(0)
+    inner = fill_polygon(center + 0.85 * (points[list(FACE_OVAL)] - center), size)
+    for part in (LEFT_EYE, RIGHT_EYE, OUTER_LIPS):
+        middle = points[list(part)].mean(0)
+        inner &= ~fill_polygon(middle + 1.8 * (points[list(part)] - middle), size)
+    return inner
+
+
+def _follow(here: Tensor, there: Tensor, size: int) -> Tensor:
+    """Where the pixels of a picture [1, S, S, 2] were in another, -1..1, by points [N, 2] px of both."""
+    a, b = torch.view_as_complex(here.double().contiguous()), torch.view_as_complex(there.double().contiguous())
+    turn = ((b - b.mean()) * (a - a.mean()).conj()).sum() / (a - a.mean()).abs().square().sum()
+    axis = torch.arange(size, dtype=torch.float64) + 0.5
+    pixels = torch.complex(axis.expand(size, size), axis[:, None].expand(size, size).contiguous())
+    moved = torch.view_as_real(b.mean() + turn * (pixels - a.mean()))
+    return (2 * moved / size - 1)[None].float()
 
 
 def landmark_distance(found: Tensor, truth: Tensor) -> float:

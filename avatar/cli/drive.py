@@ -122,15 +122,43 @@ def render(
 def motion(
     name: AvatarFile,
     speech: SpeechFile,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.motion", help="Motion file to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT.motion", help="Motion file to write; .csv for other programs.")
+    ],
+    layout: Annotated[
+        Literal["motion", "arkit"], typer.Option(help="Columns of a .csv: as they are, or ARKit-style blendshapes.")
+    ] = "motion",
     seed: Seed = 0,
 ) -> None:
     """Speech to motion only."""
     from avatar.core.bundle import load_avatar
     from avatar.core.controls import Controls
-    from avatar.pipelines.speak import write_motion
+    from avatar.pipelines.export import export_curves
+    from avatar.pipelines.speak import make_motion, write_motion
 
-    print(f"{out}: {len(write_motion(load_avatar(name), speech, out, controls=Controls(seed=seed)))} frames")
+    avatar, controls = load_avatar(name), Controls(seed=seed)
+    if out.suffix == ".csv":
+        frames = export_curves(make_motion(avatar, speech, controls, beside=out), out, layout=layout)
+    else:
+        frames = len(write_motion(avatar, speech, out, controls=controls))
+    print(f"{out}: {frames} frames")
+
+
+@app.command()
+def export(
+    name: AvatarFile,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.ply", help="File to write.")],
+    motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion to take a frame of.")] = None,
+    frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
+) -> None:
+    """The person at rest, or a frame of a motion, as a 3D Gaussian splatting .ply that other viewers open."""
+    from avatar.core.bundle import load_avatar
+    from avatar.core.motion_space import load_motion
+    from avatar.pipelines.export import export_splats
+
+    avatar = load_avatar(name)
+    count = export_splats(avatar, out, motion=load_motion(motion) if motion else None, frame=frame)
+    print(f"{out}: {count} splats")
 
 
 @app.command()
@@ -139,6 +167,7 @@ def evaluate(
     take: Annotated[Path, typer.Argument(metavar="TAKE_DIR", help="Take with held-out frames.")],
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")] = None,
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write many frames as one picture.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Figures on held-out frames: PSNR, SSIM, LMD, and lip correlation of the speech-driven video."""
@@ -147,7 +176,7 @@ def evaluate(
     from avatar.pipelines.evaluate import evaluate as run
     from avatar.pipelines.evaluate import table_rows, write_json
 
-    scores = run(load_avatar(name), open_take(take), page=page, device=device)
+    scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, device=device)
     for row in table_rows(scores):
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
     if json:

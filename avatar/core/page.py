@@ -19,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0; background: #f6f6f4; col
 main { max-width: 1080px; margin: auto; padding: 24px }
 h1 { font-size: 26px; margin: 8px 0 } h2 { font-size: 18px; margin: 4px 0 10px }
 section { background: #fff; border: 1px solid #e2e2de; border-radius: 10px; padding: 16px; margin: 12px 0 }
-img, svg { max-width: 100%; height: auto; display: block }
+img, svg, video { max-width: 100%; height: auto; display: block }
 table { border-collapse: collapse } td, th { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid #eee }
 p.lead { font-size: 17px } ul { margin: 8px 0; padding-left: 22px }
 p.verdict { color: #fff; display: inline-block; padding: 4px 14px; border-radius: 8px; margin: 0; font-weight: 600 }
@@ -38,6 +38,13 @@ def to_picture(image: np.ndarray, caption: str = "") -> str:
     data = base64.b64encode(buffer.getvalue()).decode()
     note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">{note}</figure>'
+
+
+def to_film(film: bytes, caption: str = "") -> str:
+    """HTML of an mp4, which plays in the page."""
+    data = base64.b64encode(film).decode()
+    note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><video controls loop muted src="data:video/mp4;base64,{data}"></video>{note}</figure>'
 
 
 @dataclass(frozen=True)

@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from avatar.core.bundle import Avatar
-from avatar.core.controls import Controls
-from avatar.core.files import UserError, whole
-from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
-from avatar.core.motion_space import Motion, concatenate, load_space
-from avatar.core.page import to_curve, to_picture, to_table, write_page
-from avatar.core.take import Take, Track, read_audio, read_frames, read_track
-from avatar.metrics import (
-    METRICS,
-    Score,
-    blinks_per_minute,
-    correlation,
-    head_motion_degrees,
-    landmark_distance,
-    lip_jerkiness,
-    lip_vertex_error,
-    region_masks,
-)
-from avatar.motion.drive import drive
+from avatar.core.encode import Coding, write_video
+from avatar.core.files import UserError, check_writable, whole
+from avatar.core.page import to_curve, to_film, to_picture, to_table, write_page
+from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
+from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.draw import draw
-from avatar.pipelines.driver import check_space, match_size, start_driver
+from avatar.pipelines.driver import check_space, match_size
+from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.speak import pick_split
 from avatar.render.device import DeviceName
+from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
 from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
-AUDIO_ONLY = "audio only"
-CHUNK = 16000
-SAMPLES = 4  # frames shown on the page
+TRUE_TORSO = "true torso and background"
+WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
+THUMBNAIL = 192
+ERROR_GAIN = 4
+
+Array = np.ndarray
 
 
-def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, device: DeviceName = "cpu") -> list[Score]:
+def evaluate(
+    avatar: Avatar, take: Take, *, page: Path | None = None, sheet: Path | None = None, device: DeviceName = "cpu"
+) -> list[Score]:
     """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
 
-    Two modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track) and
-    audio only (driven by the sound; nothing of the test frames).
+    Three modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track),
+    true torso (the same head before the real frame's torso and background, as most papers measure), and audio only
+    (driven by the sound; nothing of the test frames).
+
+    page: an HTML page to write; sheet: a picture of many frames, for people who would rather look than read.
     """
+    for out in (page, sheet):
+        if out:
+            check_writable(out)
     check_space(avatar)
     if take.camera.size != avatar.camera.size:
         raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
@@ -55,75 +57,54 @@ def evaluate(avatar: Avatar, take: Take, *, page: Path | None = None, device: De
     track = read_track(take)
     motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]
     drawn = np.stack(list(draw(avatar, [motion], device=device)))
-    scores = _compare_pictures(drawn, take, track, frames)
+    real = read_frames(take, frames).numpy()
+    scores = _compare_pictures(drawn, real, take, track, frames)
     # both by the same detector, whose readings of narrow gaps the track corrects
-    (real, shown), (found, seen) = detect(read_frames(take, frames).numpy()), detect(drawn)
+    (points, shown), (found, seen) = detect(real), detect(drawn)
     seen = seen & shown
     if seen.any():
-        scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
-    spoken, curves = _compare_lips(avatar, take, real, frames, device)
-    scores += spoken
+        scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
+    spoken = compare_lips(avatar, take, points, frames, device)
+    scores += spoken.scores
+    if sheet:
+        with whole(sheet) as temporary:
+            Image.fromarray(_contact_sheet(real, drawn)).save(temporary)
     if page:
-        _write_evaluation(page, scores, drawn, take, frames, curves)
+        _write_evaluation(page, scores, real, drawn, take, frames, spoken)
     return scores
 
 
-def _compare_pictures(drawn: np.ndarray, take: Take, track: Track, frames: range) -> list[Score]:
-    values: dict[tuple[str, str], list[float]] = {}
-    for picture, frame in zip(drawn, frames, strict=True):
-        truth, image = read_frames(take, [frame])[0], torch.from_numpy(picture)
-        for region, mask in region_masks(track.landmarks[frame], take.camera.size).items():
-            for name, metric in METRICS.items():
-                values.setdefault((region, name), []).append(metric.measure(image, truth, mask))
-    return [
-        Score(OWN_TORSO, region, name, float(np.mean(list_of)), METRICS[name].unit)
-        for (region, name), list_of in values.items()
-    ]
-
-
-def _compare_lips(
-    avatar: Avatar, take: Take, real: Tensor, frames: range, device: DeviceName
-) -> tuple[list[Score], dict[str, list[float]]]:
-    motion = _motion_from_sound(avatar, take)
-    # the motion keeps time with the sound; the clip's picture may run before or behind its sound
-    lag = round(avatar.habits.lag_seconds * take.fps)
-    heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
-    drawn = list(draw(avatar, [motion[heard]], device=device))
-    found, seen = detect(drawn)
-    scores, curves = [], {}
-    for name, driven, truth in zip((*CURVES, "protrusion"), _all_curves(found), _all_curves(real), strict=True):
-        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
-        best = best_correlation(driven, truth, seen)
-        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation, best lag", best, ""))
-        curves[f"{name}, driven by sound"], curves[f"{name}, real"] = driven.tolist(), truth.tolist()
-    tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
-    return scores + _compare_motion(motion[heard], tracked), curves
-
-
-def _all_curves(landmarks: Tensor) -> list[Tensor]:
-    return [*lip_curves(landmarks).T, protrusion_curve(landmarks)]
-
-
-def _compare_motion(driven: Motion, truth: Motion) -> list[Score]:
-    """The motion itself, without pictures."""
-    expressions = (driven.expression, truth.expression, load_space())
-    scores = [
-        Score(AUDIO_ONLY, "motion", "LVE", lip_vertex_error(*expressions), "mm"),
-        Score(AUDIO_ONLY, "motion", "jerkiness of lips", lip_jerkiness(*expressions), "x"),
-    ]
-    for what, motion in (("", driven), (", real", truth)):
-        blinks, turns = blinks_per_minute(motion.eyes, motion.fps), head_motion_degrees(motion.rotation)
-        scores.append(Score(AUDIO_ONLY, "motion", f"blinks{what}", blinks, "a minute"))
-        scores.append(Score(AUDIO_ONLY, "motion", f"head turns{what}", turns, "degrees rms"))
+def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for picture, truth, frame in zip(drawn, real, frames, strict=True):
+        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0, 0].numpy())
+        regions = region_masks(track.landmarks[frame], take.camera.size) | _body_masks(labels, track.landmarks[frame])
+        pasted = np.where(_is_head(labels)[..., None], picture, truth)
+        for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
+            some = regions if mode == OWN_TORSO else {"whole": None}
+            for region, mask in some.items():
+                if mask is not None and not mask.any():
+                    continue
+                for name, metric in METRICS.items():
+                    value = metric.measure(torch.from_numpy(image), torch.from_numpy(truth), mask)
+                    values.setdefault((mode, region, name), []).append(value)
+    scores = [Score(*key, float(np.mean(list_of)), METRICS[key[2]].unit) for key, list_of in values.items()]
+    points = track.landmarks[frames.start : frames.stop]
+    if len(frames) > 1:
+        ratio = flicker(torch.from_numpy(drawn), points) / max(1e-6, flicker(torch.from_numpy(real), points))
+        scores.append(Score(OWN_TORSO, "skin", "flicker", ratio, "x of the source's own"))
     return scores
 
 
-def _motion_from_sound(avatar: Avatar, take: Take) -> Motion:
-    def chunks(samples: Tensor) -> Iterator[Tensor]:
-        yield from samples.split(CHUNK)
+def _is_head(labels: Array) -> Array:
+    return np.isin(labels, (HEAD, MOUTH, TEETH))
 
-    speech = chunks(read_audio(take))
-    return concatenate(list(drive(start_driver(avatar, Controls()), speech)))
+
+def _body_masks(labels: Array, landmarks: Tensor) -> dict[str, Tensor | None]:
+    face = region_masks(landmarks, len(labels))["face"]
+    assert face is not None
+    head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))
+    return {"hair": head & ~face, "neck": neck, "torso": torso}
 
 
 def write_json(scores: list[Score], path: Path) -> None:
@@ -138,21 +119,60 @@ def table_rows(scores: list[Score]) -> list[list[str]]:
     return [head] + [[s.mode, s.region, s.metric, f"{s.value:.3f} {s.unit}".strip()] for s in scores]
 
 
+def _error(real: Array, drawn: Array) -> Array:
+    """Difference of pictures, made visible: the same size, black where equal."""
+    return (np.abs(drawn.astype(int) - real) * ERROR_GAIN).clip(0, 255).astype(np.uint8)
+
+
+def _heat(real: Array, drawn: Array) -> Array:
+    """Mean error of all frames [S, S, 3]: dark blue to yellow."""
+    mean = np.mean([np.abs(d.astype(np.float32) - r).mean(-1) for d, r in zip(drawn, real, strict=True)], 0)
+    level = np.clip(mean / 24, 0, 1)[..., None]
+    return (np.array([20, 24, 60]) * (1 - level) + np.array([255, 230, 60]) * level).astype(np.uint8)
+
+
+def _contact_sheet(real: Array, drawn: Array) -> Array:
+    """Many frames [H, W, 3], evenly spread: real above drawn, row by row."""
+    count = min(len(drawn), SHEET_ROWS * SHEET_COLUMNS)
+    chosen = np.linspace(0, len(drawn) - 1, count).round().astype(int)
+    small = [np.concatenate([_shrink(real[index]), _shrink(drawn[index])]) for index in chosen]
+    small += [np.full_like(small[0], 255)] * (-count % SHEET_COLUMNS)
+    rows = [np.concatenate(small[start : start + SHEET_COLUMNS], 1) for start in range(0, len(small), SHEET_COLUMNS)]
+    return np.concatenate(rows)
+
+
+def _shrink(picture: Array) -> Array:
+    return np.array(Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+
+
 def _write_evaluation(
-    path: Path, scores: list[Score], drawn: np.ndarray, take: Take, frames: range, curves: dict[str, list[float]]
+    path: Path, scores: list[Score], real: Array, drawn: Array, take: Take, frames: range, spoken: SpokenLips
 ) -> None:
-    chosen = np.linspace(0, len(drawn) - 1, SAMPLES).round().astype(int)
+    errors = [np.abs(d.astype(int) - r).mean() for d, r in zip(drawn, real, strict=True)]
+    worst = sorted(np.argsort(errors)[-WORST:].tolist())
     rows = []
-    for index in chosen:
-        truth = read_frames(take, [frames[int(index)]])[0].numpy()
-        error = (np.abs(drawn[index].astype(int) - truth) * 4).clip(0, 255).astype(np.uint8)
-        row = np.concatenate([truth, drawn[index], error], 1)
-        rows.append(to_picture(row, f"frame {frames[int(index)]}: real, drawn, error x4"))
-    lips = {name: values for name, values in curves.items() if name.startswith("opening")}
-    widths = {name: values for name, values in curves.items() if name.startswith("width")}
-    unit = "eye distances"
-    sections = [("Figures", to_table(table_rows(scores))), ("Frames never trained on", "".join(rows))]
-    pushed = {name: values for name, values in curves.items() if name.startswith("protrusion")}
-    plots = "".join(to_curve(each, unit=unit) for each in (lips, widths, pushed))
-    sections.append(("Lips driven by sound", plots))
+    for index in worst:
+        row = np.concatenate([real[index], drawn[index], _error(real[index], drawn[index])], 1)
+        rows.append(to_picture(row, f"frame {frames[index]}: real, drawn, error x{ERROR_GAIN}"))
+    plots = "".join(to_curve(curves, unit="eye distances") for curves in spoken.curves.values())
+    sections = [
+        ("Figures", to_table(table_rows(scores))),
+        ("Real, drawn, error", _film(real, drawn, take.fps)),
+        ("The worst frames", "".join(rows)),
+        ("Where the error is", to_picture(_heat(real, drawn), "mean over all frames; yellow: 24 of 255 and more")),
+        ("Error by frame", to_curve({"mean absolute error": errors}, unit="of 255")),
+        ("Lips driven by sound", plots),
+        ("Many frames: real above drawn", to_picture(_contact_sheet(real, drawn))),
+    ]
     write_page(path, "Evaluation", f"{len(frames)} frames of {take.source.get('name', take.root.name)}", sections)
+
+
+def _film(real: Array, drawn: Array, fps: float) -> str:
+    def beside() -> Iterator[Array]:
+        for truth, picture in zip(real, drawn, strict=True):
+            yield np.concatenate([truth, picture, _error(truth, picture)], 1)[::2, ::2]
+
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        write_video(beside(), film, fps=fps, coding=Coding(quality="draft"))
+        return to_film(film.read_bytes(), "real, drawn with the same motion, error")

@@ -47,9 +47,14 @@ def speak(
     return write_video(shown, out, fps=fps, sound=speech, coding=look.coding)
 
 
+def make_motion(avatar: Avatar, speech: Path, controls: Controls, *, beside: Path | None = None) -> Motion:
+    """All motion of an avatar for the speech in a file; beside: as in `start_driver`."""
+    return concatenate(list(drive_avatar(avatar, speech, controls, beside=beside)))
+
+
 def write_motion(avatar: Avatar, speech: Path, out: Path, *, controls: Controls | None = None) -> Motion:
     """Speech to a `.motion` file."""
-    motion = concatenate(list(drive_avatar(avatar, speech, controls or Controls(), beside=out)))
+    motion = make_motion(avatar, speech, controls or Controls(), beside=out)
     save_motion(motion, out, avatar.space_id)
     return motion
 

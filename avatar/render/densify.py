@@ -63,7 +63,7 @@ def _rows(splats: Splats) -> list[dict[str, Tensor]]:
 
 def _forget(splats: Splats, moments: dict[str, Tensor], chosen: Tensor) -> None:
     for name, moment in moments.items():
-        if name.startswith(("base", "face", "pose")):
+        if not name.startswith(("quaternions", "rigidity")):
             for row in moment:
                 for values in splats.columns(row).values():
                     values[chosen] = 0

@@ -23,6 +23,10 @@ from avatar.render.splat_init import lift_splats
 from cuda_ext import ops
 
 POSE_FEATURES = 6  # the last of the features: head turn and place
+EYE_FEATURES = 4  # before them: lids and gaze
+LID_MODES = 2  # of the MotionSpace, its first
+IRISES = (468, 473)
+EYE_CM, EYE_FADE_CM = 1.8, 1.0  # what lids and gaze may move: all so near to an iris, then less and less
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
 
@@ -65,6 +69,7 @@ class GaussianRenderer:
         self.rest_translation = values["rest_translation"]
         self.feature_mean = values["feature_mean"]  # [D]
         self.feature_scale = values["feature_scale"]  # [D]
+        self.irises = values["irises"].float()  # [2, 3] cm, head frame
         self._noise = random_generator(0, self.device)
         self._shipped: ops.SplatBlendshapes | None = None
         if "delta_codes" in values:
@@ -77,6 +82,7 @@ class GaussianRenderer:
         self._leaves: dict[str, Tensor] = {}
         self._coefficients = torch.zeros(0)
         self._base_rates = self._rates()
+        self._near_eyes = self._find_near_eyes()
 
     def _shapes(self, codes: Tensor, scales: Tensor) -> ops.SplatBlendshapes:
         splats = (self.quaternions, self.rigidity, self.rest_rotation, self.rest_translation)
@@ -103,7 +109,15 @@ class GaussianRenderer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All state that drawing needs, in float32."""
-        names = ("quaternions", "rigidity", "rest_rotation", "rest_translation", "feature_mean", "feature_scale")
+        names = (
+            "quaternions",
+            "rigidity",
+            "rest_rotation",
+            "rest_translation",
+            "feature_mean",
+            "feature_scale",
+            "irises",
+        )
         return {name: getattr(self, name).clone() for name in (*names, "base", "deltas")}
 
     def features(self, motion: Motion) -> Tensor:
@@ -128,6 +142,19 @@ class GaussianRenderer:
         if view is not None:
             splats = _turn_view(splats, view.to(self.device), self.rest_translation)
         return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
+
+    def splats(self, motion: Motion | None = None) -> tuple[Tensor, ...]:
+        """Means [N, 3] cm, quaternions, log-scales, opacity logits and colours of one frame, in the camera frame.
+
+        motion: of one frame; without it the person at rest, with the mean of all expressions.
+        """
+        if motion is None:
+            upright = self.rest_rotation[None], self.rest_translation[None]
+            pose = ops.Pose(torch.zeros(1, self.deltas.shape[0]), *upright, torch.zeros(1, 4))
+        else:
+            pose = self.pose(motion)
+        attributes = ops.deform(self.base, self.deltas, pose.coefficients)
+        return tuple(part[0] for part in self._place(attributes, self.quaternions, self.rigidity, pose))
 
     def _draw_to_learn(self, pose: ops.Pose) -> tuple[Tensor, Tensor]:
         noise = torch.randn(pose.coefficients.shape, generator=self._noise, device=self.device)
@@ -158,10 +185,18 @@ class GaussianRenderer:
         self._adam("base", self.base[None], gradient, one, rates)
         # the torso does not follow the lips: expression and eyes move splats as far as they belong to the head
         turn = self.deltas.shape[0] - POSE_FEATURES
+        eyes = turn - EYE_FEATURES
         rates = rates * self.settings.delta_rate
-        head = rates * torch.cat([self.rigidity.repeat_interleave(width) for width in ops.ATTRIBUTES.values()])
-        self._adam("face", self.deltas[:turn], gradient, self._coefficients[:turn], head)
-        self._adam("pose", self.deltas[turn:], gradient, self._coefficients[turn:], rates)
+        head = rates * _for_each_value(self.rigidity)
+        lids = head * self._near_eyes
+        groups = {
+            "lids": (slice(0, LID_MODES), lids),
+            "face": (slice(LID_MODES, eyes), head),
+            "eyes": (slice(eyes, turn), lids),
+            "pose": (slice(turn, None), rates),
+        }
+        for name, (rows, rate) in groups.items():
+            self._adam(name, self.deltas[rows], gradient, self._coefficients[rows], rate)
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
             leaf_gradient = _gradient(self._leaves[name]).reshape(-1)
@@ -169,6 +204,12 @@ class GaussianRenderer:
         self.rigidity.clamp_(0, 1)
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)
+            self._near_eyes = self._find_near_eyes()
+
+    def _find_near_eyes(self) -> Tensor:
+        """1 for values of splats about the eyes, 0 far from them [10 N]: few blinks must not teach hair to blink."""
+        distance = torch.cdist(ops.split_attributes(self.base)["means"], self.irises).min(1).values
+        return _for_each_value(((EYE_CM + EYE_FADE_CM - distance) / EYE_FADE_CM).clamp(0, 1))
 
     def _rates(self) -> Tensor:
         settings = self.settings
@@ -199,6 +240,11 @@ class GaussianRenderer:
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's running moments, by name."""
         return self._moments
+
+
+def _for_each_value(values: Tensor) -> Tensor:
+    """Values [N] of splats, repeated for all their attributes, planar [10 N]."""
+    return torch.cat([values.repeat_interleave(width) for width in ops.ATTRIBUTES.values()])
 
 
 def _turn_view(splats: tuple[Tensor, ...], view: Tensor, center: Tensor) -> tuple[Tensor, ...]:
@@ -252,6 +298,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
         "rest_translation": rest_translation,
         "feature_mean": mean,
         "feature_scale": scale,
+        "irises": track.neutral[list(IRISES)],
     }
     return GaussianRenderer(tensors, take.camera, settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import queue
 import threading
@@ -24,6 +25,7 @@ from avatar.render.losses import attention, matte_loss, picture_loss
 
 MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
+HARD_SHARE = 0.2  # of the frames, seen twice an epoch
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
 
@@ -40,6 +42,7 @@ class Example:
     """One frame to learn from."""
 
     frame: int
+    epoch: int
     image: Tensor  # [3, S, S] 0..1
     matte: Tensor  # [1, S, S] 0..1
     weight: Tensor  # [1, S, S]
@@ -67,7 +70,8 @@ def train(
     start = snapshot_time = time.monotonic()
     start -= _go_on(renderer, checkpoint)
     snapshot, failures = renderer.tensors(), 0
-    for example in _examples(take, track, seed):
+    hardest = Hardest()
+    for example in _examples(take, track, seed, hardest):
         share = (time.monotonic() - start) / budget_seconds
         if share >= 1:
             break
@@ -79,6 +83,7 @@ def train(
             renderer.restore(snapshot)
             continue
         losses.append(value)
+        hardest.tell(example, value)
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
             if checkpoint:
@@ -90,6 +95,23 @@ def train(
     if checkpoint:
         checkpoint.path.unlink(missing_ok=True)
     return losses
+
+
+class Hardest:
+    """Which frames were learned worst, told epoch by epoch."""
+
+    def __init__(self) -> None:
+        self._losses: list[dict[int, float]] = []
+
+    def tell(self, example: Example, loss: float) -> None:
+        while len(self._losses) <= example.epoch:
+            self._losses.append({})
+        self._losses[example.epoch][example.frame] = loss
+
+    def frames(self, epoch: int) -> list[int]:
+        """A share of all frames, those with the largest loss two epochs before: the last is not complete yet."""
+        known = self._losses[epoch - 2] if epoch >= 2 else {}
+        return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
 def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> float:
@@ -128,8 +150,8 @@ def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], spent: float) -> 
         save_file(tensors, temporary, {"key": checkpoint.key, "spent": str(spent)})
 
 
-def _examples(take: Take, track: Track, seed: int) -> Iterator[Example]:
-    """Endless examples in random order, each epoch a new one; decoded ahead in a thread."""
+def _examples(take: Take, track: Track, seed: int, hardest: Hardest) -> Iterator[Example]:
+    """Endless examples in random order, the hardest of each epoch twice; decoded ahead in a thread."""
     frames = [frame for frame in take.training_frames() if track.confidence[frame] > 0.3]
     if not frames:
         raise UserError(f"{take.root}: no frame is left to train on; see its report.html")
@@ -149,11 +171,12 @@ def _examples(take: Take, track: Track, seed: int) -> Iterator[Example]:
     def produce() -> None:
         generator = random_generator(seed)
         try:
-            while not stop.is_set():
-                for index in torch.randperm(len(frames), generator=generator).tolist():
-                    image, matte = pictures(frames[index])
-                    weight = attention(track.landmarks[frames[index]], take.camera)
-                    example = Example(frames[index], image.float() / 255, matte.float() / 255, weight)
+            for epoch in itertools.count():
+                chosen = frames + hardest.frames(epoch)
+                for index in torch.randperm(len(chosen), generator=generator).tolist():
+                    image, matte = pictures(chosen[index])
+                    weight = attention(track.landmarks[chosen[index]], take.camera)
+                    example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, weight)
                     while not stop.is_set():
                         try:
                             ready.put(example, timeout=0.2)

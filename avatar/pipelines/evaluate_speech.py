@@ -1,0 +1,81 @@
+"""How well an avatar's lips follow sound, on the finished pictures and on the motion alone: the mode *audio only*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar.core.bundle import Avatar
+from avatar.core.controls import Controls
+from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
+from avatar.core.motion_space import Motion, concatenate, load_space
+from avatar.core.take import Take, read_audio, read_track
+from avatar.metrics import (
+    Score,
+    blinks_per_minute,
+    correlation,
+    head_motion_degrees,
+    landmark_distance,
+    lip_jerkiness,
+    lip_vertex_error,
+)
+from avatar.motion.drive import drive
+from avatar.pipelines.draw import draw
+from avatar.pipelines.driver import start_driver
+from avatar.render.device import DeviceName
+from preprocess.trackers import detect
+
+AUDIO_ONLY = "audio only"
+CHUNK = 16000
+ALL_CURVES = (*CURVES, "protrusion")
+
+
+@dataclass(frozen=True)
+class SpokenLips:
+    """What was measured, and the curves it was measured on."""
+
+    scores: list[Score]
+    curves: dict[str, dict[str, list[float]]]  # name -> driven and real, in eye distances
+
+
+def compare_lips(avatar: Avatar, take: Take, real: Tensor, frames: range, device: DeviceName) -> SpokenLips:
+    """Drive the avatar by the Take's sound and compare some of its frames, whose landmarks are real [T, 478, 3]."""
+    motion = _motion_from_sound(avatar, take)
+    # the motion keeps time with the sound; the clip's picture may run before or behind its sound
+    lag = round(avatar.habits.lag_seconds * take.fps)
+    heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
+    found, seen = detect(list(draw(avatar, [motion[heard]], device=device)))
+    scores, curves = [], {}
+    for name, driven, truth in zip(ALL_CURVES, _read_all(found), _read_all(real), strict=True):
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
+        best = best_correlation(driven, truth, seen)
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation, best lag", best, ""))
+        curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": truth.tolist()}
+    if seen.any():
+        scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
+    tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
+    return SpokenLips(scores + _compare_motion(motion[heard], tracked), curves)
+
+
+def _read_all(landmarks: Tensor) -> list[Tensor]:
+    return [*lip_curves(landmarks).T, protrusion_curve(landmarks)]
+
+
+def _motion_from_sound(avatar: Avatar, take: Take) -> Motion:
+    driver = start_driver(avatar, Controls())
+    return concatenate(list(drive(driver, iter(read_audio(take).split(CHUNK)))))
+
+
+def _compare_motion(driven: Motion, truth: Motion) -> list[Score]:
+    expressions = (driven.expression, truth.expression, load_space())
+    scores = [
+        Score(AUDIO_ONLY, "motion", "LVE", lip_vertex_error(*expressions), "mm"),
+        Score(AUDIO_ONLY, "motion", "jerkiness of lips", lip_jerkiness(*expressions), "x"),
+    ]
+    for what, motion in (("", driven), (", real", truth)):
+        blinks, turns = blinks_per_minute(motion.eyes, motion.fps), head_motion_degrees(motion.rotation)
+        scores.append(Score(AUDIO_ONLY, "motion", f"blinks{what}", blinks, "a minute"))
+        scores.append(Score(AUDIO_ONLY, "motion", f"head turns{what}", turns, "degrees rms"))
+    return scores

@@ -1,0 +1,83 @@
+"""Avatars and motion for other programs: 3DGS .ply, CSV, ARKit-style blendshape curves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.core.blendshapes import arkit_curves
+from avatar.core.bundle import Avatar
+from avatar.core.files import UserError, check_writable, whole
+from avatar.core.geometry import to_vector
+from avatar.core.motion_space import Motion, load_space
+from avatar.pipelines.driver import check_space
+from avatar.render import open_renderer
+from avatar.render.gaussian import GaussianRenderer
+
+SH_ZERO = 0.28209479177387814  # the constant spherical harmonic
+FIELDS = (
+    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
+    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+)
+
+
+def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> int:
+    """Write a frame of a motion, or the person at rest, as the .ply of Kerbl et al. 2023; returns how many splats.
+
+    Camera frame, cm, OpenCV axes. Raises: UserError when the avatar has no splats, or the motion no such frame.
+    """
+    renderer = open_renderer(avatar)
+    if not isinstance(renderer, GaussianRenderer):
+        raise UserError(f"an avatar of kind {avatar.kind} has no splats; build one with the gaussian renderer")
+    if motion is not None and not 0 <= frame < len(motion):
+        raise UserError(f"--frame: {frame} is not a frame of a motion of {len(motion)}; they begin at 0")
+    check_space(avatar)
+    check_writable(out)
+    means, quaternions, log_scales, opacity, colors = renderer.splats(motion[frame : frame + 1] if motion else None)
+    nothing = torch.zeros_like(means)
+    columns = [means, nothing, (colors - 0.5) / SH_ZERO, opacity[:, None], log_scales]
+    values = torch.cat([*columns, torch.nn.functional.normalize(quaternions, dim=1)], 1)
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(values)}"]
+    header += [f"property float {name}" for name in FIELDS] + ["end_header"]
+    with whole(out) as temporary:
+        temporary.write_bytes("\n".join(header).encode() + b"\n" + values.numpy().astype("<f4").tobytes())
+    return len(values)
+
+
+def export_curves(motion: Motion, out: Path, *, layout: str) -> int:
+    """Write a motion as CSV, a line a frame; layout: `motion` as it is, `arkit` as blendshapes 0..1 and head angles."""
+    check_writable(out)
+    columns = _plain_columns(motion) if layout == "motion" else _arkit_columns(motion)
+    table = torch.stack(list(columns.values()), 1).double().numpy()
+    with whole(out) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seconds", *columns])
+        for frame, row in enumerate(table):
+            writer.writerow([f"{frame / motion.fps:.4f}", *(f"{value:.6g}" for value in row)])
+    return len(table)
+
+
+def _plain_columns(motion: Motion) -> dict[str, Tensor]:
+    columns = {f"expression_{index}": values for index, values in enumerate(motion.expression.T)}
+    columns |= dict(zip(("lid_left", "lid_right", "gaze_x", "gaze_y"), motion.eyes.T, strict=True))
+    columns |= dict(zip(("rotation_x", "rotation_y", "rotation_z"), to_vector(motion.rotation).T, strict=True))
+    columns |= dict(zip(("translation_x", "translation_y", "translation_z"), motion.translation.T, strict=True))
+    names = ("torso_x", "torso_y", "torso_log_scale", "torso_roll")
+    return columns | dict(zip(names, motion.torso.T, strict=True))
+
+
+def _arkit_columns(motion: Motion) -> dict[str, Tensor]:
+    turn = torch.rad2deg(to_vector(motion.rotation))
+    angles = {"headPitch": turn[:, 0], "headYaw": turn[:, 1], "headRoll": turn[:, 2]}
+    return arkit_curves(motion, load_space()) | angles
+
+
+def read_splats(path: Path) -> np.ndarray:
+    """The vertices [N] of such a .ply, as a record array with FIELDS."""
+    data = path.read_bytes()
+    start = data.index(b"end_header\n") + len(b"end_header\n")
+    return np.frombuffer(data[start:], [(name, "<f4") for name in FIELDS])

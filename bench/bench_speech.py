@@ -3,7 +3,8 @@
 Adapted: the speech model is adapted to the first 80 % of a stretch of a Take and tested on the rest, for stretches of
 20 s and for the whole. Lip opening, height and width are read off the tracked landmarks and off the expression that the
 sound gives; correlations at the best lag of 5 frames to either side. Against: speech energy, a copy of the person's own
-motion from another moment, and the encoder's articulation as it is.
+motion from another moment, and the encoder's articulation as it is. The packaged encoder was taught by clips of this
+project: to test on one of them, give --people and --encoder, so that each is tested with one taught by the others only.
 
 With --language, that of the first Take, the person also says synthesized sentences by voices that nothing was trained
 on: how often lips shut at p, b and m (opening under 15 % of the person's range within 60 ms), and how opening and width
@@ -33,9 +34,12 @@ from avatar.metrics import correlation
 from avatar.motion.adapt import adapt
 from avatar.motion.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, Line, espeak_line
 from avatar.motion.drive import Driver, drive
+from avatar.motion.encoder import Encoder, load_encoder
 from avatar.motion.hear import hear
+from avatar.motion.real import make_lesson, teach
 from avatar.motion.sentences import make_sentence
 from avatar.motion.voices import Manner, synthesize
+from avatar.pipelines.a2m import read_lessons
 
 SHARE = 0.8
 STRETCH = 500  # frames
@@ -74,10 +78,10 @@ def cut(take: Take, start: int, stop: int) -> Stretch:
     return Stretch(name, (stop - start) / take.fps, audio[start * FRAME : stop * FRAME], piece, usable[part])
 
 
-def measure(stretch: Stretch, space: MotionSpace) -> dict[str, list[float]]:
+def measure(stretch: Stretch, space: MotionSpace, encoder: Encoder) -> dict[str, list[float]]:
     """Correlations [3] of each way of driving, over the frames that were not learned from."""
     learned = torch.nonzero(stretch.usable[: stretch.border]).squeeze(1).tolist()
-    tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=learned, seed=0)
+    tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=learned, seed=0, encoder=encoder)
     count = min(len(stretch.audio) // FRAME, len(stretch.usable))
     ways = {"adapted": say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)[:, :3]}
     ways["articulation"] = hear(stretch.audio)[:, [0, 0, 1]]
@@ -90,6 +94,14 @@ def measure(stretch: Stretch, space: MotionSpace) -> dict[str, list[float]]:
         way: [best_correlation(said[tested][:, i], lips[tested][:, i], sure) for i in range(3)]
         for way, said in ways.items()
     }
+
+
+def taught_by_others(take: Take, people: Path | None, start: Path | None) -> Encoder:
+    """The encoder, or one that is taught by everybody in a folder but the person of a Take."""
+    if people is None:
+        return load_encoder(start)
+    me = make_lesson(take).name
+    return teach([lesson for lesson in read_lessons(people) if lesson.name != me], start=start)[0]
 
 
 def say(tensors: dict[str, Tensor], habits: Habits, pcm: Tensor) -> Motion:
@@ -138,16 +150,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("takes", nargs="+", type=Path)
     parser.add_argument("--language", help="of the first take, as espeak-ng calls it")
+    parser.add_argument("--people", type=Path, help="folder of Takes whose lips teach the encoder, the tested left out")
+    parser.add_argument("--encoder", type=Path, help="encoder that has seen no lips yet, to be taught by them")
     options, space, rows = parser.parse_args(), load_space(), []
     for root in options.takes:
         take = open_take(root)
+        encoder = taught_by_others(take, options.people, options.encoder)
         stretches = [cut(take, start, start + STRETCH) for start in range(0, take.length - STRETCH + 1, STRETCH)]
         whole = [cut(take, 0, take.length)] if take.length >= 2 * STRETCH else []
         for stretch in [*stretches, *whole]:
             if stretch.usable[stretch.border :].sum() < LEAST_TESTED:
                 continue
             start = time.perf_counter()
-            scores = measure(stretch, space)
+            scores = measure(stretch, space, encoder)
             row = {"name": stretch.name, "seconds": stretch.seconds, "took": time.perf_counter() - start}
             rows.append(row | {"scores": scores})
             told = "   ".join(f"{way} " + "/".join(f"{v:.2f}" for v in values) for way, values in scores.items())

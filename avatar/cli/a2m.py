@@ -13,6 +13,10 @@ from avatar.core.files import UserError
 
 app = typer.Typer(help="Train the speech-to-motion encoder that ships with the package.", no_args_is_help=True)
 
+Start = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Encoder of `pretrain` to begin with; the packaged one unless said.")
+]
+
 
 @app.command("corpus")
 def a2m_corpus(
@@ -67,9 +71,10 @@ def a2m_train(
     corpus: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of clips instead: each becomes a Take first.")
     ] = None,
+    encoder: Start = None,
     seed: Seed = 0,
 ) -> None:
-    """Teach the packaged encoder by the lips of real people; clips that cannot be used are left out and listed."""
+    """Teach an encoder by the lips of real people; clips that cannot be used are left out and listed."""
     from avatar.pipelines.a2m import take_in, train_on_takes
 
     if (folder is None) == (corpus is None):
@@ -77,7 +82,7 @@ def a2m_train(
     taken, left_out = take_in(corpus) if corpus else (folder, [])
     for line in left_out:
         print(f"left out  {line}")
-    people = train_on_takes(taken or Path(), out, seed=seed)
+    people = train_on_takes(taken or Path(), out, start=encoder, seed=seed)
     print(f"{out}: taught by {people} takes")
 
 
@@ -85,10 +90,11 @@ def a2m_train(
 def a2m_check(
     folder: Annotated[Path, typer.Argument(metavar="TAKES", help="Folder of Takes of many people.")],
     folds: Annotated[int, typer.Option(min=2, help="Groups of people, each left out once.")] = 5,
+    encoder: Start = None,
     seed: Seed = 0,
 ) -> None:
     """How well an encoder taught by everybody else reads each person's lips from their voice."""
     from avatar.pipelines.a2m import check_on_takes
 
-    for row in check_on_takes(folder, folds=folds, seed=seed):
+    for row in check_on_takes(folder, folds=folds, start=encoder, seed=seed):
         print(row)

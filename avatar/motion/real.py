@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ CROP = 64  # motion frames
 BATCH = 12
 HEAD_RATE, ENCODER_RATE = 2e-3, 2e-4
 DISTORTED = 0.7  # share of what is heard that is another voice in another room
-HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
+HOLD = 30.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 REACH, HIDDEN = 2, 64
 LAG_COST = 0.01  # correlation that a frame of lag must gain
@@ -83,13 +84,18 @@ def make_lesson(take: Take) -> Lesson:
 
 
 def teach(
-    lessons: Sequence[Lesson], *, steps: int = STEPS, seed: int = 0, report: Report | None = None
+    lessons: Sequence[Lesson],
+    *,
+    start: Path | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+    report: Report | None = None,
 ) -> tuple[Encoder, LipHead]:
-    """Fine-tune the packaged encoder on lessons of at least 64 frames each."""
+    """Fine-tune an encoder on lessons of at least 64 frames each; start: its file, the packaged one unless said."""
     lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP]
     aligned, moments = list(lessons), [round(share * steps) for share in ALIGNED]
     generator = torch.Generator().manual_seed(seed)
-    encoder, teacher = load_encoder().train(), load_encoder()
+    encoder, teacher = load_encoder(start).train(), load_encoder(start)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = LipHead()
@@ -169,14 +175,23 @@ def hear_lips(encoder: Encoder, head: LipHead, lesson: Lesson) -> Tensor:
 
 
 def leave_one_out(
-    lessons: Sequence[Lesson], *, folds: int, steps: int = STEPS, seed: int = 0, report: Report | None = None
+    lessons: Sequence[Lesson],
+    *,
+    folds: int,
+    start: Path | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+    report: Report | None = None,
 ) -> list[Score]:
-    """Every person by an encoder that was taught by others: in `folds` groups, each left out once."""
+    """Every person by an encoder that was taught by others: in `folds` groups, each left out once.
+
+    start: the encoder to begin with, which must not have been taught by these people already.
+    """
     scores: list[Score] = []
-    generic = load_encoder()
+    generic = load_encoder(start)
     for fold in range(folds):
         others = [lesson for index, lesson in enumerate(lessons) if index % folds != fold]
-        encoder, head = teach(others, steps=steps, seed=seed)
+        encoder, head = teach(others, start=start, steps=steps, seed=seed)
         for lesson in lessons[fold::folds]:
             before = _correlate(_articulation_curves(generic, lesson), lesson)
             scores.append(Score(lesson.name, before, _correlate(hear_lips(encoder, head, lesson), lesson)))

@@ -64,22 +64,25 @@ def make_practice(corpus: Path, out: Path) -> int:
     return len(examples)
 
 
-def train_on_takes(folder: Path, out: Path, *, seed: int = 0) -> int:
+def train_on_takes(folder: Path, out: Path, *, start: Path | None = None, seed: int = 0) -> int:
     """Write an encoder taught by the Takes of a folder; returns how many they were."""
     check_writable(out)
     lessons = read_lessons(folder)
     with stage_bars() as report:
-        encoder, _ = teach(lessons, seed=seed, report=report)
+        encoder, _ = teach(lessons, start=start, seed=seed, report=report)
     seconds = sum(float(lesson.weight.sum()) for lesson in lessons) / 25
     save_encoder(encoder, out, {"seed": str(seed), "takes": str(len(lessons)), "seconds": f"{seconds:.0f}"})
     return len(lessons)
 
 
-def check_on_takes(folder: Path, *, folds: int, steps: int = STEPS, seed: int = 0) -> Iterator[str]:
+def check_on_takes(
+    folder: Path, *, folds: int, start: Path | None = None, steps: int = STEPS, seed: int = 0
+) -> Iterator[str]:
     """Rows of a table: correlation of heard and real lips, person by person, before and after teaching."""
     lessons = read_lessons(folder)
     with stage_bars() as report:
-        scores = leave_one_out(lessons, folds=min(folds, len(lessons)), steps=steps, seed=seed, report=report)
+        folds = min(folds, len(lessons))
+        scores = leave_one_out(lessons, folds=folds, start=start, steps=steps, seed=seed, report=report)
     yield f"{'':<32}" + "".join(f"{name:>20}" for name in CURVES)
     for score in scores:
         pairs = (f"{score.before[name]:.2f} -> {score.after[name]:.2f}" for name in CURVES)

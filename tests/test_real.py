@@ -50,7 +50,7 @@ def test_what_was_known_is_held(lesson: Lesson) -> None:
     with torch.no_grad():
         before, after = (encode(model, features)[:, -5:] for model in (load_encoder(), encoder))
     for column in range(5):
-        assert torch.corrcoef(torch.stack([before[:, column], after[:, column]]))[0, 1] > 0.9
+        assert torch.corrcoef(torch.stack([before[:, column], after[:, column]]))[0, 1] > 0.8
 
 
 def test_the_same_seed_gives_the_same_encoder(lesson: Lesson) -> None:

@@ -77,7 +77,7 @@ def evaluate(
 def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:
     values: dict[tuple[str, str, str], list[float]] = {}
     for picture, truth, frame in zip(drawn, real, frames, strict=True):
-        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0, 0].numpy())
+        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
         regions = region_masks(track.landmarks[frame], take.camera.size) | _body_masks(labels, track.landmarks[frame])
         pasted = np.where(_is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):

@@ -26,6 +26,7 @@ POSE_FEATURES = 6  # the last of the features: head turn and place
 EYE_FEATURES = 4  # before them: lids and gaze
 LID_MODES = 2  # of the MotionSpace, its first
 IRISES = (468, 473)
+FORGET_EVERY, FORGOTTEN = 50, 0.03  # steps; share
 EYE_CM, EYE_FADE_CM = 1.8, 1.0  # what lids and gaze may move: all so near to an iris, then less and less
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
@@ -202,9 +203,17 @@ class GaussianRenderer:
             leaf_gradient = _gradient(self._leaves[name]).reshape(-1)
             self._adam(name, values.view(1, -1), leaf_gradient, one, rate * decay)
         self.rigidity.clamp_(0, 1)
+        if self._steps % FORGET_EVERY == 0:
+            self._forget_a_little()
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)
             self._near_eyes = self._find_near_eyes()
+
+    def _forget_a_little(self) -> None:
+        """Shrink what is learned frame by frame, but for how the face's splats move: what is true is learned again."""
+        turn = self.deltas.shape[0] - POSE_FEATURES
+        self.deltas[turn:] *= 1 - FORGOTTEN
+        self.deltas[:turn, 3 * self.count :] *= 1 - FORGOTTEN
 
     def _find_near_eyes(self) -> Tensor:
         """1 for values of splats about the eyes, 0 far from them [10 N]: few blinks must not teach hair to blink."""

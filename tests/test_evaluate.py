@@ -23,8 +23,9 @@ from avatar.metrics import (
 from avatar.motion.adapt import adapt
 from avatar.pipelines.evaluate import OWN_TORSO, TRUE_TORSO, evaluate
 from avatar.pipelines.evaluate_speech import AUDIO_ONLY
+from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
-from avatar.render.train import train
+from avatar.render.train import Glimpse, train
 from tests.conftest import Filmed
 
 
@@ -88,3 +89,15 @@ def test_regions_lie_where_they_should(actor: Filmed) -> None:
         assert mask is not None
         x, y = landmarks[point, :2].long().tolist()
         assert mask[y, x], name
+
+
+def test_a_training_can_be_watched(tmp_path: Path) -> None:
+    view = TrainingView(tmp_path / "a.training")
+    truth = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for second in (10, 20, 30):
+        view(Glimpse(float(second), 1 / second, (truth + 1 / second).clamp(0, 1), truth))
+    names = {path.name for path in (tmp_path / "a.training").iterdir()}
+    assert {"0010s.png", "0020s.png", "0030s.png", "report.html"} <= names
+    text = (tmp_path / "a.training" / "report.html").read_text()
+    assert text.count("<img") == 3
+    assert "after 30 s" in text

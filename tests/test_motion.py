@@ -123,6 +123,19 @@ def test_silence_rests_and_controls_work(adapted: Adapted) -> None:
     assert run(adapted, silence, blink=5.0).eyes[:, 0].min() < 0.5
 
 
+@pytest.mark.parametrize("level", [0.0, 0.002, 0.02])
+def test_lips_rest_closed_when_nobody_speaks(adapted: Adapted, level: float) -> None:
+    """Whatever noise there is; and they open again for the first word."""
+    reading = adapted[0]["lip_reading"]
+    own = adapted[1].own.expression @ reading
+    noise = level * torch.randn(16000 * 3, generator=torch.Generator().manual_seed(0))
+    spoken = run(adapted, torch.cat([noise, speech(4.0)[0], noise]), blink=0.0).expression @ reading
+    closed = own.quantile(0.25)
+    assert spoken[:60].max() < closed
+    assert spoken[-40:].max() < closed
+    assert spoken[75:175].max() > own.quantile(0.75)
+
+
 def make_habits(frames: int = 200, rate: float = 0.4) -> Habits:
     time = torch.linspace(0, 20, frames)
     turn = torch.stack([torch.sin(time), torch.cos(0.7 * time), 0.2 * torch.sin(2 * time)], 1) * 0.05

@@ -20,6 +20,7 @@ LLE_RIDGE = 1e-2
 LEAST_BETWEEN = 0.4  # s between two blinks
 SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a speaker's lip openings: closed, and pressed together
 PRESSED_FROM, PRESSED_WHOLLY = 0.35, 0.7  # heard closure
+CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
 GUIDES = 12  # values of head, shoulders and gaze, by which the next moment is chosen
 CALM_FRAMES = 2.0  # deviation of the Gaussian that takes a tracker's tremor out of brows and cheeks
 
@@ -199,6 +200,12 @@ def measure_lips(expression: Tensor, reading: Tensor) -> Lips:
     opening = expression @ reading
     slope = slope_on(opening, expression, least=1e-6)
     return Lips(reading, slope, opening.quantile(SHUT_QUANTILE), opening.quantile(LEAST_QUANTILE))
+
+
+def resting(expression: Tensor, reading: Tensor) -> Tensor:
+    """Mean expression [K] of the frames of [N, K] whose lips are least open; reading [K] gives the opening."""
+    opening = expression @ reading
+    return expression[opening <= opening.quantile(CLOSED_SHARE)].mean(0)
 
 
 def apply_gains(expression: Tensor, rest: Tensor, gain: Tensor) -> Tensor:

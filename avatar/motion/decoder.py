@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION
 from avatar.motion import encoder as phonetic
@@ -28,6 +29,9 @@ NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of standardized input
 RIDGE = 3e-3  # of the mean of the squares
 LEAST_SPREAD = 1e-3
 AT_ONCE = 4096  # rows
+VOICING = -2  # of the log-mel features
+VOICED, VOICED_RAMP = 0.6, 0.15
+QUIET_BEFORE, QUIET_AFTER, SETTLING = 18, 4, 5  # motion frames without a voice; in which lips come to rest
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,10 @@ class Mouth:
 
     expression: Tensor  # [T, K], without lids
     closure: Tensor  # [T] 0..1: how surely a sound is heard that only closed lips make
+    rest: Tensor  # [T] 0..1: 1 while nobody speaks
 
     def __getitem__(self, frames: slice) -> Mouth:
-        return Mouth(self.expression[frames], self.closure[frames])
+        return Mouth(self.expression[frames], self.closure[frames], self.rest[frames])
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,21 @@ class Speaker:
     @torch.no_grad()
     def __call__(self, features: Tensor) -> Mouth:
         inputs = gather(self.encoder, features)
-        return Mouth(self.decoder(inputs), heard_articulation(inputs)[:, ARTICULATION.index("closure")])
+        closure = heard_articulation(inputs)[:, ARTICULATION.index("closure")]
+        rest = silence(features) if self.encoder.features == USUAL else torch.zeros_like(closure)
+        return Mouth(self.decoder(inputs), closure, rest)
+
+
+def silence(features: Tensor) -> Tensor:
+    """How far the mouth is at rest [T], 0..1, by log-mel features [t, 83]: 1 when no voice is heard for some time.
+
+    Between words lips stay as they are; they rest where most of a second has no voiced sound, whatever noise it has.
+    """
+    voicing = to_whole_frames(features)[:, VOICING].view(1, 1, -1, STRIDE).amax(-1)
+    window = functional.pad(voicing, (QUIET_BEFORE, QUIET_AFTER))
+    voiced = functional.max_pool1d(window, QUIET_BEFORE + QUIET_AFTER + 1, stride=1)
+    quiet = ((VOICED - voiced) / VOICED_RAMP).clamp(0, 1)
+    return functional.avg_pool1d(functional.pad(quiet, (SETTLING - 1, 0), value=1.0), SETTLING, stride=1)[0, 0]
 
 
 def pack_speaker(speaker: Speaker) -> dict[str, Tensor]:

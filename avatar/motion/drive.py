@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
-from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, beside_speech, measure_lips, project
+from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, beside_speech, measure_lips, project, resting
 from avatar.motion.decoder import CONTEXT, Mouth, load_speaker
 from avatar.motion.encoder import STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
@@ -54,6 +55,7 @@ class Driver:
         face = beside_speech(self._own, read_lips(load_space().basis))
         self._walk = PoseWalk(habits, face, torch.Generator().manual_seed(controls.seed), pose)
         self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(controls.seed + 1))
+        self._closed = resting(self._own, tensors["lip_reading"])
         self._lips = measure_lips(self._own, tensors["lip_reading"])
         self._frame = 0
 
@@ -70,6 +72,7 @@ class Driver:
         now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
         self._frame += count
         expression = project(mouth.expression, self._own, self._controls.lle)
+        expression = expression + mouth.rest[:, None] * (self._closed - expression)
         shut = self._blinker.take(now.blink)
         pose = self._walk.take(now.head, now.gaze, now.temperature * now.expression_gain)
         gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain
@@ -101,10 +104,10 @@ class _Stream:
             keep = min(CONTEXT, self._before + self._chunk)
             self._held = self._held[(self._before + self._chunk - keep) * STRIDE :]
             self._before = keep
-        return Mouth(torch.cat([part.expression for part in made]), torch.cat([part.closure for part in made]))
+        return Mouth(*(torch.cat([getattr(part, field.name) for part in made]) for field in fields(Mouth)))
 
     def _nothing(self) -> Mouth:
-        return Mouth(torch.zeros(0, len(self._speaker.mean)), torch.zeros(0))
+        return Mouth(torch.zeros(0, len(self._speaker.mean)), torch.zeros(0), torch.zeros(0))
 
     def finish(self) -> Mouth:
         held = torch.cat([self._held, self._feature.flush()])

@@ -10,8 +10,7 @@ from torch import Tensor
 from avatar.core.bundle import Habits
 from avatar.core.geometry import mean_rotation
 from avatar.core.motion_space import Motion
-
-CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
+from avatar.motion.behaviour import resting
 
 
 def restyle(
@@ -35,12 +34,6 @@ def restyle(
         expression_mean=theirs.expression_mean + shift,
         lag_seconds=habits.lag_seconds,
     )
-
-
-def resting(expression: Tensor, reading: Tensor) -> Tensor:
-    """Mean expression [K] of the frames of [N, K] whose lips are least open; reading [K] gives the opening."""
-    opening = expression @ reading
-    return expression[opening <= opening.quantile(CLOSED_SHARE)].mean(0)
 
 
 def recenter(motion: Motion, usual: Motion) -> Motion:

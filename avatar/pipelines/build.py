@@ -18,6 +18,7 @@ from avatar.motion.adapt import adapt
 from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
 from avatar.pipelines.takes import make_take
+from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.train import Checkpoint, train
@@ -66,8 +67,9 @@ def build(
     renderer.to(place)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
     checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
-    with budget_bar(left) as progress:
-        train(renderer, take, track, budget_seconds=left, seed=recipe.seed, checkpoint=checkpoint, progress=progress)
+    view, seed = TrainingView(out.with_suffix(".training")), recipe.seed
+    with budget_bar(left) as bar:
+        train(renderer, take, track, budget_seconds=left, seed=seed, checkpoint=checkpoint, progress=bar, watch=view)
     avatar = Avatar(
         kind=name,
         renderer=kind.pack(renderer.tensors()),

@@ -25,6 +25,7 @@ from avatar.render.losses import attention, matte_loss, picture_loss
 
 MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
+GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
@@ -48,6 +49,16 @@ class Example:
     weight: Tensor  # [1, S, S]
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A training at some moment."""
+
+    seconds: float
+    loss: float  # mean since the last
+    drawn: Tensor  # [3, S, S] 0..1, the frame at hand
+    truth: Tensor  # [3, S, S]
+
+
 def train(
     renderer: Renderer,
     take: Take,
@@ -57,17 +68,19 @@ def train(
     seed: int,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
+    watch: Callable[[Glimpse], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
 
     With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
-    at every step. A step that is not finite is undone from the last snapshot; three in a row end the
-    run. Raises: UserError when training cannot go on.
+    at every step, `watch` every ten seconds. A step that is not finite is undone from the last snapshot; three in a row
+    end the run. Raises: UserError when training cannot go on.
     """
     motion = track.motion()
     plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
     losses: list[float] = []
-    start = snapshot_time = time.monotonic()
+    start = snapshot_time = seen_at = time.monotonic()
+    seen = 0
     start -= _go_on(renderer, checkpoint)
     snapshot, failures = renderer.tensors(), 0
     hardest = Hardest()
@@ -75,7 +88,7 @@ def train(
         share = (time.monotonic() - start) / budget_seconds
         if share >= 1:
             break
-        value = _step(renderer, motion, example, plate, share)
+        value, drawn = _step(renderer, motion, example, plate, share)
         if not math.isfinite(value):
             failures += 1
             if failures > 3:
@@ -90,6 +103,10 @@ def train(
                 _write(checkpoint, snapshot, snapshot_time - start)
         if progress:
             progress(share, value)
+        if watch and time.monotonic() - seen_at > GLIMPSE_SECONDS:
+            seen_at = time.monotonic()
+            watch(Glimpse(seen_at - start, sum(losses[seen:]) / len(losses[seen:]), drawn, example.image))
+            seen = len(losses)
     if not losses:
         raise UserError(f"the budget of {budget_seconds:g} s is too short for one training step; give more")
     if checkpoint:
@@ -114,12 +131,12 @@ class Hardest:
         return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
-def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> float:
-    """One step; returns its loss, not a number when the step could not be taken."""
+def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> tuple[float, Tensor]:
+    """One step; returns its loss, not a number when the step could not be taken, and what was drawn [3, S, S]."""
     try:
         rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
     except ValueError:  # the rasterizer refuses parameters that are not finite
-        return math.nan
+        return math.nan, example.image
     truth, matte, weight = (part.to(rgb.device) for part in (example.image, example.matte, example.weight))
     image = blend(rgb[0], alpha[0], plate)
     loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
@@ -127,7 +144,7 @@ def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, s
     if math.isfinite(value):
         loss.backward()
         renderer.update(share)
-    return value
+    return value, image.detach()
 
 
 def _go_on(renderer: Renderer, checkpoint: Checkpoint | None) -> float:

@@ -40,6 +40,7 @@ def person(seed: int = 0) -> dict[str, Tensor]:
         "rest_translation": torch.tensor([0.0, 0, 60]),
         "feature_mean": torch.zeros(features),
         "feature_scale": torch.ones(features),
+        "irises": torch.zeros(2, 3),
     }
 
 

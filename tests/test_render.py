@@ -14,7 +14,7 @@ from avatar.metrics import METRICS, correlation, psnr, region_masks
 from avatar.render import RENDERERS, renderer_kind
 from avatar.render.base import Renderer
 from avatar.render.composite import over, read_background
-from avatar.render.train import Checkpoint, train
+from avatar.render.train import Checkpoint, blinks, train
 from tests.conftest import Filmed
 
 BUDGET = 45.0
@@ -117,3 +117,14 @@ def test_known_metric_values() -> None:
     assert psnr(grey, black) == pytest.approx(24.05, abs=0.01)
     assert correlation(torch.arange(9.0), -torch.arange(9.0)) == pytest.approx(-1)
     assert region_masks(torch.rand(478, 3) * 16, 16)["whole"] is None
+
+
+def test_shut_eyes_are_seen_more_often(actor: Filmed) -> None:
+    track = read_track(actor.take)
+    frames = list(range(len(track)))
+    track.eyes[:, :2] = 1
+    assert blinks(track, frames) == []
+    track.eyes[40:43, :2] = 0
+    more = blinks(track, frames)
+    assert set(more) == {40, 41, 42}
+    assert 0.03 < len(more) / len(frames) <= 0.06

@@ -27,6 +27,8 @@ MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
+SHUT = 0.5  # mean lid openness
+BLINK_SHARE, MOST_BLINKS = 0.06, 10  # of the frames of an epoch; times each
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
 
@@ -167,11 +169,18 @@ def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], spent: float) -> 
         save_file(tensors, temporary, {"key": checkpoint.key, "spent": str(spent)})
 
 
+def blinks(track: Track, frames: list[int]) -> list[int]:
+    """Frames with shut eyes, as often as makes them a share of all: there are few, and lids are looked at."""
+    shut = [frame for frame in frames if float(track.eyes[frame, :2].mean()) < SHUT]
+    return shut * min(MOST_BLINKS, int(BLINK_SHARE * len(frames) / max(1, len(shut))))
+
+
 def _examples(take: Take, track: Track, seed: int, hardest: Hardest) -> Iterator[Example]:
     """Endless examples in random order, the hardest of each epoch twice; decoded ahead in a thread."""
     frames = [frame for frame in take.training_frames() if track.confidence[frame] > 0.3]
     if not frames:
         raise UserError(f"{take.root}: no frame is left to train on; see its report.html")
+    frames += blinks(track, frames)
     keep = CACHE_BYTES // (4 * take.camera.size**2)
     cache: dict[int, tuple[Tensor, Tensor]] = {}
     ready: queue.Queue[Example | Exception] = queue.Queue(maxsize=4)

@@ -41,6 +41,7 @@ def person(seed: int = 0) -> dict[str, Tensor]:
         "feature_mean": torch.zeros(features),
         "feature_scale": torch.ones(features),
         "irises": torch.zeros(2, 3),
+        "mesh": torch.zeros(4, 3),
     }
 
 

@@ -28,6 +28,8 @@ LID_MODES = 2  # of the MotionSpace, its first
 IRISES = (468, 473)
 FORGET_EVERY, FORGOTTEN = 50, 0.03  # steps; share
 EYE_CM, EYE_FADE_CM = 1.8, 1.0  # what lids and gaze may move: all so near to an iris, then less and less
+MESH = slice(0, 468, 6)  # points of the face that tell how near to it a splat is
+FACE_CM, FACE_FADE_CM = 2.0, 2.0  # what expressions may move; hair has none
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
 
@@ -71,6 +73,7 @@ class GaussianRenderer:
         self.feature_mean = values["feature_mean"]  # [D]
         self.feature_scale = values["feature_scale"]  # [D]
         self.irises = values["irises"].float()  # [2, 3] cm, head frame
+        self.mesh = values["mesh"].float()  # [M, 3] cm, head frame
         self._noise = random_generator(0, self.device)
         self._shipped: ops.SplatBlendshapes | None = None
         if "delta_codes" in values:
@@ -83,7 +86,7 @@ class GaussianRenderer:
         self._leaves: dict[str, Tensor] = {}
         self._coefficients = torch.zeros(0)
         self._base_rates = self._rates()
-        self._near_eyes = self._find_near_eyes()
+        self._near_eyes, self._near_face = self._find_near_parts()
 
     def _shapes(self, codes: Tensor, scales: Tensor) -> ops.SplatBlendshapes:
         splats = (self.quaternions, self.rigidity, self.rest_rotation, self.rest_translation)
@@ -110,16 +113,9 @@ class GaussianRenderer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All state that drawing needs, in float32."""
-        names = (
-            "quaternions",
-            "rigidity",
-            "rest_rotation",
-            "rest_translation",
-            "feature_mean",
-            "feature_scale",
-            "irises",
-        )
-        return {name: getattr(self, name).clone() for name in (*names, "base", "deltas")}
+        poses = ("rest_rotation", "rest_translation", "feature_mean", "feature_scale")
+        names = ("base", "deltas", "quaternions", "rigidity", "irises", "mesh", *poses)
+        return {name: getattr(self, name).clone() for name in names}
 
     def features(self, motion: Motion) -> Tensor:
         """Coefficients [T, D] of the deltas, about unit variance over the training clip."""
@@ -192,7 +188,7 @@ class GaussianRenderer:
         lids = head * self._near_eyes
         groups = {
             "lids": (slice(0, LID_MODES), lids),
-            "face": (slice(LID_MODES, eyes), head),
+            "face": (slice(LID_MODES, eyes), head * self._near_face),
             "eyes": (slice(eyes, turn), lids),
             "pose": (slice(turn, None), rates),
         }
@@ -207,7 +203,7 @@ class GaussianRenderer:
             self._forget_a_little()
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)
-            self._near_eyes = self._find_near_eyes()
+            self._near_eyes, self._near_face = self._find_near_parts()
 
     def _forget_a_little(self) -> None:
         """Shrink what is learned frame by frame, but for how the face's splats move: what is true is learned again."""
@@ -215,10 +211,16 @@ class GaussianRenderer:
         self.deltas[turn:] *= 1 - FORGOTTEN
         self.deltas[:turn, 3 * self.count :] *= 1 - FORGOTTEN
 
-    def _find_near_eyes(self) -> Tensor:
-        """1 for values of splats about the eyes, 0 far from them [10 N]: few blinks must not teach hair to blink."""
-        distance = torch.cdist(ops.split_attributes(self.base)["means"], self.irises).min(1).values
-        return _for_each_value(((EYE_CM + EYE_FADE_CM - distance) / EYE_FADE_CM).clamp(0, 1))
+    def _find_near_parts(self) -> tuple[Tensor, Tensor]:
+        """1 for values of splats about the eyes, about the face, 0 far from them, each [10 N].
+
+        Few blinks must not teach hair to blink, nor few frames to follow the lips.
+        """
+        means = ops.split_attributes(self.base)["means"]
+        eyes, face = (torch.cdist(means, points).min(1).values for points in (self.irises, self.mesh))
+        near_eyes = ((EYE_CM + EYE_FADE_CM - eyes) / EYE_FADE_CM).clamp(0, 1)
+        near_face = ((FACE_CM + FACE_FADE_CM - face) / FACE_FADE_CM).clamp(0, 1)
+        return _for_each_value(near_eyes), _for_each_value(near_face)
 
     def _rates(self) -> Tensor:
         settings = self.settings
@@ -308,6 +310,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
         "feature_mean": mean,
         "feature_scale": scale,
         "irises": track.neutral[list(IRISES)],
+        "mesh": track.neutral[MESH],
     }
     return GaussianRenderer(tensors, take.camera, settings)
 

@@ -170,3 +170,15 @@ def test_durations(text: str, seconds: float) -> None:
 def test_bad_durations(text: str) -> None:
     with pytest.raises(UserError, match="is not a duration"):
         parse_duration(text, "--budget")
+
+
+def test_names_of_files_may_be_plain_text(tmp_path: Path) -> None:
+    """As in the README's example."""
+    import avatar
+
+    with pytest.raises(UserError, match="no such avatar file"):
+        avatar.load_avatar(str(tmp_path / "no.avatar"))
+    with pytest.raises(UserError, match="is not a take"):
+        avatar.open_take(str(tmp_path))
+    with pytest.raises(UserError, match=r"no\.mp4"):
+        avatar.build(str(tmp_path / "no.mp4"), str(tmp_path / "no.avatar"))

@@ -89,8 +89,9 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
         )
 
 
-def load_avatar(path: Path) -> Avatar:
+def load_avatar(path: Path | str) -> Avatar:
     """Read an avatar. Raises: UserError when the file is missing, truncated, foreign, edited or of another version."""
+    path = Path(path)
     check_readable(path, "avatar file")
     try:
         with safe_open(path, "pt") as file:

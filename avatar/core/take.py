@@ -117,8 +117,9 @@ def write_take(take: Take, root: Path) -> None:
     (root / "take.json").write_text(json.dumps(content, indent=1))
 
 
-def open_take(root: Path) -> Take:
+def open_take(root: Path | str) -> Take:
     """Open a Take folder. Raises: UserError when it is none, incomplete, or of another version."""
+    root = Path(root)
     index = root / "take.json"
     if not index.is_file():
         raise UserError(f"{root}: is not a take (no take.json); make one with `avatar preprocess`")

@@ -31,8 +31,8 @@ TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning worker
 
 
 def build(
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     *,
     recipe: Recipe | None = None,
     face: str = "auto",
@@ -44,7 +44,7 @@ def build(
     A video is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
-    recipe = recipe or Recipe()
+    source, out, recipe = Path(source), Path(out), recipe or Recipe()
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = renderer_kind(name)
     settings = parse(kind.settings, recipe.renderer, "recipe, renderer")

@@ -23,8 +23,8 @@ from avatar.render.device import DeviceName
 
 def speak(
     avatar: Avatar,
-    speech: Path,
-    out: Path,
+    speech: Path | str,
+    out: Path | str,
     *,
     controls: Controls | None = None,
     look: Look | None = None,
@@ -34,7 +34,8 @@ def speak(
 
     Returns: the number of frames.
     """
-    look, info = look or Look(), probe(speech)
+    speech, out, look = Path(speech), Path(out), look or Look()
+    info = probe(speech)
     if not info.has_audio:
         raise UserError(f"{speech}: has no sound; give a file with speech")
     check_look(look)

@@ -11,10 +11,10 @@ from preprocess import interchange, run
 from preprocess.run import Wishes
 
 
-def make_take(video: Path, out: Path, wishes: Wishes | None = None, *, holdout: float = 0.1) -> Take:
+def make_take(video: Path | str, out: Path | str, wishes: Wishes | None = None, *, holdout: float = 0.1) -> Take:
     """As `preprocess.run.make_take`, with progress bars."""
     with stage_bars() as progress:
-        return run.make_take(video, out, wishes, holdout=holdout, hear=hear, progress=progress)
+        return run.make_take(Path(video), Path(out), wishes, holdout=holdout, hear=hear, progress=progress)
 
 
 def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1) -> Take:

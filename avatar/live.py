@@ -26,7 +26,7 @@ class Session:
         Raises: UserError when the avatar was built with another MotionSpace, or a style or pose is not a Take.
         """
         self._avatar, self._gain = avatar, gain
-        self._driver = start_driver(avatar, controls or Controls(), live_ahead=AHEAD)
+        self._driver = start_driver(avatar, controls or Controls(), chunk=1, ahead=AHEAD)
 
     def push(self, pcm: Tensor) -> Motion:
         """The frames (perhaps none) that more sound [n] float32 -1..1 completes. The size of what is pushed is free."""

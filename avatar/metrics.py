@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
+from avatar.core.eyes import count_blinks
 from avatar.core.geometry import mean_rotation, to_vector
 from avatar.core.motion_space import MotionSpace
 from cuda_ext import ops
@@ -22,7 +23,7 @@ LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144,
 RIGHT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
 RIGID = (10, 151, 9, 8, 168, 6, 197, 195, 5, 54, 284, 103, 332, 33, 263, 133, 362)
 MESH_POINTS = 468
-SHUT = 0.5  # mean lid openness of a blink
+WIDER = 1.33  # of mouth and eyes, than their outlines
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,18 @@ def fill_polygon(points: Tensor, size: int) -> Tensor:
 def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
     """Regions of a frame by its landmarks [478, 3] px: whole, face (its outline), mouth and eyes (a third wider)."""
     points = landmarks[:, :2]
-    left, right = (fill_polygon(_widen(points[list(eye)]), size) for eye in (LEFT_EYE, RIGHT_EYE))
+    left, right = (fill_polygon(_widen(points[list(eye)], WIDER), size) for eye in (LEFT_EYE, RIGHT_EYE))
     return {
         "whole": None,
         "face": fill_polygon(points[list(FACE_OVAL)], size),
-        "mouth": fill_polygon(_widen(points[list(OUTER_LIPS)]), size),
+        "mouth": fill_polygon(_widen(points[list(OUTER_LIPS)], WIDER), size),
         "eyes": left | right,
     }
 
 
-def _widen(points: Tensor) -> Tensor:
+def _widen(points: Tensor, times: float) -> Tensor:
     center = points.mean(0)
-    return center + 1.33 * (points - center)
+    return center + times * (points - center)
 
 
 def flicker(frames: Tensor, landmarks: Tensor) -> float:
@@ -107,11 +108,9 @@ def flicker(frames: Tensor, landmarks: Tensor) -> float:
 
 
 def _skin(points: Tensor, size: int) -> Tensor:
-    center = points[list(FACE_OVAL)].mean(0)
-    inner = fill_polygon(center + 0.85 * (points[list(FACE_OVAL)] - center), size)
+    inner = fill_polygon(_widen(points[list(FACE_OVAL)], 0.85), size)
     for part in (LEFT_EYE, RIGHT_EYE, OUTER_LIPS):
-        middle = points[list(part)].mean(0)
-        inner &= ~fill_polygon(middle + 1.8 * (points[list(part)] - middle), size)
+        inner &= ~fill_polygon(_widen(points[list(part)], 1.8), size)
     return inner
 
 
@@ -151,8 +150,7 @@ def lip_jerkiness(expression: Tensor, truth: Tensor, space: MotionSpace) -> floa
 
 def blinks_per_minute(eyes: Tensor, fps: float) -> float:
     """How often the lids shut, of eyes [T, 4]."""
-    shut = eyes[:, :2].mean(1) < SHUT
-    return 60 * fps * float((shut[1:] & ~shut[:-1]).sum()) / max(1, len(eyes))
+    return 60 * fps * count_blinks(eyes) / max(1, len(eyes))
 
 
 def head_motion_degrees(rotation: Tensor) -> float:

@@ -53,6 +53,11 @@ class Verdict:
     grade: Literal["Good", "Usable, could be better", "Not usable as it is"]
     advice: tuple[str, ...]
 
+    @property
+    def usable(self) -> bool:
+        """Whether anything can be made of the Take."""
+        return self.grade != "Not usable as it is"
+
     def __str__(self) -> str:
         return f"{self.grade}: {'; '.join(self.advice)}." if self.advice else f"{self.grade}."
 

@@ -29,7 +29,7 @@ _DISTANCES: dict[str, tuple[int, int, int, float]] = {
     "browDownLeft": (285, 386, 1, -0.5),
     "browDownRight": (55, 159, 1, -0.5),
 }
-_WIDTH, _CLOSED, _PUCKER_CM, _GAZE = (61, 291), (13, 14), 1.6, 1.0
+_WIDTH, _CLOSED, _PUCKER_CM = (61, 291), (13, 14), 1.6
 
 
 def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     curves["mouthFunnel"] = torch.minimum(narrowing.clamp_min(0), change(*_CLOSED, 1).clamp_min(0)) * 2
     curves["mouthClose"] = curves["jawOpen"] - change(*_CLOSED, 1) / 2.5
     curves["eyeBlinkLeft"], curves["eyeBlinkRight"] = 1 - motion.eyes[:, 0], 1 - motion.eyes[:, 1]
-    across, down = motion.eyes[:, 2] / _GAZE, motion.eyes[:, 3] / _GAZE
+    across, down = motion.eyes[:, 2:].T
     for side, inward in (("Left", -across), ("Right", across)):
         curves[f"eyeLookIn{side}"], curves[f"eyeLookOut{side}"] = inward, -inward
         curves[f"eyeLookDown{side}"], curves[f"eyeLookUp{side}"] = down, -down

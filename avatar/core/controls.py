@@ -55,9 +55,9 @@ class Controls(Settings):
     seed: int = Field(0, ge=0)  # of every random draw
 
     @property
-    def follows_take(self) -> bool:
-        """Whether head, shoulders and gaze are those of a Take."""
-        return self.pose.startswith("take:")
+    def followed(self) -> str:
+        """The folder of the Take whose head, shoulders and gaze are taken; empty for none."""
+        return self.pose.removeprefix("take:") if self.pose.startswith("take:") else ""
 
     def over(self, seconds: Tensor) -> Now:
         """The controls at times [T] s."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.bundle import Habits
+from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
@@ -23,7 +24,6 @@ OWN_WEIGHT = 2.0  # of what is heard as it was recorded, against 1 for each of t
 PRACTICE = 0.3  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
-SHUT = 0.5  # mean lid openness of a blink
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on
 WANTED_REACH, USUAL_REACH, MOST_REACH = 0.9, 1.3, 1.7  # of the person's own range of lip opening
 USUAL_BLINKS = (0.25, 0.2)  # a second, seconds each: where the clip shows none
@@ -38,7 +38,7 @@ def adapt(
     Returns: the tensors of the speech model (for the avatar file), and the person's habits.
     """
     space, encoder = load_space(), encoder or load_encoder()
-    features = compute(audio, encoder.features)
+    features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, 0]
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
     target = track.expression - closure(track.eyes)[:, None] * slope
@@ -54,11 +54,10 @@ def adapt(
         expression_std=track.expression[chosen].std(0),
         lag_seconds=lag / fps,
         own=track.motion()[chosen],
-        mouth_reach=find_reach(own, practice, read_lips(space.basis)[:, 0]),
+        mouth_reach=find_reach(own, practice, reading),
         **blink_habits(track, chosen),
     )
-    lips = {"lid_slope": slope, "lip_reading": read_lips(space.basis)[:, 0]}
-    return pack_speaker(speaker) | lips, habits
+    return pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading}, habits
 
 
 def _listen(encoder: Encoder, features: Tensor, target: Tensor, frames: Tensor, lag: int, seed: int) -> list[Rows]:
@@ -110,8 +109,7 @@ def lid_modes(space: MotionSpace) -> Tensor:
 
 def blink_habits(track: Track, frames: Tensor) -> dict[str, float]:
     """Blinks per second and the length of one, as this person does them."""
-    shut = track.eyes[frames, :2].mean(1) < SHUT
-    starts = int((shut[1:] & ~shut[:-1]).sum())
+    shut, starts = are_shut(track.eyes[frames]), count_blinks(track.eyes[frames])
     if starts == 0:
         return {"blinks_per_second": USUAL_BLINKS[0], "blink_seconds": USUAL_BLINKS[1]}
     # the lids take about as long again to fall and to rise as they are more than half shut

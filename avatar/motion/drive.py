@@ -49,10 +49,10 @@ class Driver:
             raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
         self._stream = _Stream(tensors, features, chunk, ahead)
         self._habits, self._controls, self._fps = habits, controls, fps
-        # each with draws of its own: how many frames are asked for at a time must not change them
         self._slope, self._rest = tensors["lid_slope"], tensors["mean"]
         self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
         face = beside_speech(self._own, read_lips(load_space().basis))
+        # each with draws of its own: how many frames are asked for at a time must not change them
         self._walk = PoseWalk(habits, face, torch.Generator().manual_seed(controls.seed), pose)
         self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(controls.seed + 1))
         self._closed = resting(self._own, tensors["lip_reading"])

@@ -5,6 +5,9 @@ Hsu et al. 2021, HuBERT; Baevski et al. 2020, wav2vec 2.0. Their convolutions ta
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,18 +30,7 @@ class Hubert:
 
     def __init__(self, where: str) -> None:
         """where: a folder with a model and its preprocessor_config.json, or a name on the Hugging Face hub."""
-        try:
-            from transformers import AutoFeatureExtractor, AutoModel
-            from transformers.utils.logging import disable_progress_bar
-        except ImportError as error:
-            raise UserError(f"hubert:{where}: needs transformers; pip install 'avatar-builder[hubert]'") from error
-        disable_progress_bar()
-        try:
-            self._prepare = AutoFeatureExtractor.from_pretrained(where)
-            self._model = AutoModel.from_pretrained(where, use_safetensors=True).eval()
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"hubert:{where}: is not a speech model that can be loaded ({reason})") from error
+        self._prepare, self._model = _load(where)
         self.width: int = self._model.config.hidden_size
         self._sound = torch.zeros(0)  # from `_start` on
         self._start = self._given = 0  # steps
@@ -73,3 +65,20 @@ class Hubert:
         self._sound = self._sound[(self._given - keep - self._start) * STEP :]
         self._start = self._given - keep
         return hidden.repeat_interleave(REPEATED, 0)
+
+
+@functools.cache
+def _load(where: str) -> tuple[Any, Any]:
+    """What prepares sound, and the model; read once, however many recordings are heard."""
+    try:
+        from transformers import AutoFeatureExtractor, AutoModel
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError as error:
+        raise UserError(f"hubert:{where}: needs transformers; pip install 'avatar-builder[hubert]'") from error
+    disable_progress_bar()
+    try:
+        prepare = AutoFeatureExtractor.from_pretrained(where)
+        return prepare, AutoModel.from_pretrained(where, use_safetensors=True).eval()
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"hubert:{where}: is not a speech model that can be loaded ({reason})") from error

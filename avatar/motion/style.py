@@ -26,9 +26,8 @@ def restyle(
     shift = resting(habits.own.expression, reading) - resting(theirs.own.expression, reading)
     moved = {"decoder.offset": other["decoder.offset"] + shift, "mean": other["mean"] + shift}
     decoder = {name: tensor for name, tensor in other.items() if name.startswith("decoder.")}
-    kept = {name: tensor for name, tensor in speech.items() if not name.startswith("decoder.")}
     own = recenter(theirs.own, habits.own)
-    return kept | decoder | moved, replace(
+    return speech | decoder | moved, replace(
         theirs,
         own=replace(own, expression=theirs.own.expression + shift),
         expression_mean=theirs.expression_mean + shift,

@@ -54,7 +54,7 @@ def build(
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
     verdict = judge(take.quality)
-    if verdict.grade == "Not usable as it is":
+    if not verdict.usable:
         raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {take.root / 'report.html'}")
     if len(take.training_frames()) < MIN_FRAMES:
         raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")

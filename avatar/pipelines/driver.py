@@ -16,8 +16,8 @@ from avatar.core.media import read_speech
 from avatar.core.motion_space import Motion, load_space, scale_torso
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
-from avatar.motion.decoder import load_own_encoder
-from avatar.motion.drive import Driver, drive
+from avatar.motion.decoder import CONTEXT, load_own_encoder
+from avatar.motion.drive import CHUNK, Driver, drive
 from avatar.motion.style import restyle
 from avatar.pipelines.takes import make_take
 from preprocess.checks import judge
@@ -35,22 +35,30 @@ def check_space(avatar: Avatar) -> None:
 
 
 def start_driver(
-    avatar: Avatar, controls: Controls, *, beside: Path | None = None, live_ahead: int | None = None
+    avatar: Avatar, controls: Controls, *, beside: Path | None = None, chunk: int = CHUNK, ahead: int = CONTEXT
 ) -> Driver:
     """A driver of an avatar.
 
-    beside: a file to make; a style that is a clip is preprocessed into a folder next to it. live_ahead: frames of
-    sound heard beyond a frame when frames are wanted one by one.
+    beside: a file to make; a style that is a clip is preprocessed into a folder next to it. chunk, ahead: as of
+    `Driver`.
 
     Raises: UserError when the avatar is of another MotionSpace, or a pose or style cannot be read.
     """
     check_space(avatar)
-    pose = _follow(open_take(Path(controls.pose.removeprefix("take:"))), avatar) if controls.follows_take else None
+    pose = _follow(open_take(controls.followed), avatar) if controls.followed else None
     speech, habits = avatar.speech, avatar.habits
     if controls.style:
         speech, habits = restyle(speech, habits, *_learn_style(avatar, Path(controls.style), beside, controls.seed))
-    pace = {} if live_ahead is None else {"chunk": 1, "ahead": live_ahead}
-    return Driver(speech, habits, fps=avatar.fps, controls=controls, pose=pose, features=avatar.features, **pace)
+    return Driver(
+        speech,
+        habits,
+        fps=avatar.fps,
+        controls=controls,
+        pose=pose,
+        features=avatar.features,
+        chunk=chunk,
+        ahead=ahead,
+    )
 
 
 def _follow(take: Take, avatar: Avatar) -> Motion:
@@ -63,7 +71,7 @@ def _learn_style(avatar: Avatar, source: Path, beside: Path | None, seed: int) -
     else:
         take = open_take(source)
     verdict, frames = judge(take.quality), take.training_frames() + list(take.test)
-    if verdict.grade == "Not usable as it is":
+    if not verdict.usable:
         raise UserError(f"{source}: cannot serve as a style: {'; '.join(verdict.advice)}")
     if len(frames) < LEAST_STYLE:
         raise UserError(f"{source}: cannot serve as a style: shows a speaking face in {len(frames)} frames only")

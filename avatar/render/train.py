@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avatar.core.eyes import are_shut
 from avatar.core.files import UserError, whole
 from avatar.core.motion_space import Motion
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
@@ -27,7 +28,6 @@ MATTE_WEIGHT = 0.1
 SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
-SHUT = 0.5  # mean lid openness
 BLINK_SHARE, MOST_BLINKS = 0.06, 10  # of the frames of an epoch; times each
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
@@ -120,16 +120,14 @@ class Hardest:
     """Which frames were learned worst, told epoch by epoch."""
 
     def __init__(self) -> None:
-        self._losses: list[dict[int, float]] = []
+        self._losses: dict[int, dict[int, float]] = {}  # epoch -> frame -> loss
 
     def tell(self, example: Example, loss: float) -> None:
-        while len(self._losses) <= example.epoch:
-            self._losses.append({})
-        self._losses[example.epoch][example.frame] = loss
+        self._losses.setdefault(example.epoch, {})[example.frame] = loss
 
     def frames(self, epoch: int) -> list[int]:
         """A share of all frames, those with the largest loss two epochs before: the last is not complete yet."""
-        known = self._losses[epoch - 2] if epoch >= 2 else {}
+        known = self._losses.pop(epoch - 2, {})
         return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
@@ -171,7 +169,7 @@ def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], spent: float) -> 
 
 def blinks(track: Track, frames: list[int]) -> list[int]:
     """Frames with shut eyes, as often as makes them a share of all: there are few, and lids are looked at."""
-    shut = [frame for frame in frames if float(track.eyes[frame, :2].mean()) < SHUT]
+    shut = [frame for frame, is_shut in zip(frames, are_shut(track.eyes[frames]).tolist(), strict=True) if is_shut]
     return shut * min(MOST_BLINKS, int(BLINK_SHARE * len(frames) / max(1, len(shut))))
 
 

@@ -16,7 +16,7 @@ from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.media import probe, read_video, write_wav
 from avatar.core.motion_space import Motion, at_rate, concatenate, resample
-from avatar.pipelines.draw import Look, check_look, open_background
+from avatar.pipelines.draw import Look, open_background
 
 SIZE, FRAMES = 128, 12
 
@@ -139,6 +139,8 @@ def test_a_film_as_background_begins_anew(tmp_path: Path) -> None:
 
 def test_looks_that_contradict_themselves_are_told() -> None:
     with pytest.raises(UserError, match="full frame keeps its own background"):
-        check_look(Look(full_frame=True, background="white"))
+        Look(full_frame=True, background="white")
     with pytest.raises(UserError, match="not between 0 and 20"):
-        check_look(Look(orbit=90))
+        Look(orbit=90)
+    with pytest.raises(UserError, match="--size: 301 is not an even number"):
+        Look(size=301)

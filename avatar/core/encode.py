@@ -100,7 +100,7 @@ def write_video(
     transparent = first.ndim == 3 and first.shape[2] == 4
     check_target(path, coding, transparent=transparent)
     if not path.suffix:
-        return write_pictures(chain([first], iterator), path)
+        return sum(1 for _ in save_each(chain([first], iterator), path))
     height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
     raw = {"pix_fmt": "nv12", **BT709} if first.ndim == 2 else {"pix_fmt": "rgba" if transparent else "rgb24"}
     picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw)
@@ -158,11 +158,10 @@ def _feed(command: list[str], frames: Iterator[np.ndarray], path: Path) -> int:
     return count
 
 
-def write_pictures(frames: Iterable[np.ndarray], folder: Path, *, first: int = 0) -> int:
-    """Save RGB or RGBA frames as %06d.png, numbered from `first`, in a folder that is made; returns how many."""
+def save_each(frames: Iterable[np.ndarray], folder: Path, *, first: int = 0) -> Iterator[np.ndarray]:
+    """Save RGB or RGBA frames as %06d.png, numbered from `first`, in a folder that is made, and pass them on."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for count, frame in enumerate(frames, start=1):
-        with whole(folder / f"{first + count - 1:06d}.png") as temporary:
+    for index, frame in enumerate(frames, start=first):
+        with whole(folder / f"{index:06d}.png") as temporary:
             Image.fromarray(frame).save(temporary, "png", compress_level=1)
-    return count
+        yield frame

@@ -28,6 +28,8 @@ figcaption { color: #666; font-size: 13px } figure { margin: 8px 0 }
 WIDTH, HEIGHT = 1000, 160  # of curves
 MOST_POINTS = 4000
 STEPS = (1, 2, 5, 10, 20, 60, 120, 300, 600, 1800)  # s
+ERROR_GAIN = 4
+COMPARED = f"real, drawn, error x{ERROR_GAIN}"  # what `compare` shows
 COLORS = ("#2a6fdb", "#d9482b", "#2a9d5c", "#8a5bd0")
 
 
@@ -36,15 +38,24 @@ def to_picture(image: np.ndarray, caption: str = "") -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=88)
     data = base64.b64encode(buffer.getvalue()).decode()
-    note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">{note}</figure>'
+    return _figure(f'<img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">', caption)
 
 
 def to_film(film: bytes, caption: str = "") -> str:
     """HTML of an mp4, which plays in the page."""
     data = base64.b64encode(film).decode()
+    return _figure(f'<video controls loop muted src="data:video/mp4;base64,{data}"></video>', caption)
+
+
+def _figure(content: str, caption: str) -> str:
     note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><video controls loop muted src="data:video/mp4;base64,{data}"></video>{note}</figure>'
+    return f"<figure>{content}{note}</figure>"
+
+
+def compare(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """A real and a drawn picture [H, W, 3] uint8 and their difference, made visible, side by side [H, 3 W, 3]."""
+    error = np.abs(drawn.astype(np.int16) - real) * ERROR_GAIN
+    return np.concatenate([real, drawn, error.clip(0, 255).astype(np.uint8)], 1)
 
 
 @dataclass(frozen=True)

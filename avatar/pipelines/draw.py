@@ -30,6 +30,7 @@ FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}
 TRANSPARENT = "transparent"
 MOST_ORBIT = 20.0  # degrees: beyond, nothing was ever seen
 ORBIT_SECONDS = 6.0
+LEAST_SIZE, MOST_SIZE = 64, 2048  # px; even, as films have half as many points of colour
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
@@ -44,26 +45,26 @@ class Look:
     orbit: float = 0.0  # degrees that the view swings to either side
     coding: Coding = field(default_factory=Coding)
 
+    def __post_init__(self) -> None:
+        """Raise UserError for what cannot be shown, or not together."""
+        if self.full_frame and (self.background or self.size or self.orbit):
+            raise UserError(
+                "a full frame keeps its own background, size and view; leave --background, --size and --orbit out"
+            )
+        if not 0 <= self.orbit <= MOST_ORBIT:
+            raise UserError(f"--orbit: {self.orbit:g} is not between 0 and {MOST_ORBIT:g} degrees")
+        if self.size and (self.size % 2 or not LEAST_SIZE <= self.size <= MOST_SIZE):
+            raise UserError(f"--size: {self.size} is not an even number from {LEAST_SIZE} to {MOST_SIZE} px")
+
     @property
     def transparent(self) -> bool:
         return self.background == TRANSPARENT
-
-
-def check_look(look: Look) -> None:
-    """Raise UserError for what cannot be shown together."""
-    if look.full_frame and (look.background or look.size or look.orbit):
-        raise UserError(
-            "a full frame keeps its own background, size and view; leave --background, --size and --orbit out"
-        )
-    if not 0 <= look.orbit <= MOST_ORBIT:
-        raise UserError(f"--orbit: {look.orbit:g} is not between 0 and {MOST_ORBIT:g} degrees")
 
 
 def show(
     avatar: Avatar, motions: Iterable[Motion], look: Look, *, rgb: bool = False, device: DeviceName = "cpu"
 ) -> Iterator[np.ndarray]:
     """Frames for `write_video` of chunks of motion, as a look has it; rgb: as PNGs want them."""
-    check_look(look)
     fps = look.fps or avatar.fps
     motions = at_rate(motions, fps)
     if look.full_frame:
@@ -79,22 +80,23 @@ def draw(
     motions: Iterable[Motion],
     *,
     size: int | None = None,
-    background: Iterator[Tensor] | None = None,
+    background: Tensor | Iterator[Tensor] | None = None,
     orbit: float = 0.0,
     device: DeviceName = "cpu",
     paint: Callable[[Tensor, Tensor, Tensor], Tensor] = over,
 ) -> Iterator[np.ndarray]:
     """Frames of chunks of motion.
 
-    background: pictures [S, S, 3] uint8, one for each frame; default: the avatar's plate. orbit: degrees.
+    background: a picture [S, S, 3] uint8, or one for each frame; default: the avatar's plate. orbit: degrees.
     paint: `over` for [S, S, 3] uint8 RGB, `over_nv12` for what `write_video` takes fastest, `with_alpha` for RGBA.
     """
     size = size or avatar.camera.size
     renderer, place = open_renderer(avatar, size), pick_device(device)
     renderer.to(place)
-    behind = background or itertools.repeat(_resize(avatar.plate, size))
+    behind = _resize(avatar.plate, size) if background is None else background
+    behind = behind.to(place) if isinstance(behind, Tensor) else behind
     torch.set_num_threads(1)  # the native pool uses the cores
-    step, done, plate, held = FRAMES_AT_ONCE[device], 0, None, None
+    step, done = FRAMES_AT_ONCE[device], 0
     with torch.inference_mode():
         for motion in motions:
             scaled = scale_torso(motion, size / avatar.camera.size)
@@ -103,14 +105,11 @@ def draw(
                 view = _swing(orbit, done, len(frames), motion.fps) if orbit else None
                 rgb, alpha = renderer.render(scaled, frames, view)
                 done += len(frames)
-                if background is None:
-                    plate = next(behind).to(place) if plate is None else plate
-                    yield from paint(rgb, alpha, plate).cpu().numpy()
+                if isinstance(behind, Tensor):
+                    yield from paint(rgb, alpha, behind).cpu().numpy()
                     continue
-                for index in range(len(frames)):
-                    held = next(behind, held)
-                    assert held is not None
-                    yield paint(rgb[index : index + 1], alpha[index : index + 1], held.to(place))[0].cpu().numpy()
+                for one, cover, still in zip(rgb.split(1), alpha.split(1), behind, strict=False):
+                    yield paint(one, cover, still.to(place))[0].cpu().numpy()
 
 
 def _swing(degrees: float, done: int, count: int, fps: float) -> Tensor:
@@ -128,20 +127,23 @@ def _resize(picture: Tensor, size: int) -> Tensor:
     return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
-def open_background(choice: str, size: int, fps: float) -> Iterator[Tensor]:
-    """Endless pictures [S, S, 3] uint8 from a picture, a colour, or a film, which begins anew at its end."""
+def open_background(choice: str, size: int, fps: float) -> Tensor | Iterator[Tensor]:
+    """A picture [S, S, 3] uint8 from a file or a colour; of a film endless pictures: it begins anew at its end."""
     path = Path(choice)
     if path.suffix.lower() not in FILM_ENDINGS:
-        return itertools.repeat(read_background(choice, size))
+        return read_background(choice, size)
     if not probe(path).has_video:
         raise UserError(f"{path}: has no picture; give a video, a picture or a colour as background")
     return _loop(path, size, fps)
 
 
 def _loop(path: Path, size: int, fps: float) -> Iterator[Tensor]:
+    frame = None
     while True:
         for frame in read_video(path, size=size, fps=fps):
             yield torch.from_numpy(frame.copy())
+        if frame is None:
+            raise UserError(f"{path}: holds no frame that can be decoded; give another background")
 
 
 def draw_full_frame(avatar: Avatar, motions: Iterable[Motion], *, device: DeviceName = "cpu") -> Iterator[np.ndarray]:
@@ -154,6 +156,7 @@ def draw_full_frame(avatar: Avatar, motions: Iterable[Motion], *, device: Device
     with Image.open(io.BytesIO(avatar.frame.numpy().tobytes())) as image:
         still = np.array(image.convert("RGB"))
     stage = set_stage(still[: len(still) // 2 * 2, : still.shape[1] // 2 * 2], avatar.crop, avatar.camera.size)
-    for motion in motions:
-        for picture, torso in zip(draw(avatar, [motion], device=device), motion.torso.numpy(), strict=True):
-            yield paste(stage, picture, torso)
+    motions, same = itertools.tee(motions)
+    torsos = (torso for motion in same for torso in motion.torso.numpy())
+    for picture, torso in zip(draw(avatar, motions, device=device), torsos, strict=True):
+        yield paste(stage, picture, torso)

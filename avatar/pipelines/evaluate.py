@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.encode import Coding, write_video
 from avatar.core.files import UserError, check_writable, whole
-from avatar.core.page import to_curve, to_film, to_picture, to_table, write_page
+from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.draw import draw
@@ -31,7 +30,6 @@ OWN_TORSO = "own torso, torso track given"
 TRUE_TORSO = "true torso and background"
 WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
 THUMBNAIL = 192
-ERROR_GAIN = 4
 
 Array = np.ndarray
 
@@ -78,7 +76,8 @@ def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frame
     values: dict[tuple[str, str, str], list[float]] = {}
     for picture, truth, frame in zip(drawn, real, frames, strict=True):
         labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-        regions = region_masks(track.landmarks[frame], take.camera.size) | _body_masks(labels, track.landmarks[frame])
+        face = region_masks(track.landmarks[frame], take.camera.size)
+        regions = face | _body_masks(labels, face["face"])
         pasted = np.where(_is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
@@ -100,8 +99,7 @@ def _is_head(labels: Array) -> Array:
     return np.isin(labels, (HEAD, MOUTH, TEETH))
 
 
-def _body_masks(labels: Array, landmarks: Tensor) -> dict[str, Tensor | None]:
-    face = region_masks(landmarks, len(labels))["face"]
+def _body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:
     assert face is not None
     head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))
     return {"hair": head & ~face, "neck": neck, "torso": torso}
@@ -117,11 +115,6 @@ def table_rows(scores: list[Score]) -> list[list[str]]:
     """Scores as rows of text; the first row is the head."""
     head = ["mode", "region", "metric", "value"]
     return [head] + [[s.mode, s.region, s.metric, f"{s.value:.3f} {s.unit}".strip()] for s in scores]
-
-
-def _error(real: Array, drawn: Array) -> Array:
-    """Difference of pictures, made visible: the same size, black where equal."""
-    return (np.abs(drawn.astype(int) - real) * ERROR_GAIN).clip(0, 255).astype(np.uint8)
 
 
 def _heat(real: Array, drawn: Array) -> Array:
@@ -150,10 +143,7 @@ def _write_evaluation(
 ) -> None:
     errors = [np.abs(d.astype(int) - r).mean() for d, r in zip(drawn, real, strict=True)]
     worst = sorted(np.argsort(errors)[-WORST:].tolist())
-    rows = []
-    for index in worst:
-        row = np.concatenate([real[index], drawn[index], _error(real[index], drawn[index])], 1)
-        rows.append(to_picture(row, f"frame {frames[index]}: real, drawn, error x{ERROR_GAIN}"))
+    rows = [to_picture(compare(real[i], drawn[i]), f"frame {frames[i]}: {COMPARED}") for i in worst]
     plots = "".join(to_curve(curves, unit="eye distances") for curves in spoken.curves.values())
     sections = [
         ("Figures", to_table(table_rows(scores))),
@@ -168,11 +158,8 @@ def _write_evaluation(
 
 
 def _film(real: Array, drawn: Array, fps: float) -> str:
-    def beside() -> Iterator[Array]:
-        for truth, picture in zip(real, drawn, strict=True):
-            yield np.concatenate([truth, picture, _error(truth, picture)], 1)[::2, ::2]
-
+    beside = (compare(truth, picture)[::2, ::2] for truth, picture in zip(real, drawn, strict=True))
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
-        write_video(beside(), film, fps=fps, coding=Coding(quality="draft"))
-        return to_film(film.read_bytes(), "real, drawn with the same motion, error")
+        write_video(beside, film, fps=fps, coding=Coding(quality="draft"))
+        return to_film(film.read_bytes(), f"{COMPARED}; the same motion")

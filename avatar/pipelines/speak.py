@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
-from avatar.core.encode import check_target, write_video
+from avatar.core.encode import check_target, save_each, write_video
 from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
 from avatar.core.take import Take, read_track
-from avatar.pipelines.draw import Look, check_look, show
+from avatar.pipelines.draw import Look, show
 from avatar.pipelines.driver import check_space, drive_avatar, match_size
 from avatar.render.device import DeviceName
 
@@ -38,7 +37,6 @@ def speak(
     info = probe(speech)
     if not info.has_audio:
         raise UserError(f"{speech}: has no sound; give a file with speech")
-    check_look(look)
     check_writable(out)
     check_target(out, look.coding, transparent=look.transparent)
     fps = look.fps or avatar.fps
@@ -89,8 +87,7 @@ def reenact(
     shown = tqdm(show(avatar, [motion], look, rgb=rgb, device=device), total=total, desc="render", unit="frame")
     pictures: Iterator[np.ndarray] = iter(shown)
     if frames_dir:
-        frames_dir.mkdir(parents=True, exist_ok=True)
-        pictures = _save_each(pictures, frames, frames_dir)
+        pictures = save_each(pictures, frames_dir, first=frames.start)
     if out:
         wav = take.root / "audio.wav"
         sound = wav if split == "all" and wav.exists() else None
@@ -104,9 +101,3 @@ def pick_split(take: Take, split: str) -> range:
     if len(frames) == 0:
         raise UserError(f"{take.root}: has no {split} frames; preprocess with --holdout 0.1, or choose another --split")
     return frames
-
-
-def _save_each(pictures: Iterator[np.ndarray], frames: range, folder: Path) -> Iterator[np.ndarray]:
-    for frame, picture in zip(frames, pictures, strict=True):
-        Image.fromarray(picture).save(folder / f"{frame:06d}.png", compress_level=1)
-        yield picture

@@ -86,7 +86,7 @@ class GaussianRenderer:
         self._leaves: dict[str, Tensor] = {}
         self._coefficients = torch.zeros(0)
         self._base_rates = self._rates()
-        self._near_eyes, self._near_face = self._find_near_parts()
+        self._near_parts: tuple[Tensor, Tensor] | None = None  # found when they are trained with
 
     def _shapes(self, codes: Tensor, scales: Tensor) -> ops.SplatBlendshapes:
         splats = (self.quaternions, self.rigidity, self.rest_rotation, self.rest_translation)
@@ -131,11 +131,7 @@ class GaussianRenderer:
         pose = self.pose(motion[slice(frames.start, frames.stop)])
         if torch.is_grad_enabled():
             return self._draw_to_learn(pose)
-        if self._shipped is not None:
-            splats = ops.place_splats(self._shipped, pose)
-        else:
-            attributes = ops.deform(self.base, self.deltas, pose.coefficients)
-            splats = self._place(attributes, self.quaternions, self.rigidity, pose)
+        splats = ops.place_splats(self._shipped, pose) if self._shipped is not None else self._posed(pose)
         if view is not None:
             splats = _turn_view(splats, view.to(self.device), self.rest_translation)
         return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
@@ -150,8 +146,11 @@ class GaussianRenderer:
             pose = ops.Pose(torch.zeros(1, self.deltas.shape[0]), *upright, torch.zeros(1, 4))
         else:
             pose = self.pose(motion)
+        return tuple(part[0] for part in self._posed(pose))
+
+    def _posed(self, pose: ops.Pose) -> tuple[Tensor, ...]:
         attributes = ops.deform(self.base, self.deltas, pose.coefficients)
-        return tuple(part[0] for part in self._place(attributes, self.quaternions, self.rigidity, pose))
+        return self._place(attributes, self.quaternions, self.rigidity, pose)
 
     def _draw_to_learn(self, pose: ops.Pose) -> tuple[Tensor, Tensor]:
         noise = torch.randn(pose.coefficients.shape, generator=self._noise, device=self.device)
@@ -185,10 +184,12 @@ class GaussianRenderer:
         eyes = turn - EYE_FEATURES
         rates = rates * self.settings.delta_rate
         head = rates * _for_each_value(self.rigidity)
-        lids = head * self._near_eyes
+        self._near_parts = self._near_parts or self._find_near_parts()
+        near_eyes, near_face = self._near_parts
+        lids = head * near_eyes
         groups = {
             "lids": (slice(0, LID_MODES), lids),
-            "face": (slice(LID_MODES, eyes), head * self._near_face),
+            "face": (slice(LID_MODES, eyes), head * near_face),
             "eyes": (slice(eyes, turn), lids),
             "pose": (slice(turn, None), rates),
         }
@@ -203,7 +204,7 @@ class GaussianRenderer:
             self._forget_a_little()
         if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
             relocate(self)
-            self._near_eyes, self._near_face = self._find_near_parts()
+            self._near_parts = None
 
     def _forget_a_little(self) -> None:
         """Shrink what is learned frame by frame, but for how the face's splats move: what is true is learned again."""

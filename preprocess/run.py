@@ -66,7 +66,9 @@ class Wishes:
 
     def __post_init__(self) -> None:
         if self.size % 16:
-            raise UserError(f"--size: {self.size} is not a multiple of 16, as films need it; try {self.size // 16 * 16}")
+            raise UserError(
+                f"--size: {self.size} is not a multiple of 16, as films need it; try {self.size // 16 * 16}"
+            )
 
     def source(self) -> dict[str, str]:
         """What of it a Take remembers, beside where it comes from."""

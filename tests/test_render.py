@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from avatar.core.motion_space import load_space
-from avatar.core.recipe import parse
+from avatar.core.recipe import Recipe, parse
 from avatar.core.take import read_frames, read_plate, read_track
 from avatar.metrics import METRICS, correlation, psnr, region_masks
+from avatar.pipelines.build import build
 from avatar.render import RENDERERS, renderer_kind
 from avatar.render.base import Renderer
 from avatar.render.composite import over, read_background
+from avatar.render.exposure import Exposure
 from avatar.render.train import Checkpoint, blinks, train
 from tests.conftest import Filmed
 
@@ -128,3 +130,21 @@ def test_shut_eyes_are_seen_more_often(actor: Filmed) -> None:
     more = blinks(track, frames)
     assert set(more) == {40, 41, 42}
     assert 0.03 < len(more) / len(frames) <= 0.06
+
+
+def test_so_many_steps_give_the_same_file(actor: Filmed, tmp_path: Path) -> None:
+    settings = {"kind": "gaussian", "splats": 2000}
+    for name in ("a", "b"):
+        build(actor.take.root, tmp_path / f"{name}.avatar", recipe=Recipe(steps=40, renderer=settings))
+    assert (tmp_path / "a.avatar").read_bytes() == (tmp_path / "b.avatar").read_bytes()
+
+
+def test_exposure_is_found_frame_by_frame() -> None:
+    true = torch.tensor([[0.9, 1.0, 1.15], [1.1, 1.05, 0.95]])
+    picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    exposure = Exposure(2)
+    for visit in range(80):
+        frame = visit % 2
+        (exposure.gain(frame) * picture - true[frame, :, None, None] * picture).abs().mean().backward()
+        exposure.update(frame, 0.5)
+    assert (exposure.values.exp() / true - 1).abs().max() < 0.04

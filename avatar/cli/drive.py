@@ -168,15 +168,22 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON.")] = None,
     page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures.")] = None,
     sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write many frames as one picture.")] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With alexnet*.pth and alex.pth. [default: torch's cache]")
+    ] = None,
+    face_network: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="An ArcFace network, for CSIM.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
-    """Figures on held-out frames: PSNR, SSIM, LMD, and lip correlation of the speech-driven video."""
+    """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
     from avatar.core.bundle import load_avatar
     from avatar.core.take import open_take
+    from avatar.pipelines.evaluate import Networks, table_rows, write_json
     from avatar.pipelines.evaluate import evaluate as run
-    from avatar.pipelines.evaluate import table_rows, write_json
 
-    scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, device=device)
+    networks = Networks(lpips, face_network)
+    scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, networks=networks, device=device)
     for row in table_rows(scores):
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
     if json:

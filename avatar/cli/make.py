@@ -57,6 +57,10 @@ def build(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.avatar", help="Avatar file to write.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
     budget: Annotated[str | None, typer.Option(help="Training time, such as 90s, 5m, 1h. [default: 5m]")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training steps in place of a time; then the same seed gives the same file."),
+    ] = None,
     holdout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Last part never trained on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     face: Face = "auto",
@@ -67,7 +71,7 @@ def build(
     from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
     from avatar.pipelines.build import build as run
 
-    changes: dict[str, Any] = {"holdout": holdout, "seed": seed}
+    changes: dict[str, Any] = {"steps": steps, "holdout": holdout, "seed": seed}
     changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
     settings = load_recipe(recipe) if recipe else Recipe()
     given = {name: value for name, value in changes.items() if value is not None}

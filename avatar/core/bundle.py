@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.core.files import UserError, check_readable, whole
+from avatar.core.files import UserError, check_readable, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
@@ -80,13 +79,8 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
             "fps": habits.own.fps,
         },
     }
-    with whole(path) as temporary:
-        # clones, because safetensors refuses tensors that share memory
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
-            temporary,
-            {"format": FORMAT, "avatar": json.dumps(header)},
-        )
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stream_safetensors(plain, path, {"format": FORMAT, "avatar": json.dumps(header)})
 
 
 def load_avatar(path: Path | str) -> Avatar:

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+DTYPES = {
+    "torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
+    "torch.int64": "I64", "torch.int32": "I32", "torch.int8": "I8", "torch.uint8": "U8",
+}  # fmt: skip
+
 
 class UserError(Exception):
     """Something a person can mend. Its text is one line: the thing, what is wrong, what to do."""
@@ -70,15 +75,18 @@ def check_readable(path: Path, what: str) -> None:
 
 
 def stream_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write contiguous float32 tensors as safetensors without a copy of them.
+    """Write contiguous tensors on the CPU as safetensors, the same file for the same content, without a copy of them.
 
-    The library's own writer holds everything twice more, which an hour of landmarks has no room for.
+    The library's own writer holds everything twice more, which an hour of landmarks has no room for, and writes
+    metadata in any order.
     """
     header: dict[str, Any] = {"__metadata__": metadata}
     stop = 0
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))  # so that all lie aligned
     for name, tensor in tensors.items():
-        start, stop = stop, stop + 4 * tensor.numel()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, stop]}
+        start, stop = stop, stop + tensor.element_size() * tensor.numel()
+        kind = DTYPES[str(tensor.dtype)]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, stop]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with whole(path) as temporary, temporary.open("wb") as file:

@@ -24,6 +24,7 @@ class Recipe(Settings):
     name: str = "default"
     seed: int = 0
     budget_seconds: float = Field(300.0, gt=0)  # training time
+    steps: int | None = Field(None, ge=1)  # of training, in place of a time: then the same seed gives the same file
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
     size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})

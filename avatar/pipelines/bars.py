@@ -32,15 +32,15 @@ def stage_bars() -> Iterator[Report]:
 
 
 @contextmanager
-def budget_bar(seconds: float) -> Iterator[Callable[[float, float], None]]:
-    """A function that draws the share of a time budget spent and the running loss: call it with (share, loss)."""
+def budget_bar(budget: float, unit: str) -> Iterator[Callable[[float, float], None]]:
+    """A function that draws the share of a budget spent and the running loss: call it with (share, loss)."""
     average = 0.0
-    with tqdm(total=round(seconds), desc=f"{'train':<12}", unit="s", leave=True, mininterval=0.5) as bar:
+    with tqdm(total=round(budget), desc=f"{'train':<12}", unit=unit, leave=True, mininterval=0.5) as bar:
 
         def report(share: float, loss: float) -> None:
             nonlocal average
             average = 0.98 * average + 0.02 * loss if average else loss
-            if (done := int(share * seconds)) > bar.n:
+            if (done := int(share * budget)) > bar.n:
                 bar.set_postfix_str(f"loss {average:.4f}", refresh=False)
                 bar.update(done - bar.n)
 

@@ -68,8 +68,18 @@ def build(
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
     checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
     view, seed = TrainingView(out.with_suffix(".training")), recipe.seed
-    with budget_bar(left) as bar:
-        train(renderer, take, track, budget_seconds=left, seed=seed, checkpoint=checkpoint, progress=bar, watch=view)
+    with budget_bar(recipe.steps or left, "step" if recipe.steps else "s") as bar:
+        train(
+            renderer,
+            take,
+            track,
+            budget_seconds=left,
+            steps=recipe.steps,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=bar,
+            watch=view,
+        )
     avatar = Avatar(
         kind=name,
         renderer=kind.pack(renderer.tensors()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from avatar.core.files import UserError, check_writable, whole
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
+from avatar.metrics.identity import Identity
+from avatar.metrics.lpips import Lpips, find_weights
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import check_space, match_size
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
@@ -34,8 +37,22 @@ THUMBNAIL = 192
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class Networks:
+    """What the user has of networks that figures are known by; such figures are left out without."""
+
+    lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
+    identity: Path | None = None  # ONNX file of a face network
+
+
 def evaluate(
-    avatar: Avatar, take: Take, *, page: Path | None = None, sheet: Path | None = None, device: DeviceName = "cpu"
+    avatar: Avatar,
+    take: Take,
+    *,
+    page: Path | None = None,
+    sheet: Path | None = None,
+    networks: Networks | None = None,
+    device: DeviceName = "cpu",
 ) -> list[Score]:
     """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
 
@@ -49,6 +66,7 @@ def evaluate(
         if out:
             check_writable(out)
     check_space(avatar)
+    comparer = _load_networks(networks or Networks())
     if take.camera.size != avatar.camera.size:
         raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
     frames = pick_split(take, "test" if len(take.test) else "all")
@@ -62,6 +80,7 @@ def evaluate(
     seen = seen & shown
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
+    scores += comparer(drawn, real, found, points, seen)
     spoken = compare_lips(avatar, take, points, frames, device)
     scores += spoken.scores
     if sheet:
@@ -70,6 +89,29 @@ def evaluate(
     if page:
         _write_evaluation(page, scores, real, drawn, take, frames, spoken)
     return scores
+
+
+def _load_networks(networks: Networks) -> Callable[[Array, Array, Tensor, Tensor, Tensor], list[Score]]:
+    """What compares drawn with real pictures by their landmarks where `seen`; loaded before long work."""
+    weights = find_weights(networks.lpips)
+    lpips = Lpips(weights) if weights else None
+    identity = Identity(networks.identity) if networks.identity else None
+
+    def compare_all(drawn: Array, real: Array, found: Tensor, points: Tensor, seen: Tensor) -> list[Score]:
+        pairs = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in zip(drawn, real, strict=True)]
+        scores = []
+        if lpips:
+            value = float(np.mean([lpips(picture, truth) for picture, truth in pairs]))
+            scores.append(Score(OWN_TORSO, "whole", "LPIPS", value, ""))
+        if identity and seen.any():
+            alike = [
+                float(identity.embed(pairs[i][0], found[i]) @ identity.embed(pairs[i][1], points[i]))
+                for i in seen.nonzero().flatten().tolist()
+            ]
+            scores.append(Score(OWN_TORSO, "face", "CSIM", float(np.mean(alike)), ""))
+        return scores
+
+    return compare_all
 
 
 def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:

@@ -18,9 +18,12 @@ from avatar.core.take import Take, Track, read_frames, read_mattes
 
 CHIN, FOREHEAD = 152, 10
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+UPPER_LIP, LOWER_LIP = 13, 14  # of the inner lips
+JAW = (152, 148, 377, 175, 199)  # points of the chin, which move as the lower teeth do
 MESH_POINTS = 468  # without the irises
 FADE_CM = 1.6  # how far from the mesh its motion reaches
 NEIGHBOURS = 6
+TONGUE = 0.5  # of the way from the upper to the lower lip in the widest open mouth: what moves with the jaw
 TEETH_DEPTH_CM = 1.2  # how far the mouth's inside lies behind the lips
 
 
@@ -84,7 +87,7 @@ def _lift_frame(
     means = (points - track.translation[frame]) @ track.rotation[frame]
     spacing = cKDTree(pixels).query(pixels, k=4)[0][:, 1:].mean(1).clip(0.7, 12)
     radius = torch.from_numpy(np.log(0.6 * spacing * depth / camera.focal)).float()
-    basis = torch.zeros(space.modes, count, 3) if mouth else _spread_basis(space, vertices, means)
+    basis = _mouth_basis(space, landmarks, pixels) if mouth else _spread_basis(space, vertices, means)
     return FirstSplats(
         # the frame's own expression is taken back out, so that the means are neutral
         means=means - torch.einsum("k,knc->nc", track.expression[frame], basis),
@@ -137,6 +140,15 @@ def _spread_basis(space: MotionSpace, vertices: Tensor, means: Tensor) -> Tensor
     fade = np.exp(-((np.maximum(distance[:, 0] - 0.3, 0) / FADE_CM) ** 2))
     weights = torch.from_numpy(weight * fade[:, None]).float()
     return torch.einsum("np,knpc->knc", weights, space.basis[:, torch.from_numpy(nearest)])
+
+
+def _mouth_basis(space: MotionSpace, landmarks: np.ndarray, pixels: np.ndarray) -> Tensor:
+    """[K, n, 3]: upper teeth stay with the skull, lower teeth and tongue go with the jaw."""
+    upper, lower = landmarks[UPPER_LIP, :2], landmarks[LOWER_LIP, :2]
+    down = lower - upper
+    depth = (pixels - upper) @ down / max(1.0, float(down @ down))  # 0 at the upper lip, 1 at the lower
+    with_jaw = torch.from_numpy(1 / (1 + np.exp(-(depth - TONGUE) / 0.05))).float()
+    return with_jaw[None, :, None] * space.basis[:, list(JAW)].mean(1)[:, None]
 
 
 def _rigidity(track: Track, frame: int, pixels: np.ndarray, camera: Camera) -> Tensor:

@@ -22,6 +22,7 @@ from avatar.core.motion_space import Motion
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import Renderer, random_generator
 from avatar.render.composite import blend
+from avatar.render.exposure import Exposure
 from avatar.render.losses import attention, matte_loss, picture_loss
 
 MATTE_WEIGHT = 0.1
@@ -67,6 +68,7 @@ def train(
     track: Track,
     *,
     budget_seconds: float,
+    steps: int | None = None,
     seed: int,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
@@ -74,6 +76,7 @@ def train(
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
 
+    steps: how many to take in place of a time, so that the result does not depend on the machine's load.
     With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
     at every step, `watch` every ten seconds. A step that is not finite is undone from the last snapshot; three in a row
     end the run. Raises: UserError when training cannot go on.
@@ -82,15 +85,17 @@ def train(
     plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
     losses: list[float] = []
     start = snapshot_time = seen_at = time.monotonic()
-    seen = 0
-    start -= _go_on(renderer, checkpoint)
-    snapshot, failures = renderer.tensors(), 0
+    seen = taken = 0
+    begun = _go_on(renderer, checkpoint)
+    start -= begun * budget_seconds
+    snapshot, failures, exposure = renderer.tensors(), 0, Exposure(len(motion))
     hardest = Hardest()
     for example in _examples(take, track, seed, hardest):
-        share = (time.monotonic() - start) / budget_seconds
+        share = begun + taken / steps if steps else (time.monotonic() - start) / budget_seconds
+        taken += 1
         if share >= 1:
             break
-        value, drawn = _step(renderer, motion, example, plate, share)
+        value, drawn = _step(renderer, motion, example, exposure, plate, share)
         if not math.isfinite(value):
             failures += 1
             if failures > 3:
@@ -102,7 +107,7 @@ def train(
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
             if checkpoint:
-                _write(checkpoint, snapshot, snapshot_time - start)
+                _write(checkpoint, snapshot, share)
         if progress:
             progress(share, value)
         if watch and time.monotonic() - seen_at > GLIMPSE_SECONDS:
@@ -131,24 +136,27 @@ class Hardest:
         return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
-def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> tuple[float, Tensor]:
+def _step(
+    renderer: Renderer, motion: Motion, example: Example, exposure: Exposure, plate: Tensor, share: float
+) -> tuple[float, Tensor]:
     """One step; returns its loss, not a number when the step could not be taken, and what was drawn [3, S, S]."""
     try:
         rgb, alpha = renderer.render(motion, range(example.frame, example.frame + 1))
     except ValueError:  # the rasterizer refuses parameters that are not finite
         return math.nan, example.image
     truth, matte, weight = (part.to(rgb.device) for part in (example.image, example.matte, example.weight))
-    image = blend(rgb[0], alpha[0], plate)
+    image = exposure.gain(example.frame).to(rgb.device) * blend(rgb[0], alpha[0], plate)
     loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
     value = loss.item()
     if math.isfinite(value):
         loss.backward()
         renderer.update(share)
+        exposure.update(example.frame, share)
     return value, image.detach()
 
 
 def _go_on(renderer: Renderer, checkpoint: Checkpoint | None) -> float:
-    """Restore a checkpoint of the same run; returns the seconds already spent."""
+    """Restore a checkpoint of the same run; returns the share of the budget already spent."""
     if checkpoint is None or not checkpoint.path.exists():
         return 0.0
     try:
@@ -157,14 +165,14 @@ def _go_on(renderer: Renderer, checkpoint: Checkpoint | None) -> float:
             if metadata.get("key") != checkpoint.key:
                 return 0.0
             renderer.restore({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        return float(metadata["spent"])
+        return float(metadata["share"])
     except (SafetensorError, OSError, KeyError, ValueError):
         return 0.0  # a damaged checkpoint only costs time
 
 
-def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], spent: float) -> None:
+def _write(checkpoint: Checkpoint, tensors: dict[str, Tensor], share: float) -> None:
     with whole(checkpoint.path) as temporary:
-        save_file(tensors, temporary, {"key": checkpoint.key, "spent": str(spent)})
+        save_file(tensors, temporary, {"key": checkpoint.key, "share": str(share)})
 
 
 def blinks(track: Track, frames: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Figures of merit: plain functions of tensors, with unit and direction."""
+"""Pictures against the truth: regions, distances, flicker."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.eyes import count_blinks
-from avatar.core.geometry import mean_rotation, to_vector
-from avatar.core.motion_space import MotionSpace
 from cuda_ext import ops
 
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
@@ -94,14 +91,14 @@ def flicker(frames: Tensor, landmarks: Tensor) -> float:
     """Mean change of skin from frame to frame, 0..255, of pictures [T, S, S, 3] uint8 whose head is brought to rest.
 
     landmarks: [T, 478, 3] px of the person. Forehead, nose and cheeks are looked at; each frame is laid over the one
-    before by the similarity that fits its rigid points best (Umeyama 1991).
+    before by the similarity that fits its rigid points best.
     """
     changes, size = [], frames.shape[1]
     for before, after in zip(range(len(frames) - 1), range(1, len(frames)), strict=True):
         skin = _skin(landmarks[after, :, :2], size)
         if not skin.any():
             continue
-        grid = _follow(landmarks[after, list(RIGID), :2], landmarks[before, list(RIGID), :2], size)
+        grid = lay_over(landmarks[after, list(RIGID), :2], landmarks[before, list(RIGID), :2], size, size)
         moved = functional.grid_sample(frames[before].permute(2, 0, 1)[None].float(), grid, align_corners=False)[0]
         changes.append((frames[after].float() - moved.permute(1, 2, 0)).abs()[skin].mean())
     return float(torch.stack(changes).mean()) if changes else 0.0
@@ -114,51 +111,19 @@ def _skin(points: Tensor, size: int) -> Tensor:
     return inner
 
 
-def _follow(here: Tensor, there: Tensor, size: int) -> Tensor:
-    """Where the pixels of a picture [1, S, S, 2] were in another, -1..1, by points [N, 2] px of both."""
+def lay_over(here: Tensor, there: Tensor, size: int, there_size: int) -> Tensor:
+    """Where the pixels of a picture [1, S, S, 2] are in another, -1..1 for `grid_sample`, by points [N, 2] px of both.
+
+    The similarity that fits the points best (Umeyama 1991); sizes: px a side of both.
+    """
     a, b = torch.view_as_complex(here.double().contiguous()), torch.view_as_complex(there.double().contiguous())
     turn = ((b - b.mean()) * (a - a.mean()).conj()).sum() / (a - a.mean()).abs().square().sum()
     axis = torch.arange(size, dtype=torch.float64) + 0.5
     pixels = torch.complex(axis.expand(size, size), axis[:, None].expand(size, size).contiguous())
     moved = torch.view_as_real(b.mean() + turn * (pixels - a.mean()))
-    return (2 * moved / size - 1)[None].float()
+    return (2 * moved / there_size - 1)[None].float()
 
 
 def landmark_distance(found: Tensor, truth: Tensor) -> float:
     """Mean distance in px of the mesh landmarks of frames [T, 478, 3] (LMD)."""
     return float((found[:, :MESH_POINTS, :2] - truth[:, :MESH_POINTS, :2]).norm(dim=-1).mean())
-
-
-def lip_vertex_error(expression: Tensor, truth: Tensor, space: MotionSpace) -> float:
-    """Mean over frames of the largest distance of a lip vertex, in mm (LVE; Richard et al. 2021, MeshTalk, section 4).
-
-    expression, truth: [T, K]; heads held still.
-    """
-    moved = torch.einsum("tk,klc->tlc", expression - truth, space.basis[:, space.lips])
-    return 10 * float(moved.norm(dim=-1).amax(1).mean())
-
-
-def lip_jerkiness(expression: Tensor, truth: Tensor, space: MotionSpace) -> float:
-    """Mean acceleration of the lips in expressions [T, K], times that of the truth [N, K]: below 1 is smoother."""
-
-    def acceleration(values: Tensor) -> Tensor:
-        lips = torch.einsum("tk,klc->tlc", values, space.basis[:, space.lips])
-        return lips.diff(n=2, dim=0).norm(dim=-1).mean()
-
-    return float(acceleration(expression) / acceleration(truth).clamp_min(1e-9))
-
-
-def blinks_per_minute(eyes: Tensor, fps: float) -> float:
-    """How often the lids shut, of eyes [T, 4]."""
-    return 60 * fps * count_blinks(eyes) / max(1, len(eyes))
-
-
-def head_motion_degrees(rotation: Tensor) -> float:
-    """Root mean square angle of rotations [T, 3, 3] about their mean, in degrees."""
-    return float(torch.rad2deg(to_vector(mean_rotation(rotation).T @ rotation).square().sum(1).mean().sqrt()))
-
-
-def correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson correlation of two curves [T]; 0 when one is constant."""
-    a, b = first.double() - first.double().mean(), second.double() - second.double().mean()
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))

@@ -1,0 +1,28 @@
+"""Figures of merit: plain functions of tensors. Those that need somebody's weights stand in files of their own."""
+
+from __future__ import annotations
+
+from avatar.metrics.motion import (
+    blinks_per_minute,
+    correlation,
+    head_motion_degrees,
+    lip_jerkiness,
+    lip_vertex_error,
+)
+from avatar.metrics.pictures import METRICS, Metric, Score, flicker, landmark_distance, psnr, region_masks, ssim
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Score",
+    "blinks_per_minute",
+    "correlation",
+    "flicker",
+    "head_motion_degrees",
+    "landmark_distance",
+    "lip_jerkiness",
+    "lip_vertex_error",
+    "psnr",
+    "region_masks",
+    "ssim",
+]

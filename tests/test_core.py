@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from avatar.core.bundle import Avatar, Habits, load_avatar, save_avatar
 from avatar.core.controls import Controls, load_controls
+from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, whole
 from avatar.core.geometry import Camera, exponential, project, to_vector
 from avatar.core.motion_space import Motion, load_motion, resample, save_motion
@@ -74,7 +75,7 @@ def test_foreign_edited_and_future_avatars(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, {"format": "avatar/9"})
     with pytest.raises(UserError, match="format avatar/9"):
         load_avatar(path)
-    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/3", "avatar": "{}"})
+    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/4", "avatar": "{}"})
     with pytest.raises(UserError, match="damaged or edited"):
         load_avatar(path)
     with pytest.raises(UserError, match="no such avatar file"):
@@ -182,3 +183,22 @@ def test_names_of_files_may_be_plain_text(tmp_path: Path) -> None:
         avatar.open_take(str(tmp_path))
     with pytest.raises(UserError, match=r"no\.mp4"):
         avatar.build(str(tmp_path / "no.mp4"), str(tmp_path / "no.avatar"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kind=st.sampled_from([torch.int8, torch.uint8, torch.float32]),
+    shape=st.sampled_from([(7,), (60_000,), (3, 30_000), (130, 140, 3), (1, 60_000, 1)]),
+    flat=st.booleans(),
+)
+def test_deflated_tensors_come_back(kind: torch.dtype, shape: tuple[int, ...], flat: bool) -> None:
+    values = torch.randint(0, 2 if flat else 256, shape, generator=torch.Generator().manual_seed(0)).to(kind)
+    packed, forms = deflate({"x": values})
+    assert torch.equal(inflate(packed, forms)["x"], values)
+    assert bool(forms) == (kind != torch.float32 and values.numel() >= 50_000)
+    if forms:
+        assert not flat or packed["x"].numel() < values.numel() / 2
+        with pytest.raises(ValueError, match=r"holds|inflated"):
+            inflate({"x": packed["x"][:-20]}, forms)
+        with pytest.raises(ValueError, match="holds"):
+            inflate(packed, {"x": (forms["x"][0], [3])})

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, check_readable, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
-FORMAT = "avatar/3"
+FORMAT = "avatar/4"
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 
@@ -62,7 +64,7 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
     tensors |= {f"habits.own.{name}": getattr(habits.own, name) for name in MOTION_NAMES}
     tensors |= {"habits.expression_mean": habits.expression_mean, "habits.expression_std": habits.expression_std}
     tensors |= {"plate": avatar.plate, "frame": avatar.frame}
-    header = {
+    header: dict[str, Any] = {
         "kind": avatar.kind,
         "camera": {"focal": avatar.camera.focal, "size": avatar.camera.size},
         "fps": avatar.fps,
@@ -80,7 +82,8 @@ def save_avatar(avatar: Avatar, path: Path) -> None:
         },
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    stream_safetensors(plain, path, {"format": FORMAT, "avatar": json.dumps(header)})
+    packed, header["deflated"] = deflate(plain)
+    stream_safetensors(packed, path, {"format": FORMAT, "avatar": json.dumps(header)})
 
 
 def load_avatar(path: Path | str) -> Avatar:
@@ -93,7 +96,7 @@ def load_avatar(path: Path | str) -> Avatar:
             _check_format(metadata.get("format"), path)
             header = json.loads(metadata["avatar"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _assemble(header, tensors)
+        return _assemble(header, inflate(tensors, header["deflated"]))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is not an avatar file, or is cut short ({error})") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -30,6 +30,7 @@ SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
 BLINK_SHARE, MOST_BLINKS = 0.06, 10  # of the frames of an epoch; times each
+MEAN_SHARE, MEAN_EVERY = 0.1, 8  # the last part of the budget, whose tensors are averaged; steps
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
 
@@ -89,7 +90,7 @@ def train(
     begun = _go_on(renderer, checkpoint)
     start -= begun * budget_seconds
     snapshot, failures, exposure = renderer.tensors(), 0, Exposure(len(motion))
-    hardest = Hardest()
+    hardest, mean = Hardest(), RunningMean()
     for example in _examples(take, track, seed, hardest):
         share = begun + taken / steps if steps else (time.monotonic() - start) / budget_seconds
         taken += 1
@@ -104,6 +105,8 @@ def train(
             continue
         losses.append(value)
         hardest.tell(example, value)
+        if share > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
+            mean.add(renderer.tensors())
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
             if checkpoint:
@@ -114,11 +117,27 @@ def train(
             seen_at = time.monotonic()
             watch(Glimpse(seen_at - start, sum(losses[seen:]) / len(losses[seen:]), drawn, example.image))
             seen = len(losses)
+    if mean.count:
+        renderer.restore(mean.tensors)
     if not losses:
         raise UserError(f"the budget of {budget_seconds:g} s is too short for one training step; give more")
     if checkpoint:
         checkpoint.path.unlink(missing_ok=True)
     return losses
+
+
+class RunningMean:
+    """The mean of tensors seen so far."""
+
+    def __init__(self) -> None:
+        self.count, self.tensors = 0, dict[str, Tensor]()
+
+    def add(self, tensors: dict[str, Tensor]) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.tensors = tensors
+        for name, tensor in tensors.items():
+            self.tensors[name].lerp_(tensor, 1 / self.count)
 
 
 class Hardest:
@@ -145,13 +164,14 @@ def _step(
     except ValueError:  # the rasterizer refuses parameters that are not finite
         return math.nan, example.image
     truth, matte, weight = (part.to(rgb.device) for part in (example.image, example.matte, example.weight))
-    image = exposure.gain(example.frame).to(rgb.device) * blend(rgb[0], alpha[0], plate)
+    plain = blend(rgb[0], alpha[0], plate)
+    image = exposure.gain(example.frame).to(rgb.device) * plain
     loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
     value = loss.item()
     if math.isfinite(value):
         loss.backward()
         renderer.update(share)
-        exposure.update(example.frame, share)
+        exposure.update(example.frame, plain.detach(), truth, share)
     return value, image.detach()
 
 

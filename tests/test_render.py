@@ -16,7 +16,7 @@ from avatar.render import RENDERERS, renderer_kind
 from avatar.render.base import Renderer
 from avatar.render.composite import over, read_background
 from avatar.render.exposure import Exposure
-from avatar.render.train import Checkpoint, blinks, train
+from avatar.render.train import Checkpoint, RunningMean, blinks, train
 from tests.conftest import Filmed
 
 BUDGET = 45.0
@@ -151,3 +151,10 @@ def test_exposure_is_found_frame_by_frame() -> None:
     found = torch.stack([exposure.gain(frame)[:, 0, 0] for frame in range(3)])
     assert (found / true - 1).abs().max() < 0.04
     assert torch.equal(exposure.gain(3), torch.ones(3, 1, 1))
+
+
+def test_the_running_mean_is_the_mean() -> None:
+    values, mean = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), RunningMean()
+    for value in values:
+        mean.add({"x": value.clone()})
+    assert torch.allclose(mean.tensors["x"], values.mean(0), atol=1e-6)

@@ -30,7 +30,7 @@ SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
 BLINK_SHARE, MOST_BLINKS = 0.06, 10  # of the frames of an epoch; times each
-MEAN_SHARE, MEAN_EVERY = 0.1, 8  # the last part of the budget, whose tensors are averaged; steps
+MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
 
 

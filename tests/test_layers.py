@@ -31,6 +31,7 @@ HEAVY = {
     "gsplat": "avatar.render",
     "transformers": "avatar.motion.hubert",
     "onnxruntime": "avatar.metrics.identity",
+    "python_speech_features": "avatar.metrics.syncnet",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 

@@ -14,6 +14,7 @@ from avatar.core.files import UserError
 from avatar.metrics.identity import PLACES, SIZE, Identity
 from avatar.metrics.lpips import Lpips, find_weights
 from avatar.metrics.pictures import LEFT_EYE, RIGHT_EYE
+from avatar.metrics.syncnet import SyncNet, _Network, score_sync
 
 
 def alexnet() -> nn.Sequential:
@@ -143,3 +144,51 @@ def test_other_files_are_no_face_networks(tmp_path: Path) -> None:
         Identity(tmp_path / "x.onnx")
     with pytest.raises(UserError, match="no such face network"):
         Identity(tmp_path / "missing.onnx")
+
+
+@pytest.fixture(scope="module")
+def syncnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("syncnet") / "syncnet_v2.model"
+    torch.save(_Network().state_dict(), path)
+    return path
+
+
+def test_syncnet_has_the_published_layout(syncnet: Path) -> None:
+    """Names and shapes that syncnet_v2.model is known by."""
+    state = torch.load(syncnet, weights_only=True)
+    assert len(state) == 12 * 7 + 2 * 9
+    known = {
+        "netcnnaud.0.weight": (64, 1, 3, 3),
+        "netcnnaud.15.running_var": (256,),
+        "netcnnaud.18.weight": (512, 256, 5, 4),
+        "netcnnlip.0.weight": (96, 3, 5, 7, 7),
+        "netcnnlip.18.weight": (512, 256, 1, 6, 6),
+        "netfcaud.3.weight": (1024, 512),
+        "netfclip.1.running_mean": (512,),
+    }
+    assert {name: tuple(state[name].shape) for name in known} == known
+
+
+def test_sync_is_scored_and_the_shift_found() -> None:
+    heard = torch.randn(80, 32, generator=torch.Generator().manual_seed(0))
+    late = score_sync(heard, heard.roll(4, 0))
+    assert late.offset == 4
+    assert late.distance < 1
+    other = score_sync(heard, torch.randn(80, 32, generator=torch.Generator().manual_seed(1)))
+    assert late.confidence > 4 > other.confidence
+    assert other.distance > 5
+
+
+def test_syncnet_runs_on_pictures_and_refuses_other_weights(syncnet: Path, tmp_path: Path) -> None:
+    frames = torch.randint(0, 255, (12, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    landmarks = 10 + 40 * torch.rand(12, 478, 3, generator=torch.Generator().manual_seed(1))
+    audio = 0.1 * torch.randn(12 * 640, generator=torch.Generator().manual_seed(2))
+    found = SyncNet(syncnet).compare(frames, landmarks, audio)
+    assert found.confidence >= 0
+    assert np.isfinite(found.distance)
+    with pytest.raises(UserError, match="needs 10 frames"):
+        SyncNet(syncnet).compare(frames[:6], landmarks[:6], audio)
+    (tmp_path / "x.model").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="holds no SyncNet weights"):
+        SyncNet(tmp_path / "x.model")

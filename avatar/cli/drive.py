@@ -174,6 +174,9 @@ def evaluate(
     face_network: Annotated[
         Path | None, typer.Option(metavar="FILE.onnx", help="An ArcFace network, for CSIM.")
     ] = None,
+    syncnet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="SyncNet's weights (syncnet_v2.model), for LSE-C and LSE-D.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
@@ -182,7 +185,7 @@ def evaluate(
     from avatar.pipelines.evaluate import Networks, table_rows, write_json
     from avatar.pipelines.evaluate import evaluate as run
 
-    networks = Networks(lpips, face_network)
+    networks = Networks(lpips, face_network, syncnet)
     scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, networks=networks, device=device)
     for row in table_rows(scores):
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")

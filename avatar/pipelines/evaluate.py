@@ -21,6 +21,7 @@ from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.metrics.identity import Identity
 from avatar.metrics.lpips import Lpips, find_weights
+from avatar.metrics.syncnet import SyncNet
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import check_space, match_size
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
@@ -43,6 +44,7 @@ class Networks:
 
     lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
     identity: Path | None = None  # ONNX file of a face network
+    syncnet: Path | None = None  # weights of SyncNet
 
 
 def evaluate(
@@ -66,7 +68,8 @@ def evaluate(
         if out:
             check_writable(out)
     check_space(avatar)
-    comparer = _load_networks(networks or Networks())
+    networks = networks or Networks()
+    comparer, syncnet = _load_networks(networks), SyncNet(networks.syncnet) if networks.syncnet else None
     if take.camera.size != avatar.camera.size:
         raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
     frames = pick_split(take, "test" if len(take.test) else "all")
@@ -81,7 +84,7 @@ def evaluate(
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
     scores += comparer(drawn, real, found, points, seen)
-    spoken = compare_lips(avatar, take, points, frames, device)
+    spoken = compare_lips(avatar, take, (torch.from_numpy(real), points), frames, syncnet, device)
     scores += spoken.scores
     if sheet:
         with whole(sheet) as temporary:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from avatar.metrics import (
     lip_jerkiness,
     lip_vertex_error,
 )
+from avatar.metrics.syncnet import SyncNet
 from avatar.motion.drive import drive
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import start_driver
@@ -28,7 +31,7 @@ from avatar.render.device import DeviceName
 from preprocess.trackers import detect
 
 AUDIO_ONLY = "audio only"
-CHUNK = 16000
+CHUNK = RATE = 16000
 ALL_CURVES = (*CURVES, "protrusion")
 
 
@@ -40,13 +43,25 @@ class SpokenLips:
     curves: dict[str, dict[str, list[float]]]  # name -> driven and real, in eye distances
 
 
-def compare_lips(avatar: Avatar, take: Take, real: Tensor, frames: range, device: DeviceName) -> SpokenLips:
-    """Drive the avatar by the Take's sound and compare some of its frames, whose landmarks are real [T, 478, 3]."""
+def compare_lips(
+    avatar: Avatar,
+    take: Take,
+    seen_there: tuple[Tensor, Tensor],
+    frames: range,
+    syncnet: SyncNet | None,
+    device: DeviceName,
+) -> SpokenLips:
+    """Drive the avatar by the Take's sound and compare some of its frames with what is seen there.
+
+    seen_there: these frames as they are [T, S, S, 3] uint8, and their landmarks [T, 478, 3] px.
+    """
+    pictures, real = seen_there
     motion = _motion_from_sound(avatar, take)
     # the motion keeps time with the sound; the clip's picture may run before or behind its sound
     lag = round(avatar.habits.lag_seconds * take.fps)
     heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
-    found, seen = detect(list(draw(avatar, [motion[heard]], device=device)))
+    drawn = list(draw(avatar, [motion[heard]], device=device))
+    found, seen = detect(drawn)
     scores, curves = [], {}
     for name, driven, truth in zip(ALL_CURVES, _read_all(found), _read_all(real), strict=True):
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
@@ -55,8 +70,23 @@ def compare_lips(avatar: Avatar, take: Take, real: Tensor, frames: range, device
         curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": truth.tolist()}
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
+    if syncnet and seen.all():
+        films = (("", torch.from_numpy(np.stack(drawn)), found), (", real", pictures, real))
+        scores += _compare_sync(syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
     return SpokenLips(scores + _compare_motion(motion[heard], tracked), curves)
+
+
+def _sound_of(take: Take, frames: range) -> Tensor:
+    rate = RATE / take.fps
+    return read_audio(take)[round(frames.start * rate) : round(frames.stop * rate)]
+
+
+def _compare_sync(syncnet: SyncNet, films: Iterable[tuple[str, Tensor, Tensor]], audio: Tensor) -> Iterator[Score]:
+    for what, pictures, landmarks in films:
+        found = syncnet.compare(pictures, landmarks, audio)
+        yield Score(AUDIO_ONLY, "lips", f"LSE-C{what}", found.confidence, "")
+        yield Score(AUDIO_ONLY, "lips", f"LSE-D{what}", found.distance, "")
 
 
 def _read_all(landmarks: Tensor) -> list[Tensor]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from avatar.core.files import UserError
+from avatar.core.take import Span, open_take, write_take
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import compute
-from avatar.motion.real import Lesson, hear_lips, leave_one_out, make_lesson, teach
+from avatar.motion.real import Lesson, hear_lips, leave_one_out, make_lesson, open_lesson, teach
 from avatar.pipelines.a2m import check_on_takes, read_lessons
 from preprocess.actor import speech
 from tests.conftest import Filmed
@@ -73,3 +76,19 @@ def test_a_folder_of_takes_is_checked(actor: Filmed, tmp_path: Path) -> None:
     rows = list(check_on_takes(tmp_path, folds=2, steps=2))
     assert len(rows) == 4
     assert rows[-1].startswith("mean")
+
+
+def test_a_lesson_is_kept_beside_its_take_until_that_changes(actor: Filmed, tmp_path: Path) -> None:
+    root = tmp_path / "x.take"
+    shutil.copytree(actor.take.root, root)
+    take = open_take(root)
+    first, again = open_lesson(take), open_lesson(take)
+    kept = root / "lesson.safetensors"
+    written = kept.stat().st_mtime_ns
+    for name in ("features", "lips", "weight"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert torch.equal(open_lesson(take).lips, first.lips)
+    write_take(replace(take, excluded=(Span(0, 30, "test"),)), root)
+    assert open_lesson(open_take(root)).weight[:30].sum() == 0

@@ -6,20 +6,25 @@ learned from synthesized speech is held by keeping its articulation where it was
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from avatar.core.articulation import ARTICULATION
+from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
 from avatar.motion.features import compute
 
+FORMAT = "lesson/1"
 STEPS = 250
 CROP = 64  # motion frames
 BATCH = 12
@@ -81,6 +86,26 @@ def make_lesson(take: Take) -> Lesson:
     lips = (curves - seen.mean(0)) / seen.std(0).clamp_min(1e-4)
     heard = features[EARLY * STRIDE : (count + EARLY) * STRIDE]
     return Lesson(take.source.get("name", take.root.name), heard, lips[:count], usable[:count])
+
+
+def open_lesson(take: Take) -> Lesson:
+    """As `make_lesson`, once: kept in the Take's folder, from where a corpus of any length is read as it is needed."""
+    path = take.root / "lesson.safetensors"
+    key = hashlib.sha256(f"{FORMAT} {(take.root / 'take.json').read_text()}".encode()).hexdigest()
+    if path.is_file():
+        try:
+            with safe_open(path, "pt") as file:
+                note = file.metadata() or {}
+                if note.get("key") == key:
+                    return Lesson(note["name"], *(file.get_tensor(name) for name in ("features", "lips", "weight")))
+        except (SafetensorError, OSError, KeyError):
+            pass  # a damaged one only costs time
+    lesson = make_lesson(take)
+    if os.access(take.root, os.W_OK):
+        tensors = {"features": lesson.features, "lips": lesson.lips, "weight": lesson.weight}
+        plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        stream_safetensors(plain, path, {"key": key, "name": lesson.name})
+    return lesson
 
 
 def teach(

@@ -14,7 +14,7 @@ from avatar.core.take import open_take
 from avatar.motion.corpus import SHARD, list_shards, read_corpus
 from avatar.motion.encoder import save_encoder
 from avatar.motion.practice import Practice, save_practice
-from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, make_lesson, teach
+from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, open_lesson, teach
 from avatar.motion.train import to_example
 from avatar.pipelines.bars import stage_bars
 from avatar.pipelines.takes import make_take
@@ -46,7 +46,7 @@ def take_in(clips: Path) -> tuple[Path, list[str]]:
 def read_lessons(folder: Path) -> list[Lesson]:
     """Lessons of all Takes in a folder that have sound and are long enough. Raises: UserError without two of them."""
     takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
-    lessons = [make_lesson(take) for take in takes if (take.root / "audio.wav").is_file()]
+    lessons = [open_lesson(take) for take in takes if (take.root / "audio.wav").is_file()]
     lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP and lesson.weight.sum() >= CROP]
     if len(lessons) < 2:
         raise UserError(f"{folder}: holds {len(lessons)} takes with speech of three seconds and more; two are needed")

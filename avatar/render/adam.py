@@ -22,9 +22,7 @@ class Adam:
         """Begin a step; `update` is then called once a tensor."""
         self.steps += 1
 
-    def update(
-        self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float
-    ) -> None:
+    def update(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float) -> None:
         """Step values [K, M] in place, their gradient being coefficients [K] times gradient [M]; rates: one, or [M]."""
         if f"{name}.first" not in self.moments:
             self.moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}

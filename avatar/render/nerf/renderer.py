@@ -1,0 +1,291 @@
+"""The NeRF avatar: rays of the head's box through a field that is static apart from what the face does.
+
+Samples are taken into the head's own frame by its pose and, by the MotionSpace's mesh, back to the face at rest; only
+cells in which something is seen are walked through. Behind the head lies the torso, a picture field that is told what
+the head looks like; the plate behind both is laid by whoever asked for the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from avatar.core.geometry import Camera
+from avatar.core.motion_space import Motion, MotionSpace, load_space
+from avatar.core.take import Take, Track
+from avatar.render.adam import Adam
+from avatar.render.base import RendererKind, random_generator
+from avatar.render.features import POSE_FEATURES, Scaling, fit_scaling
+from avatar.render.nerf.backends import pick_backend
+from avatar.render.nerf.field import Conditions, HeadField, Values, begin_head
+from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occupancy, forget, head_box, prune
+from avatar.render.nerf.rays import Rays, cast_rays
+from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
+from avatar.render.nerf.torso import TorsoField, begin_torso, to_rest, torso_mask
+from avatar.render.nerf.warp import make_warp
+from avatar.render.splat_init import reference_frame
+from cuda_ext import ops
+
+STATE = (
+    "occupancy",
+    "hull",
+    "torso_mask",
+    "rest_rotation",
+    "rest_translation",
+    "feature_mean",
+    "feature_scale",
+    "neutral",
+)
+PRUNE_FROM, PRUNE_EVERY, PRUNE_FRAMES = 100, 50, 3  # steps, steps, frames looked at each time
+LEAST_SHARE = 1 / 512  # of what lies behind the head, that is worth drawing
+LIGHT_DECAY = 1e-3  # of each frame's own light, a step in which it is seen
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rays that were followed."""
+
+    color: Tensor  # [R, 3] premultiplied
+    alpha: Tensor  # [R]
+    depth: Tensor  # [R] cm, times alpha
+
+
+class NerfRenderer:
+    """Draws a person from a radiance field; holds its own optimizer state while training."""
+
+    def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: NerfSettings | None = None) -> None:
+        self.camera = camera
+        self.settings = settings or unpack_settings(tensors["settings"])
+        self.device = torch.device("cpu")
+        self.restore(tensors)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over tensors as `tensors` returns them; the optimizer starts anew."""
+        here = {name: tensor.clone().to(self.device) for name, tensor in tensors.items() if name != "settings"}
+        self.state = {name: here.pop(name) for name in STATE}
+        self.values: Values = {name: tensor.float() for name, tensor in here.items()}
+        self.scaling = Scaling(*(self.state[name] for name in ("rest_rotation", "feature_mean", "feature_scale")))
+        features, backend = len(self.scaling.mean), pick_backend(self.settings.backend, self.device)
+        self._head = HeadField(self.settings, features, backend, self.device)
+        self._torso = TorsoField(self.settings, backend, self.device)
+        self._box = head_box().to(self.device)
+        self._within = filled_box(self.state["occupancy"], self._box)
+        self._warp = None
+        if self.settings.warp:
+            self._warp = make_warp(self.state["neutral"].cpu(), load_space()).to(self.device)
+        self._adam, self._random = Adam(), random_generator(0, self.device)
+        self._seen = UNKNOWN * self.state["occupancy"].float()
+        self._rays_at_once, self._learned_from = self.settings.rays_at_once, -1
+        self._motion: Motion | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, where pictures are then drawn; the optimizer starts anew."""
+        self.device = device
+        self.restore(self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state that drawing needs, in float32, and the settings that say how it is read."""
+        kept = {name: tensor.detach().clone() for name, tensor in (self.state | self.values).items()}
+        return kept | {"settings": pack_settings(self.settings)}
+
+    def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]; one frame when training."""
+        learning = torch.is_grad_enabled()
+        if learning:
+            self._motion, self._learned_from = motion, frames.start
+            for name, tensor in self.values.items():
+                self.values[name] = tensor.detach().requires_grad_()
+        part = motion[slice(frames.start, frames.stop)].to(self.device)
+        features = self.scaling(part)
+        if learning:
+            noise = torch.randn(features.shape, generator=self._random, device=self.device)
+            features = features + self.settings.feature_noise * noise
+        turned = [None] * len(part) if view is None else list(view.to(self.device))
+        pictures = [self._draw_frame(part, index, features[index], turned[index]) for index in range(len(part))]
+        rgb, alpha = (torch.stack(planes) for planes in zip(*pictures, strict=True))
+        return rgb, alpha
+
+    def _draw_frame(self, motion: Motion, index: int, features: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
+        size, camera = self.camera.size, self.camera
+        rays = self.rays(motion, index, view)
+        drawn = self._follow(rays, motion.expression[index], features)
+        head = torch.zeros(size * size, 4, device=self.device)
+        head = head.index_copy(0, rays.pixels, torch.cat([drawn.color, drawn.alpha[:, None]], 1))
+        rest = self.state["rest_translation"]
+        places = to_rest(camera, motion.torso[index], view, float(rest[2]))
+        pixels = self._torso_pixels(places, head)
+        behind = self._torso(self.values, places[pixels], features[-POSE_FEATURES:], head[pixels].detach())
+        share = (1 - head[pixels, 3:]) * behind[:, 3:]
+        picture = head.index_add(0, pixels, torch.cat([share * behind[:, :3], share], 1))
+        planes = picture.T.reshape(4, size, size)
+        return planes[:3], planes[3:]
+
+    def rays(self, motion: Motion, index: int, view: Tensor | None = None) -> Rays:
+        """The rays of a frame that may meet the head."""
+        rotation, translation = motion.rotation[index], motion.translation[index]
+        if view is not None:
+            middle = self.state["rest_translation"]
+            rotation, translation = view @ rotation, view @ (translation - middle) + middle
+        return cast_rays(self.camera, rotation, translation, self._box, self._within)
+
+    def _torso_pixels(self, places: Tensor, head: Tensor) -> Tensor:
+        """Indices of the pixels in which the torso may be seen."""
+        mask = self.state["torso_mask"]
+        columns, rows = (places * len(mask)).long().clamp(0, len(mask) - 1).unbind(1)
+        wanted = mask[rows, columns] > 0
+        if not torch.is_grad_enabled():
+            wanted &= head[:, 3] < 1 - LEAST_SHARE
+        return wanted.nonzero().squeeze(1)
+
+    def _follow(self, rays: Rays, expression: Tensor, features: Tensor) -> Drawn:
+        """Follow rays in parts; the parts become smaller when a GPU's memory is full."""
+        light = self._light()
+        conditions = self._head.condition(self.values, features, light)
+        while True:
+            try:
+                parts = [
+                    self._follow_part(rays.part(start, start + self._rays_at_once), expression, conditions)
+                    for start in range(0, max(1, len(rays)), self._rays_at_once)
+                ]
+            except torch.cuda.OutOfMemoryError:
+                if not self.relieve():
+                    raise
+                continue
+            return Drawn(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+    def relieve(self) -> bool:
+        """Draw in smaller parts from now on; False when they cannot be smaller."""
+        self._rays_at_once //= 2
+        torch.cuda.empty_cache()
+        return self._rays_at_once >= 256
+
+    def _follow_part(self, rays: Rays, expression: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        positions, distances, starts, counts, directions = self._walk(rays, expression)
+        arguments = (positions, directions, conditions)
+        if torch.is_grad_enabled() and len(rays) == self._rays_at_once:  # one of several: keep no more than its ends
+            density, color = checkpoint(self._head, self.values, *arguments, use_reentrant=False)
+        else:
+            density, color = self._head(self.values, *arguments)
+        lengths = torch.full_like(density, self.settings.step_cm)
+        color, alpha = ops.composite(density, torch.cat([color, distances[:, None]], 1), lengths, starts, counts)
+        return color[:, :3], alpha, color[:, 3]
+
+    @torch.no_grad()
+    def _walk(self, rays: Rays, expression: Tensor) -> tuple[Tensor, ...]:
+        """Samples of rays: positions [P, 3] of the face at rest, distances [P], starts, counts, directions [P, 3]."""
+        jitter = None
+        if self._learned_from >= 0:
+            jitter = torch.rand(len(rays), generator=self._random, device=self.device)
+        samples = ops.march(
+            rays.origins, rays.directions, self.state["occupancy"],
+            near=rays.near, far=rays.far, step=self.settings.step_cm, jitter=jitter,
+        )  # fmt: skip
+        unit = torch.nn.functional.normalize(rays.directions * (self._box.upper - self._box.lower), dim=1)
+        directions = unit.repeat_interleave(samples.counts, 0)
+        return (
+            self._to_rest(samples.positions, expression),
+            samples.distances,
+            samples.starts,
+            samples.counts,
+            directions,
+        )
+
+    def _to_rest(self, positions: Tensor, expression: Tensor) -> Tensor:
+        if self._warp is None:
+            return positions
+        tables = self._warp.tables(expression)
+        return self._box.to_unit(self._warp.undo(self._box.to_cm(positions), tables))
+
+    def _light(self) -> Tensor:
+        """The light of the frame that is learned from, or the usual one."""
+        light = self.values["light"]
+        if torch.is_grad_enabled() and 0 <= self._learned_from < len(light):
+            return light[self._learned_from]
+        return light.mean(0)
+
+    def update(self, progress: float) -> None:
+        """One Adam step from the gradients of the last `render`; now and then cells nobody sees are given up."""
+        self._adam.advance()
+        decay = self.settings.last_rate**progress
+        one = torch.ones(1, device=self.device)
+        for name, tensor in self.values.items():
+            if tensor.grad is None:
+                continue
+            rate = self.settings.table_rate if name.endswith("tables") else self.settings.network_rate
+            values = tensor.detach()
+            self._adam.update(name, values.view(1, -1), tensor.grad.reshape(-1), one, rate * decay)
+            self.values[name] = values
+        if len(self.values["light"]):
+            self.values["light"][self._learned_from] *= 1 - LIGHT_DECAY
+        steps = self._adam.steps
+        if steps >= PRUNE_FROM and steps % PRUNE_EVERY == 0:
+            self._look_again()
+
+    @torch.no_grad()
+    def _look_again(self) -> None:
+        """Find what is seen in some frames, and keep only that and what is next to it."""
+        assert self._motion is not None
+        frames = torch.randint(len(self._motion), (PRUNE_FRAMES,), generator=self._random, device=self.device)
+        motion = self._motion[frames.cpu()].to(self.device)
+        seen, features = forget(self._seen).view(-1), self.scaling(motion)
+        for index in range(len(motion)):
+            rays = self.rays(motion, index)
+            cells, shares = self._shares(rays, motion.expression[index], features[index])
+            seen.scatter_reduce_(0, cells, shares, "amax")
+        self._seen = seen.view(self._seen.shape)
+        self.state["occupancy"] = prune(self._seen, self.state["hull"])
+        self._within = filled_box(self.state["occupancy"], self._box)
+
+    def _shares(self, rays: Rays, expression: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells that samples lie in, and the share of its ray that each sample is."""
+        side, step = len(self.state["occupancy"]), self.settings.step_cm
+        samples = ops.march(
+            rays.origins, rays.directions, self.state["occupancy"], near=rays.near, far=rays.far, step=step
+        )
+        conditions = self._head.condition(self.values, features, self._light())
+        rest = self._to_rest(samples.positions, expression)
+        density, _ = self._head(self.values, rest, torch.zeros_like(rest), conditions)
+        passed = (density * step).double().cumsum(0)
+        before = torch.cat([passed.new_zeros(1), passed])
+        entered = before[samples.starts].repeat_interleave(samples.counts)
+        shares = torch.exp(entered - before[:-1]) - torch.exp(entered - before[1:])
+        return cell_of(samples.positions, side), shares.float()
+
+
+def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, seed: int) -> NerfRenderer:
+    """A fresh renderer for a take: an empty field where the person's head is, and a torso where the person is."""
+    del space  # the packaged one, as in `load`
+    frames, motion, random = take.training_frames(), track.motion(), random_generator(seed)
+    reference = reference_frame(track, frames)
+    scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference])
+    occupancy = first_occupancy(take, track, head_box(), settings.occupancy)
+    tensors = {
+        "occupancy": occupancy,
+        "hull": occupancy.clone(),
+        "torso_mask": torso_mask(take, track),
+        "rest_rotation": scaling.rest_rotation,
+        "rest_translation": motion.translation[reference],
+        "feature_mean": scaling.mean,
+        "feature_scale": scaling.scale,
+        "neutral": track.neutral,
+        "light": torch.zeros(len(track), settings.appearance),
+    }
+    tensors |= begin_head(settings, len(scaling.mean), random) | begin_torso(settings, random)
+    return NerfRenderer(tensors, take.camera, settings)
+
+
+def load(tensors: dict[str, Tensor], camera: Camera) -> NerfRenderer:
+    """A renderer from the tensors of an avatar file, drawn at the camera's size."""
+    return NerfRenderer(tensors, camera)
+
+
+def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as shipped: one light for all frames; half precision."""
+    small = {name: tensor.half() for name, tensor in tensors.items() if name.startswith(("head.", "torso."))}
+    return tensors | small | {"light": tensors["light"].mean(0, keepdim=True)}
+
+
+KIND = RendererKind(NerfSettings, begin, load, pack)

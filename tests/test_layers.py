@@ -29,6 +29,8 @@ HEAVY = {
     "typer": "avatar.cli",
     "tqdm": "avatar.pipelines",
     "gsplat": "avatar.render",
+    "tinycudann": "avatar.render.nerf",
+    "nerfacc": "avatar.render.nerf",
     "transformers": "avatar.motion.hubert",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\(", r"\bpickle\b", r"\.cuda\(\)")

@@ -25,7 +25,9 @@ class Recipe(Settings):
     seed: int = 0
     budget_seconds: float = Field(300.0, gt=0)  # training time
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
-    size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side
+    size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side of the Take that is made of a video
+    train_size: int | None = Field(None, ge=64, le=1024, multiple_of=16)  # px a side of what is learned; the Take's own
+    mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"
     encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one

@@ -13,7 +13,7 @@ from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
-from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
+from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
 from avatar.motion.adapt import adapt
 from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
@@ -53,6 +53,7 @@ def build(
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
+    take = with_size(take, recipe.train_size or take.camera.size)
     verdict = judge(take.quality)
     if not verdict.usable:
         raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {take.root / 'report.html'}")
@@ -69,7 +70,10 @@ def build(
     checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
     view, seed = TrainingView(out.with_suffix(".training")), recipe.seed
     with budget_bar(left) as bar:
-        train(renderer, take, track, budget_seconds=left, seed=seed, checkpoint=checkpoint, progress=bar, watch=view)
+        train(
+            renderer, take, track, budget_seconds=left, seed=seed, mouth_from=recipe.mouth_from, checkpoint=checkpoint,
+            progress=bar, watch=view,
+        )  # fmt: skip
     avatar = Avatar(
         kind=name,
         renderer=kind.pack(renderer.tensors()),

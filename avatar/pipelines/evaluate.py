@@ -15,9 +15,9 @@ from torch import Tensor
 
 from avatar.core.bundle import Avatar
 from avatar.core.encode import Coding, write_video
-from avatar.core.files import UserError, check_writable, whole
+from avatar.core.files import check_writable, whole
 from avatar.core.page import to_curve, to_film, to_picture, to_table, write_page
-from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
+from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import check_space, match_size
@@ -51,8 +51,7 @@ def evaluate(
         if out:
             check_writable(out)
     check_space(avatar)
-    if take.camera.size != avatar.camera.size:
-        raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
+    take = with_size(take, avatar.camera.size)
     frames = pick_split(take, "test" if len(take.test) else "all")
     track = read_track(take)
     motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]

@@ -225,6 +225,10 @@ class GaussianRenderer:
         widths = torch.tensor(list(ops.ATTRIBUTES.values())) * self.count
         return torch.tensor(rates).repeat_interleave(widths).to(self.device)
 
+    def relieve(self) -> bool:
+        """Splats are drawn at once or not at all."""
+        return False
+
     def columns(self, values: Tensor) -> dict[str, Tensor]:
         """Views of a planar vector [10 N] by attribute."""
         return ops.split_attributes(values)

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,9 +22,10 @@ from avatar.core.motion_space import Motion
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import Renderer, random_generator
 from avatar.render.composite import blend
-from avatar.render.losses import attention, matte_loss, picture_loss
+from avatar.render.losses import attention, matte_loss, mouth_attention, picture_loss
 
 MATTE_WEIGHT = 0.1
+FINE_MOUTH = 6.0  # what the mouth's pixels count more in the last stage
 SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
@@ -49,6 +50,7 @@ class Example:
     image: Tensor  # [3, S, S] 0..1
     matte: Tensor  # [1, S, S] 0..1
     weight: Tensor  # [1, S, S]
+    mouth: Tensor  # [1, S, S] 1 in the mouth
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,17 @@ def train(
     *,
     budget_seconds: float,
     seed: int,
+    mouth_from: float = 1.0,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
     watch: Callable[[Glimpse], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
 
-    With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
-    at every step, `watch` every ten seconds. A step that is not finite is undone from the last snapshot; three in a row
-    end the run. Raises: UserError when training cannot go on.
+    From the share `mouth_from` of the budget on the mouth counts much more. With a checkpoint, a killed run goes on
+    where it was last written. `progress(share of the budget, loss)` is called at every step, `watch` every ten seconds.
+    A step that is not finite is undone from the last snapshot; three in a row end the run. Raises: UserError when
+    training cannot go on.
     """
     motion = track.motion()
     plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
@@ -90,7 +94,7 @@ def train(
         share = (time.monotonic() - start) / budget_seconds
         if share >= 1:
             break
-        value, drawn = _step(renderer, motion, example, plate, share)
+        value, drawn = _step(renderer, motion, _focus(example, share >= mouth_from), plate, share)
         if not math.isfinite(value):
             failures += 1
             if failures > 3:
@@ -131,6 +135,10 @@ class Hardest:
         return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
+def _focus(example: Example, on_mouth: bool) -> Example:
+    return replace(example, weight=example.weight + FINE_MOUTH * example.mouth) if on_mouth else example
+
+
 def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, share: float) -> tuple[float, Tensor]:
     """One step; returns its loss, not a number when the step could not be taken, and what was drawn [3, S, S]."""
     try:
@@ -142,7 +150,12 @@ def _step(renderer: Renderer, motion: Motion, example: Example, plate: Tensor, s
     loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
     value = loss.item()
     if math.isfinite(value):
-        loss.backward()
+        try:
+            loss.backward()
+        except torch.cuda.OutOfMemoryError:
+            if not renderer.relieve():
+                raise
+            return _step(renderer, motion, example, plate, share)
         renderer.update(share)
     return value, image.detach()
 
@@ -199,8 +212,9 @@ def _examples(take: Take, track: Track, seed: int, hardest: Hardest) -> Iterator
                 chosen = frames + hardest.frames(epoch)
                 for index in torch.randperm(len(chosen), generator=generator).tolist():
                     image, matte = pictures(chosen[index])
-                    weight = attention(track.landmarks[chosen[index]], take.camera)
-                    example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, weight)
+                    landmarks = track.landmarks[chosen[index]]
+                    weights = attention(landmarks, take.camera), mouth_attention(landmarks, take.camera)
+                    example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, *weights)
                     while not stop.is_set():
                         try:
                             ready.put(example, timeout=0.2)

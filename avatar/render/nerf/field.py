@@ -1,8 +1,9 @@
 """The head's radiance field: position, motion and light -> density and colour.
 
-Position: a multi-resolution hash grid (Mueller et al. 2022), or three of planes (Li et al. 2023, ER-NeRF). Motion: a few
-ambient coordinates with a hash grid of their own (Tang et al. 2022, RAD-NeRF), or a code whose channels each region of
-the head takes or leaves (ER-NeRF's region attention). Light: a few numbers a training frame (Martin-Brualla et al. 2021).
+Position: a multi-resolution hash grid (Mueller et al. 2022), or three of planes (Li et al. 2023, ER-NeRF). Motion: a
+few ambient coordinates with a hash grid of their own (Tang et al. 2022, RAD-NeRF), or a code whose channels each region
+of the head takes or leaves (ER-NeRF's region attention). Light: a few numbers a training frame (Martin-Brualla et al.
+2021).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ AMBIENT_LEVELS, AMBIENT_ENTRIES = 6, 4096
 AMBIENT_CELLS = (4, 64)  # coarsest, finest
 HIDDEN = 32  # of the small networks
 ATTENTION_WIDTH = 16
-FIRST_DENSITY = -1.0  # log of 1/cm, before anything is learned
+FIRST_DENSITY = 2.0  # log of 1/cm, before anything is learned
 MOST_LOG_DENSITY = 6.0
 PLANES = ((0, 1), (0, 2), (1, 2))
 

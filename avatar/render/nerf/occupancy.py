@@ -17,10 +17,10 @@ MESH_POINTS = 468  # without the irises
 CHIN = 152
 LOOKED_AT = 24  # frames
 IN_MATTE, IN_FRAMES = 0.05, 0.7  # a cell is the person's where so much matte covers it, in so many frames
-BEFORE_CM, BEHIND_CM = 1.2, 2.8  # of the face's surface
+BEFORE_CM, BEHIND_CM = 0.6, 2.0  # of the face's surface
 FALL, MOST_FALL_CM = 0.8, 7.0  # how the surface goes back beside the face
 BELOW_CHIN_CM = 3.0
-SEEN, UNKNOWN = 2e-3, 1e-2  # the least share of a ray that keeps a cell; what is believed before any look
+SEEN, UNKNOWN = 8e-3, 9e-3  # the least share of a ray that keeps a cell; what is believed before any look
 FORGET = 0.85  # what is left of a cell's share when it is looked at again
 
 

@@ -39,7 +39,7 @@ STATE = (
     "feature_scale",
     "neutral",
 )
-PRUNE_FROM, PRUNE_EVERY, PRUNE_FRAMES = 100, 50, 3  # steps, steps, frames looked at each time
+PRUNE_FROM, PRUNE_EVERY, PRUNE_FRAMES = 80, 40, 6  # steps, steps, frames looked at each time
 LEAST_SHARE = 1 / 512  # of what lies behind the head, that is worth drawing
 LIGHT_DECAY = 1e-3  # of each frame's own light, a step in which it is seen
 

@@ -30,7 +30,7 @@ class NerfSettings(Settings):
     code: int = Field(16, ge=4, le=32)  # of what an expression is told to the field as
     ambient: int = Field(3, ge=2, le=3)  # coordinates
     appearance: int = Field(4, ge=0, le=16)  # numbers of each training frame's own light and colour
-    step_cm: float = Field(0.4, gt=0, le=5)  # between samples along a ray
+    step_cm: float = Field(0.6, gt=0, le=5)  # between samples along a ray
     occupancy: int = Field(64, ge=16, le=256, multiple_of=8)  # cells a side
     stop: float = Field(0.01, ge=0, lt=1)  # a ray ends when no more than this gets through
     head_aware: bool = True  # the torso is told the head's colour and coverage (GeneFace)

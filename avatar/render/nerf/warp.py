@@ -35,7 +35,7 @@ class Warp:
         return Warp(self.lower.to(device), self.extent.to(device), self.basis.to(device))
 
     def tables(self, expression: Tensor) -> Tensor:
-        """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a hash grid that hashes nothing."""
+        """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a dense grid."""
         return (expression @ self.basis).view(2, ENTRIES, 2)
 
     def undo(self, points: Tensor, tables: Tensor) -> Tensor:

@@ -151,14 +151,19 @@ def export(
     motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion to take a frame of.")] = None,
     frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
 ) -> None:
-    """The person at rest, or a frame of a motion, as a 3D Gaussian splatting .ply that other viewers open."""
+    """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
     from avatar.core.bundle import load_avatar
     from avatar.core.motion_space import load_motion
-    from avatar.pipelines.export import export_splats
+    from avatar.pipelines.export import export_depth, export_mesh, export_splats
 
-    avatar = load_avatar(name)
-    count = export_splats(avatar, out, motion=load_motion(motion) if motion else None, frame=frame)
-    print(f"{out}: {count} splats")
+    avatar, given = load_avatar(name), load_motion(motion) if motion else None
+    if out.suffix == ".png":
+        export_depth(avatar, out, motion=given, frame=frame)
+        print(f"{out}: depth in tenths of a millimetre")
+    elif avatar.kind == "nerf":
+        print(f"{out}: {export_mesh(avatar, out, motion=given, frame=frame)} points")
+    else:
+        print(f"{out}: {export_splats(avatar, out, motion=given, frame=frame)} splats")
 
 
 @app.command()

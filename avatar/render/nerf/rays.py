@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.geometry import Camera, project, to_camera
 
@@ -44,6 +45,7 @@ class Rays:
     pixels: Tensor  # [R] int64, row * S + column
     origins: Tensor  # [R, 3]
     directions: Tensor  # [R, 3] of which one length is one cm of depth
+    extent: Tensor  # [3] cm, of the box
     near: float  # cm of depth
     far: float
 
@@ -53,7 +55,13 @@ class Rays:
     def part(self, start: int, stop: int) -> Rays:
         """Some of the rays."""
         chosen = slice(start, stop)
-        return Rays(self.pixels[chosen], self.origins[chosen], self.directions[chosen], self.near, self.far)
+        return replace(
+            self, pixels=self.pixels[chosen], origins=self.origins[chosen], directions=self.directions[chosen]
+        )
+
+    def unit_directions(self) -> Tensor:
+        """[R, 3] in the head frame, of length 1."""
+        return functional.normalize(self.directions * self.extent, dim=1)
 
 
 def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, within: Box) -> Rays:
@@ -72,6 +80,7 @@ def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, w
     x = (columns + 0.5 - size / 2) / camera.focal
     y = (rows + 0.5 - size / 2) / camera.focal
     slopes = torch.stack([x.expand(len(rows), -1), y[:, None].expand(-1, len(columns))], -1).reshape(-1, 2)
-    directions = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1) @ rotation / (box.upper - box.lower)
-    origin = box.to_unit(-translation @ rotation)
-    return Rays(pixels, origin.expand(len(pixels), 3).contiguous(), directions, near, max(far, near + 1e-3))
+    extent = box.upper - box.lower
+    directions = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1) @ rotation / extent
+    origins = box.to_unit(-translation @ rotation).expand(len(pixels), 3).contiguous()
+    return Rays(pixels, origins, directions, extent, near, max(far, near + 1e-3))

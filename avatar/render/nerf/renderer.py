@@ -8,6 +8,7 @@ the head looks like; the plate behind both is laid by whoever asked for the pict
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,16 +19,16 @@ from avatar.core.motion_space import Motion, MotionSpace, load_space
 from avatar.core.take import Take, Track
 from avatar.render.adam import Adam
 from avatar.render.base import RendererKind, random_generator
-from avatar.render.features import POSE_FEATURES, Scaling, fit_scaling
-from avatar.render.nerf.backends import pick_backend
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
+from avatar.render.nerf.backends import pick_backend, pick_march
 from avatar.render.nerf.field import Conditions, HeadField, Values, begin_head
 from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occupancy, forget, head_box, prune
-from avatar.render.nerf.rays import Rays, cast_rays
+from avatar.render.nerf.rays import Box, Rays, cast_rays
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
 from avatar.render.nerf.torso import TorsoField, begin_torso, to_rest, torso_mask
+from avatar.render.nerf.volume import DEPTH, Path, shade, shade_until, shares, walk
 from avatar.render.nerf.warp import make_warp
 from avatar.render.splat_init import reference_frame
-from cuda_ext import ops
 
 STATE = (
     "occupancy",
@@ -71,6 +72,7 @@ class NerfRenderer:
         features, backend = len(self.scaling.mean), pick_backend(self.settings.backend, self.device)
         self._head = HeadField(self.settings, features, backend, self.device)
         self._torso = TorsoField(self.settings, backend, self.device)
+        self._march = pick_march(self.settings.marcher, self.device)
         self._box = head_box().to(self.device)
         self._within = filled_box(self.state["occupancy"], self._box)
         self._warp = None
@@ -131,6 +133,42 @@ class NerfRenderer:
             rotation, translation = view @ rotation, view @ (translation - middle) + middle
         return cast_rays(self.camera, rotation, translation, self._box, self._within)
 
+    @torch.no_grad()
+    def depth(self, motion: Motion, frame: int) -> Tensor:
+        """Distance [S, S] of the head from the camera plane in cm; 0 where less than half of a ray meets it."""
+        part = motion[frame : frame + 1].to(self.device)
+        rays = self.rays(part, 0)
+        drawn = self._follow(rays, part.expression[0], self.scaling(part)[0])
+        picture = torch.zeros(self.camera.size**2, device=self.device)
+        seen = torch.where(drawn.alpha > 0.5, drawn.depth / drawn.alpha.clamp_min(1e-3), 0)
+        return picture.index_copy(0, rays.pixels, seen).view(self.camera.size, -1)
+
+    @torch.no_grad()
+    def sample(self, points: Tensor, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
+        """Density [P] a cm and colour [P, 3] at head-frame points [P, 3] cm in a frame, seen from the front."""
+        part = motion[frame : frame + 1].to(self.device)
+        unit = self._box.to_unit(points.to(self.device))
+        occupancy = self.state["occupancy"]
+        filled = (occupancy.view(-1)[cell_of(unit, len(occupancy))] > 0) & ((unit >= 0) & (unit < 1)).all(1)
+        conditions = self._head.condition(self.values, self.scaling(part)[0], self._light())
+        positions = self._to_rest(unit[filled], part.expression[0])
+        ahead = torch.tensor([0.0, 0, 1], device=self.device).expand(len(positions), 3)
+        density, color = torch.zeros(len(unit), device=self.device), torch.zeros(len(unit), 3, device=self.device)
+        density[filled], color[filled] = self._head(self.values, positions, ahead, conditions)
+        return density, color
+
+    def at_rest(self) -> Motion:
+        """One frame of the person at rest, with the mean of all expressions."""
+        mean, modes = self.scaling.mean, len(self.scaling.mean) - POSE_FEATURES - EYE_FEATURES
+        eyes = mean[modes : modes + EYE_FEATURES]
+        pose = self.state["rest_rotation"][None], self.state["rest_translation"][None]
+        return Motion(mean[None, :modes], eyes[None], *pose, torch.zeros(1, 4, device=self.device), 25.0)
+
+    @property
+    def box(self) -> Box:
+        """All that is filled of the head lies within it."""
+        return self._within
+
     def _torso_pixels(self, places: Tensor, head: Tensor) -> Tensor:
         """Indices of the pixels in which the torso may be seen."""
         mask = self.state["torso_mask"]
@@ -145,16 +183,16 @@ class NerfRenderer:
         light = self._light()
         conditions = self._head.condition(self.values, features, light)
         while True:
+            at_once = self._rays_at_once
             try:
-                parts = [
-                    self._follow_part(rays.part(start, start + self._rays_at_once), expression, conditions)
-                    for start in range(0, max(1, len(rays)), self._rays_at_once)
-                ]
+                starts = range(0, max(1, len(rays)), at_once)
+                parts = [self._follow_part(rays.part(at, at + at_once), expression, conditions) for at in starts]
             except torch.cuda.OutOfMemoryError:
                 if not self.relieve():
                     raise
                 continue
-            return Drawn(*(torch.cat(values) for values in zip(*parts, strict=True)))
+            color, alpha = (torch.cat(values) for values in zip(*parts, strict=True))
+            return Drawn(color[:, :DEPTH], alpha, color[:, DEPTH])
 
     def relieve(self) -> bool:
         """Draw in smaller parts from now on; False when they cannot be smaller."""
@@ -162,36 +200,24 @@ class NerfRenderer:
         torch.cuda.empty_cache()
         return self._rays_at_once >= 256
 
-    def _follow_part(self, rays: Rays, expression: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
-        positions, distances, starts, counts, directions = self._walk(rays, expression)
-        arguments = (positions, directions, conditions)
-        if torch.is_grad_enabled() and len(rays) == self._rays_at_once:  # one of several: keep no more than its ends
-            density, color = checkpoint(self._head, self.values, *arguments, use_reentrant=False)
-        else:
-            density, color = self._head(self.values, *arguments)
-        lengths = torch.full_like(density, self.settings.step_cm)
-        color, alpha = ops.composite(density, torch.cat([color, distances[:, None]], 1), lengths, starts, counts)
-        return color[:, :3], alpha, color[:, 3]
+    def _follow_part(self, rays: Rays, expression: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        """Colour and depth [R, 4] premultiplied, coverage [R]."""
+        learning = torch.is_grad_enabled()
+        path, step = self._walk(rays, expression, jittered=learning), self.settings.step_cm
 
-    @torch.no_grad()
-    def _walk(self, rays: Rays, expression: Tensor) -> tuple[Tensor, ...]:
-        """Samples of rays: positions [P, 3] of the face at rest, distances [P], starts, counts, directions [P, 3]."""
-        jitter = None
-        if self._learned_from >= 0:
-            jitter = torch.rand(len(rays), generator=self._random, device=self.device)
-        samples = ops.march(
-            rays.origins, rays.directions, self.state["occupancy"],
-            near=rays.near, far=rays.far, step=self.settings.step_cm, jitter=jitter,
-        )  # fmt: skip
-        unit = torch.nn.functional.normalize(rays.directions * (self._box.upper - self._box.lower), dim=1)
-        directions = unit.repeat_interleave(samples.counts, 0)
-        return (
-            self._to_rest(samples.positions, expression),
-            samples.distances,
-            samples.starts,
-            samples.counts,
-            directions,
-        )
+        field = partial(self._head, self.values, conditions=conditions)
+        if not learning:
+            return shade_until(path, field, step, self.settings.stop)
+        if len(rays) < self._rays_at_once:
+            return shade(path, field, step)
+        return checkpoint(shade, path, field, step, use_reentrant=False)  # one of several: only its ends are kept
+
+    def _walk(self, rays: Rays, expression: Tensor, *, jittered: bool = False) -> Path:
+        def undo(positions: Tensor) -> Tensor:
+            return self._to_rest(positions, expression)
+
+        jitter = torch.rand(len(rays), generator=self._random, device=self.device) if jittered else None
+        return walk(rays, self.state["occupancy"], undo, march=self._march, step=self.settings.step_cm, jitter=jitter)
 
     def _to_rest(self, positions: Tensor, expression: Tensor) -> Tensor:
         if self._warp is None:
@@ -230,29 +256,15 @@ class NerfRenderer:
         assert self._motion is not None
         frames = torch.randint(len(self._motion), (PRUNE_FRAMES,), generator=self._random, device=self.device)
         motion = self._motion[frames.cpu()].to(self.device)
-        seen, features = forget(self._seen).view(-1), self.scaling(motion)
+        seen, features, side = forget(self._seen).view(-1), self.scaling(motion), len(self._seen)
         for index in range(len(motion)):
-            rays = self.rays(motion, index)
-            cells, shares = self._shares(rays, motion.expression[index], features[index])
-            seen.scatter_reduce_(0, cells, shares, "amax")
+            path = self._walk(self.rays(motion, index), motion.expression[index])
+            conditions = self._head.condition(self.values, features[index], self._light())
+            field = partial(self._head, self.values, conditions=conditions)
+            seen.scatter_reduce_(0, cell_of(path.cells, side), shares(path, field, self.settings.step_cm), "amax")
         self._seen = seen.view(self._seen.shape)
         self.state["occupancy"] = prune(self._seen, self.state["hull"])
         self._within = filled_box(self.state["occupancy"], self._box)
-
-    def _shares(self, rays: Rays, expression: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells that samples lie in, and the share of its ray that each sample is."""
-        side, step = len(self.state["occupancy"]), self.settings.step_cm
-        samples = ops.march(
-            rays.origins, rays.directions, self.state["occupancy"], near=rays.near, far=rays.far, step=step
-        )
-        conditions = self._head.condition(self.values, features, self._light())
-        rest = self._to_rest(samples.positions, expression)
-        density, _ = self._head(self.values, rest, torch.zeros_like(rest), conditions)
-        passed = (density * step).double().cumsum(0)
-        before = torch.cat([passed.new_zeros(1), passed])
-        entered = before[samples.starts].repeat_interleave(samples.counts)
-        shares = torch.exp(entered - before[:-1]) - torch.exp(entered - before[1:])
-        return cell_of(samples.positions, side), shares.float()
 
 
 def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, seed: int) -> NerfRenderer:

@@ -27,6 +27,7 @@ class Recipe(Settings):
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
     size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side of the Take that is made of a video
     train_size: int | None = Field(None, ge=64, le=1024, multiple_of=16)  # px a side of what is learned; the Take's own
+    steps: int | None = Field(None, ge=1)  # at most, beside the budget: runs of any machine are then the same
     mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"

@@ -21,7 +21,7 @@ from avatar.pipelines.takes import make_take
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
-from avatar.render.train import Checkpoint, train
+from avatar.render.train import Checkpoint, Schedule, train
 from preprocess.checks import judge
 from preprocess.run import Wishes
 
@@ -71,9 +71,16 @@ def build(
     view, seed = TrainingView(out.with_suffix(".training")), recipe.seed
     with budget_bar(left) as bar:
         train(
-            renderer, take, track, budget_seconds=left, seed=seed, mouth_from=recipe.mouth_from, checkpoint=checkpoint,
-            progress=bar, watch=view,
-        )  # fmt: skip
+            renderer,
+            take,
+            track,
+            budget_seconds=left,
+            seed=seed,
+            schedule=Schedule(recipe.steps, recipe.mouth_from),
+            checkpoint=checkpoint,
+            progress=bar,
+            watch=view,
+        )
     avatar = Avatar(
         kind=name,
         renderer=kind.pack(renderer.tensors()),

@@ -34,6 +34,14 @@ class Scaling:
         return (raw_features(motion, self.rest_rotation) - self.mean) / self.scale
 
 
+def with_common(scaling: Scaling, mean: Tensor, scale: Tensor) -> Scaling:
+    """A scaling with another mean and scale [K + 4] for expression and eyes: those of many people."""
+    pose = slice(-POSE_FEATURES, None)
+    return Scaling(
+        scaling.rest_rotation, torch.cat([mean, scaling.mean[pose]]), torch.cat([scale, scaling.scale[pose]])
+    )
+
+
 def fit_scaling(motion: Motion, rest_rotation: Tensor) -> Scaling:
     """The scaling of a clip's features, from its training frames."""
     raw = raw_features(motion, rest_rotation)

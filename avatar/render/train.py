@@ -42,6 +42,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """What a training does when."""
+
+    steps: int | None = None  # at most, beside the budget
+    mouth_from: float = 1.0  # share after which the mouth counts much more
+    part: tuple[float, float] = (0.0, 1.0)  # of a longer training, that this one is
+
+    def share(self, seconds: float, budget: float, steps: int) -> float:
+        """How much of it is over, 1 at its end."""
+        return max(seconds / budget, steps / self.steps if self.steps else 0.0)
+
+    def progress(self, share: float) -> float:
+        """How much of the longer training is over."""
+        first, last = self.part
+        return first + share * (last - first)
+
+
+@dataclass(frozen=True)
 class Example:
     """One frame to learn from."""
 
@@ -70,31 +88,33 @@ def train(
     *,
     budget_seconds: float,
     seed: int,
-    mouth_from: float = 1.0,
+    schedule: Schedule | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
     watch: Callable[[Glimpse], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
 
-    From the share `mouth_from` of the budget on the mouth counts much more. With a checkpoint, a killed run goes on
-    where it was last written. `progress(share of the budget, loss)` is called at every step, `watch` every ten seconds.
-    A step that is not finite is undone from the last snapshot; three in a row end the run. Raises: UserError when
-    training cannot go on.
+    With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
+    at every step, `watch` every ten seconds. A step that is not finite is undone from the last snapshot; three in a row
+    end the run. Raises: UserError when training cannot go on.
     """
     motion = track.motion()
     plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
     losses: list[float] = []
+    schedule = schedule or Schedule()
     start = snapshot_time = seen_at = time.monotonic()
     seen = 0
     start -= _go_on(renderer, checkpoint)
     snapshot, failures = renderer.tensors(), 0
     hardest = Hardest()
     for example in _examples(take, track, seed, hardest):
-        share = (time.monotonic() - start) / budget_seconds
+        share = schedule.share(time.monotonic() - start, budget_seconds, len(losses))
         if share >= 1:
             break
-        value, drawn = _step(renderer, motion, _focus(example, share >= mouth_from), plate, share)
+        value, drawn = _step(
+            renderer, motion, _focus(example, share >= schedule.mouth_from), plate, schedule.progress(share)
+        )
         if not math.isfinite(value):
             failures += 1
             if failures > 3:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 from avatar.render.nerf.backends import Backend
+from avatar.render.nerf.lora import PREFIX, low_rank
 from avatar.render.nerf.settings import NerfSettings
 
 GEOMETRY = 15  # numbers that the density network tells the colour network
@@ -130,7 +131,10 @@ class HeadField:
         return attention * torch.cat([conditions.code, conditions.eyes])
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:
-        return self._backend.mlp(inputs.contiguous(), values[name], self._shapes[name])
+        weights, widths, factors = values[name], self._shapes[name], values.get(PREFIX + name)
+        if factors is not None:
+            weights = weights + low_rank(factors, widths, self._settings.lora_rank)
+        return self._backend.mlp(inputs.contiguous(), weights, widths)
 
 
 def _repeat(vector: Tensor, count: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,14 +20,16 @@ from avatar.core.motion_space import Motion, MotionSpace, load_space
 from avatar.core.take import Take, Track
 from avatar.render.adam import Adam
 from avatar.render.base import RendererKind, random_generator
-from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling, with_common
 from avatar.render.nerf.backends import pick_backend, pick_march
-from avatar.render.nerf.field import Conditions, HeadField, Values, begin_head
+from avatar.render.nerf.field import Conditions, HeadField, Values, begin_head, network_shapes
+from avatar.render.nerf.generic import MOTION_BRANCH, load_generic
+from avatar.render.nerf.lora import PREFIX, begin_lora, low_rank
 from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occupancy, forget, head_box, prune
 from avatar.render.nerf.rays import Box, Rays, cast_rays
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
 from avatar.render.nerf.torso import TorsoField, begin_torso, to_rest, torso_mask
-from avatar.render.nerf.volume import DEPTH, Path, shade, shade_until, shares, walk
+from avatar.render.nerf.volume import DEPTH, Samples, shade, shade_until, shares, walk
 from avatar.render.nerf.warp import make_warp
 from avatar.render.splat_init import reference_frame
 
@@ -99,7 +102,7 @@ class NerfRenderer:
         if learning:
             self._motion, self._learned_from = motion, frames.start
             for name, tensor in self.values.items():
-                self.values[name] = tensor.detach().requires_grad_()
+                self.values[name] = tensor.detach().requires_grad_(self._is_learned(name))
         part = motion[slice(frames.start, frames.stop)].to(self.device)
         features = self.scaling(part)
         if learning:
@@ -109,6 +112,10 @@ class NerfRenderer:
         pictures = [self._draw_frame(part, index, features[index], turned[index]) for index in range(len(part))]
         rgb, alpha = (torch.stack(planes) for planes in zip(*pictures, strict=True))
         return rgb, alpha
+
+    def _is_learned(self, name: str) -> bool:
+        """With low-rank factors the motion branch itself stays as it was."""
+        return not (self.settings.lora_rank and name.startswith((*MOTION_BRANCH, "head.ambient")))
 
     def _draw_frame(self, motion: Motion, index: int, features: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
         size, camera = self.camera.size, self.camera
@@ -212,7 +219,7 @@ class NerfRenderer:
             return shade(path, field, step)
         return checkpoint(shade, path, field, step, use_reentrant=False)  # one of several: only its ends are kept
 
-    def _walk(self, rays: Rays, expression: Tensor, *, jittered: bool = False) -> Path:
+    def _walk(self, rays: Rays, expression: Tensor, *, jittered: bool = False) -> Samples:
         def undo(positions: Tensor) -> Tensor:
             return self._to_rest(positions, expression)
 
@@ -250,6 +257,15 @@ class NerfRenderer:
         if steps >= PRUNE_FROM and steps % PRUNE_EVERY == 0:
             self._look_again()
 
+    def moments(self) -> dict[str, Tensor]:
+        """The optimizer's running moments, by name."""
+        return self._adam.moments
+
+    def adopt(self, values: Values, moments: dict[str, Tensor]) -> None:
+        """Take over some parameters of another renderer, and what its optimizer knows of them."""
+        self.values |= {name: tensor.detach() for name, tensor in values.items()}
+        self._adam.moments |= {name: moment for name, moment in moments.items() if name.rpartition(".")[0] in values}
+
     @torch.no_grad()
     def _look_again(self) -> None:
         """Find what is seen in some frames, and keep only that and what is next to it."""
@@ -270,9 +286,13 @@ class NerfRenderer:
 def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, seed: int) -> NerfRenderer:
     """A fresh renderer for a take: an empty field where the person's head is, and a torso where the person is."""
     del space  # the packaged one, as in `load`
+    generic = load_generic(Path(settings.generic)) if settings.generic else None
+    settings = generic.shape(settings) if generic else settings
     frames, motion, random = take.training_frames(), track.motion(), random_generator(seed)
     reference = reference_frame(track, frames)
     scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference])
+    if generic:
+        scaling = with_common(scaling, generic.feature_mean, generic.feature_scale)
     occupancy = first_occupancy(take, track, head_box(), settings.occupancy)
     tensors = {
         "occupancy": occupancy,
@@ -286,6 +306,12 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, 
         "light": torch.zeros(len(track), settings.appearance),
     }
     tensors |= begin_head(settings, len(scaling.mean), random) | begin_torso(settings, random)
+    if generic:
+        tensors |= generic.values
+    if settings.lora_rank:
+        shapes = network_shapes(settings, len(scaling.mean))
+        branch = [name for name in MOTION_BRANCH if name in shapes]
+        tensors |= {PREFIX + name: begin_lora(shapes[name], settings.lora_rank, random) for name in branch}
     return NerfRenderer(tensors, take.camera, settings)
 
 
@@ -295,9 +321,21 @@ def load(tensors: dict[str, Tensor], camera: Camera) -> NerfRenderer:
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as shipped: one light for all frames; half precision."""
+    """The tensors as shipped: one light for all frames; half precision; low-rank changes made."""
+    settings = unpack_settings(tensors["settings"])
+    if settings.lora_rank:
+        tensors = _merge(tensors, settings)
     small = {name: tensor.half() for name, tensor in tensors.items() if name.startswith(("head.", "torso."))}
     return tensors | small | {"light": tensors["light"].mean(0, keepdim=True)}
+
+
+def _merge(tensors: dict[str, Tensor], settings: NerfSettings) -> dict[str, Tensor]:
+    """The same field without low-rank factors."""
+    shapes, merged = network_shapes(settings, len(tensors["feature_mean"])), dict(tensors)
+    for name in [name for name in tensors if name.startswith(PREFIX)]:
+        whole = name.removeprefix(PREFIX)
+        merged[whole] = merged[whole] + low_rank(merged.pop(name), shapes[whole], settings.lora_rank)
+    return merged | {"settings": pack_settings(settings.model_copy(update={"lora_rank": 0}))}
 
 
 KIND = RendererKind(NerfSettings, begin, load, pack)

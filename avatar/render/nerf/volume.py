@@ -20,7 +20,7 @@ Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Path:
+class Samples:
     """Samples of rays, one ray after the other."""
 
     positions: Tensor  # [P, 3] in units of the head's box, the face at rest
@@ -30,11 +30,11 @@ class Path:
     starts: Tensor  # [R] int64
     counts: Tensor  # [R] int32
 
-    def some(self, kept: Tensor, counts: Tensor) -> Path:
+    def some(self, kept: Tensor, counts: Tensor) -> Samples:
         """Only the samples kept [P] bool, of which each ray has counts [R]."""
         starts = counts.cumsum(0, dtype=torch.int64) - counts
         positions, distances = self.positions[kept], self.distances[kept]
-        return Path(positions, distances, self.directions[kept], self.cells[kept], starts, counts)
+        return Samples(positions, distances, self.directions[kept], self.cells[kept], starts, counts)
 
 
 @torch.no_grad()
@@ -46,21 +46,21 @@ def walk(
     march: March,
     step: float,
     jitter: Tensor | None = None,
-) -> Path:
+) -> Samples:
     """Samples every `step` cm of depth where the occupancy [G, G, G] is filled; undo: as of a face's expression."""
     found = march(rays.origins, rays.directions, occupancy, near=rays.near, far=rays.far, step=step, jitter=jitter)
     directions = rays.unit_directions().repeat_interleave(found.counts, 0)
-    return Path(undo(found.positions), found.distances, directions, found.positions, found.starts, found.counts)
+    return Samples(undo(found.positions), found.distances, directions, found.positions, found.starts, found.counts)
 
 
-def shade(path: Path, field: Field, step: float) -> tuple[Tensor, Tensor]:
+def shade(path: Samples, field: Field, step: float) -> tuple[Tensor, Tensor]:
     """What rays see: colour and depth [R, 4] premultiplied, coverage [R]."""
     density, color = field(path.positions, path.directions)
     lengths = torch.full_like(density, step)
     return ops.composite(density, torch.cat([color, path.distances[:, None]], 1), lengths, path.starts, path.counts)
 
 
-def shade_until(path: Path, field: Field, step: float, stop: float) -> tuple[Tensor, Tensor]:
+def shade_until(path: Samples, field: Field, step: float, stop: float) -> tuple[Tensor, Tensor]:
     """As `shade`, but rays end where less than `stop` gets through: what lies behind is never computed."""
     count = len(path.positions)
     place = torch.arange(count, device=path.starts.device) - path.starts.repeat_interleave(path.counts)
@@ -73,7 +73,7 @@ def shade_until(path: Path, field: Field, step: float, stop: float) -> tuple[Ten
     return color + through[:, None] * behind, alpha + through * more
 
 
-def shares(path: Path, field: Field, step: float) -> Tensor:
+def shares(path: Samples, field: Field, step: float) -> Tensor:
     """Which share [P] of its ray each sample is: density, and what gets through to it (Max 1995)."""
     density, _ = field(path.positions, path.directions)
     passed = (density * step).double().cumsum(0)

@@ -85,6 +85,7 @@ class NerfRenderer:
         self._seen = UNKNOWN * self.state["occupancy"].float()
         self._rays_at_once, self._learned_from = self.settings.rays_at_once, -1
         self._motion: Motion | None = None
+        self._shown: set[int] = set()  # frames that were learned from
 
     def to(self, device: torch.device) -> None:
         """Move to a device, where pictures are then drawn; the optimizer starts anew."""
@@ -101,6 +102,7 @@ class NerfRenderer:
         learning = torch.is_grad_enabled()
         if learning:
             self._motion, self._learned_from = motion, frames.start
+            self._shown.add(frames.start)
             for name, tensor in self.values.items():
                 self.values[name] = tensor.detach().requires_grad_(self._is_learned(name))
         part = motion[slice(frames.start, frames.stop)].to(self.device)
@@ -270,8 +272,9 @@ class NerfRenderer:
     def _look_again(self) -> None:
         """Find what is seen in some frames, and keep only that and what is next to it."""
         assert self._motion is not None
-        frames = torch.randint(len(self._motion), (PRUNE_FRAMES,), generator=self._random, device=self.device)
-        motion = self._motion[frames.cpu()].to(self.device)
+        shown = torch.tensor(sorted(self._shown))
+        chosen = torch.randint(len(shown), (PRUNE_FRAMES,), generator=self._random, device=self.device)
+        motion = self._motion[shown[chosen.cpu()]].to(self.device)
         seen, features, side = forget(self._seen).view(-1), self.scaling(motion), len(self._seen)
         for index in range(len(motion)):
             path = self._walk(self.rays(motion, index), motion.expression[index])

@@ -70,7 +70,7 @@ def build(
     changes: dict[str, Any] = {"holdout": holdout, "seed": seed}
     changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
     settings = load_recipe(recipe) if recipe else Recipe()
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None} | {"file": settings.file}
     checked = parse(Recipe, settings.model_dump() | given, "recipe")
     run(source, out, recipe=checked, face=face, consent=consent, device=device)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")

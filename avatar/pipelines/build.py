@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from avatar.core.bundle import Avatar, save_avatar
-from avatar.core.files import UserError, check_writable
+from avatar.core.controls import Controls
+from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
@@ -17,6 +18,8 @@ from avatar.core.take import Take, open_take, read_audio, read_plate, read_track
 from avatar.motion.adapt import adapt
 from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
+from avatar.pipelines.draw import Look
+from avatar.pipelines.speak import speak
 from avatar.pipelines.takes import make_take
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
@@ -47,7 +50,10 @@ def build(
     source, out, recipe = Path(source), Path(out), recipe or Recipe()
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = renderer_kind(name)
-    settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
+    settings = parse(kind.settings, recipe.renderer, f"{recipe.file}, renderer")
+    parse(Controls, recipe.controls, f"{recipe.file}, controls")
+    if recipe.speech:
+        check_readable(Path(recipe.speech), "sound file")
     place, encoder = pick_device(device), load_encoder(Path(recipe.encoder) if recipe.encoder else None)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
@@ -97,6 +103,9 @@ def build(
         crop=take.crop,
     )
     save_avatar(avatar, out)
+    if recipe.speech:
+        look = Look(background=recipe.background or None)
+        speak(avatar, Path(recipe.speech), out.with_suffix(".mp4"), look=look, device=device)
     return avatar
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.bundle import Avatar
 from avatar.core.encode import Coding, write_video
@@ -32,6 +33,7 @@ TRUE_TORSO = "true torso and background"
 WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
 THUMBNAIL = 192
 ERROR_GAIN = 4
+SEAM = 0.02  # of the picture's side, to both sides of where head and torso meet
 
 Array = np.ndarray
 
@@ -103,7 +105,14 @@ def _body_masks(labels: Array, landmarks: Tensor) -> dict[str, Tensor | None]:
     face = region_masks(landmarks, len(labels))["face"]
     assert face is not None
     head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))
-    return {"hair": head & ~face, "neck": neck, "torso": torso}
+    reach = max(1, round(SEAM * len(labels)))
+    seam = _wider(head, reach) & _wider(neck | torso, reach)
+    return {"hair": head & ~face, "neck": neck, "torso": torso, "seam of head and torso": seam}
+
+
+def _wider(mask: Tensor, reach: int) -> Tensor:
+    """A mask [S, S] bool and all pixels within `reach` of it."""
+    return functional.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0
 
 
 def write_json(scores: list[Score], path: Path) -> None:

@@ -68,7 +68,7 @@ def speak(
             "--style",
             "--drv_style",
             metavar="CLIP",
-            help="Clip or Take of anybody, whose manner of speaking is taken on.",
+            help="Clip or Take of anybody whose manner is taken on.",
         ),
     ] = None,
     controls: Annotated[

@@ -23,11 +23,11 @@ def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
         lower = scaled.detach().floor().clamp(0, resolution - 1)
         part = scaled - lower
         dense = (resolution + 1) ** dimensions <= entries
-        total = torch.zeros(len(positions), 2, dtype=tables.dtype)
+        total = table.new_zeros(len(positions), 2)
         for upper in itertools.product((0, 1), repeat=dimensions):
-            corner = lower.long() + torch.tensor(upper)
-            weight = torch.ones(len(positions), dtype=positions.dtype)
-            index = torch.zeros(len(positions), dtype=torch.int64)
+            corner = lower.long() + lower.new_tensor(upper, dtype=torch.int64)
+            weight = torch.ones_like(positions[:, 0])
+            index = torch.zeros_like(corner[:, 0])
             for d in range(dimensions):
                 weight = weight * (part[:, d] if upper[d] else 1 - part[:, d])
                 if dense:

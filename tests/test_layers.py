@@ -29,6 +29,8 @@ HEAVY = {
     "typer": "avatar.cli",
     "tqdm": "avatar.pipelines",
     "gsplat": "avatar.render",
+    "tinycudann": "avatar.render.nerf",
+    "nerfacc": "avatar.render.nerf",
     "transformers": "avatar.motion.hubert",
     "onnxruntime": "avatar.metrics.identity",
     "python_speech_features": "avatar.metrics.syncnet",

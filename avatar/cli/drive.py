@@ -12,6 +12,7 @@ from avatar.cli.options import (
     Background,
     CodecName,
     Device,
+    MaybeSpeech,
     Orbit,
     Output,
     QualityName,
@@ -20,6 +21,7 @@ from avatar.cli.options import (
     Size,
     SpeechFile,
 )
+from avatar.core.files import UserError
 
 app = typer.Typer()
 
@@ -27,8 +29,11 @@ app = typer.Typer()
 @app.command()
 def speak(
     name: AvatarFile,
-    speech: SpeechFile,
     out: Output,
+    speech: MaybeSpeech = None,
+    drv_aud: Annotated[
+        Path | None, typer.Option("--drv_aud", metavar="FILE", help="Another way to give SPEECH.")
+    ] = None,
     background: Background = None,
     full_frame: Annotated[bool, typer.Option("--full-frame", help="The whole picture of the source clip.")] = False,
     size: Size = None,
@@ -37,21 +42,34 @@ def speak(
     quality: QualityName = "good",
     orbit: Orbit = 0.0,
     mouth_gain: Annotated[
-        float | None, typer.Option("--mouth-gain", "--mouth-amp", help="Times the mouth's motion.")
+        float | None, typer.Option("--mouth-gain", "--mouth-amp", "--mouth_amp", help="Times the mouth's motion.")
     ] = None,
-    expression_gain: Annotated[float | None, typer.Option(help="Times all expression.")] = None,
+    expression_gain: Annotated[
+        float | None, typer.Option("--expression-gain", "--cfg_scale", help="Times all expression.")
+    ] = None,
     blink: Annotated[float | None, typer.Option(help="Times the person's own blink rate; 0 = never.")] = None,
     head: Annotated[float | None, typer.Option(help="Times the person's own head motion; 0 = still.")] = None,
     gaze: Annotated[float | None, typer.Option(help="Times the person's own shifts of gaze; 0 = straight.")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Times what the person's face does beside the sound; 0 = nothing.")
     ] = None,
-    lle: Annotated[float | None, typer.Option(help="Pull towards motions of the person, 0 to 1.")] = None,
+    lle: Annotated[
+        float | None, typer.Option("--lle", "--lle_percent", help="Pull towards motions of the person, 0 to 1.")
+    ] = None,
     pose: Annotated[
-        str | None, typer.Option(metavar="generated|still|take:DIR", help="Where head, shoulders and gaze come from.")
+        str | None,
+        typer.Option(
+            "--pose", "--drv_pose", metavar="generated|still|take:DIR", help="Where head, shoulders and gaze come from."
+        ),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(metavar="CLIP", help="Clip or Take of anybody, whose manner of speaking is taken on.")
+        str | None,
+        typer.Option(
+            "--style",
+            "--drv_style",
+            metavar="CLIP",
+            help="Clip or Take of anybody whose manner is taken on.",
+        ),
     ] = None,
     controls: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML with these controls, each a number or {second: value}.")
@@ -65,6 +83,7 @@ def speak(
     from avatar.core.encode import Coding
     from avatar.core.recipe import parse
     from avatar.pipelines.draw import Look
+    from avatar.pipelines.driver import own_controls
     from avatar.pipelines.speak import speak as run
 
     flags: dict[str, Any] = {
@@ -76,15 +95,24 @@ def speak(
     }
     flags |= {"temperature": temperature, "pose": pose, "style": style, "lle": lle, "seed": seed}
     given = {name: value for name, value in flags.items() if value is not None}
+    avatar = load_avatar(name)
+    usual = own_controls(avatar).model_dump() | given
     frames = run(
-        load_avatar(name),
-        speech,
+        avatar,
+        _one_of(speech, drv_aud),
         out,
-        controls=load_controls(controls, given) if controls else parse(Controls, given, "controls"),
+        controls=load_controls(controls, given) if controls else parse(Controls, usual, "controls"),
         look=Look(size, fps, background, full_frame, orbit, Coding(codec, quality)),
         device=device,
     )
     print(f"{out}: {frames} frames")
+
+
+def _one_of(speech: Path | None, drv_aud: Path | None) -> Path:
+    given = [path for path in (speech, drv_aud) if path]
+    if len(given) != 1:
+        raise UserError("give one sound file to be said: SPEECH, or --drv_aud FILE")
+    return given[0]
 
 
 @app.command()
@@ -151,14 +179,19 @@ def export(
     motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion to take a frame of.")] = None,
     frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
 ) -> None:
-    """The person at rest, or a frame of a motion, as a 3D Gaussian splatting .ply that other viewers open."""
+    """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
     from avatar.core.bundle import load_avatar
     from avatar.core.motion_space import load_motion
-    from avatar.pipelines.export import export_splats
+    from avatar.pipelines.export import export_depth, export_mesh, export_splats
 
-    avatar = load_avatar(name)
-    count = export_splats(avatar, out, motion=load_motion(motion) if motion else None, frame=frame)
-    print(f"{out}: {count} splats")
+    avatar, given = load_avatar(name), load_motion(motion) if motion else None
+    if out.suffix == ".png":
+        export_depth(avatar, out, motion=given, frame=frame)
+        print(f"{out}: depth in tenths of a millimetre")
+    elif avatar.kind == "nerf":
+        print(f"{out}: {export_mesh(avatar, out, motion=given, frame=frame)} points")
+    else:
+        print(f"{out}: {export_splats(avatar, out, motion=given, frame=frame)} splats")
 
 
 @app.command()

@@ -74,10 +74,39 @@ def build(
     changes: dict[str, Any] = {"steps": steps, "holdout": holdout, "seed": seed}
     changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
     settings = load_recipe(recipe) if recipe else Recipe()
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None} | {"file": settings.file}
     checked = parse(Recipe, settings.model_dump() | given, "recipe")
     run(source, out, recipe=checked, face=face, consent=consent, device=device)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
+
+
+@app.command("pretrain-renderer")
+def pretrain_renderer(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Weights file to write.")],
+    corpus: Annotated[
+        Path, typer.Option(metavar="DIR", help="A folder with a clip of each person, or with their Takes.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, over all people.")] = 4000,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of what is learned.")] = 128,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file whose renderer's settings are used.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train a NeRF on many people; `generic: FILE` in a recipe begins one person's with it."""
+    from avatar.core.recipe import load_recipe, parse
+    from avatar.pipelines.bars import stage_bars
+    from avatar.pipelines.pretrain import find_people, pretrain_renderer
+    from avatar.render.nerf import NerfSettings
+
+    given = load_recipe(recipe).renderer if recipe else {"kind": "nerf"}
+    plain = {name: value for name, value in given.items() if name not in ("generic", "lora_rank")}
+    settings = parse(NerfSettings, plain, "recipe, renderer")
+    people = find_people(corpus)
+    with stage_bars() as report:
+        pretrain_renderer(
+            people, out, settings=settings, steps=steps, size=size, seed=seed, device=device, progress=report
+        )
+    print(f"{out}: learned from {len(people)} people")
 
 
 @app.command()

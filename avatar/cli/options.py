@@ -9,9 +9,15 @@ import typer
 
 AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avatar file.")]
 SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
+MaybeSpeech = Annotated[
+    Path | None, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Background = Annotated[
-    str | None, typer.Option(help="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'.")
+    str | None,
+    typer.Option(
+        "--background", "--bg_img", help="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
+    ),
 ]
 Size = Annotated[int | None, typer.Option(min=64, max=2048, help="Pixels a side; as trained unless said.")]
 Rate = Annotated[float | None, typer.Option("--fps", min=5, max=120, help="Frames a second; as trained unless said.")]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from avatar.core.recipe import Settings, parse, read_yaml
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, read_yaml
 
 Curve = float | dict[float, float]
 """A number, or numbers at seconds, between which it runs straight."""
@@ -53,6 +53,8 @@ class Controls(Settings):
     pose: Annotated[str, AfterValidator(_known_pose)] = "generated"  # or `still`, or `take:DIR`
     style: str | None = None  # a clip or a Take whose manner of speaking is taken on
     seed: int = Field(0, ge=0)  # of every random draw
+
+    aliases: ClassVar[Mapping[str, Alias]] = CONTROL_ALIASES
 
     @property
     def followed(self) -> str:

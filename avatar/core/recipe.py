@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from avatar.core.files import UserError, check_readable
+
+
+@dataclass(frozen=True)
+class Alias:
+    """What another project's name means here."""
+
+    key: str  # or section.key
+    convert: Callable[[Any], Any] = lambda value: value
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    aliases: ClassVar[Mapping[str, Alias]] = {}
+
+
+def _blink_rate(mode: Any) -> Any:
+    """GeneFace++'s blink_mode as a multiple of the person's own rate."""
+    return {"none": 0.0, "period": 1.0}.get(mode, mode)
+
+
+def _pose_source(pose: Any) -> Any:
+    """GeneFace++'s drv_pose: `nearest`, `static`, or a Take."""
+    known = {"nearest": "generated", "static": "still", "generated": "generated", "still": "still"}
+    return known.get(pose, pose if not isinstance(pose, str) or pose.startswith("take:") else f"take:{pose}")
+
+
+CONTROL_ALIASES = {
+    "mouth_amp": Alias("mouth_gain"),
+    "blink_mode": Alias("blink", _blink_rate),
+    "lle_percent": Alias("lle"),
+    "drv_pose": Alias("pose", _pose_source),
+    "drv_style": Alias("style"),
+    "cfg_scale": Alias("expression_gain"),  # no classifier-free guidance here: the face does more,
+}
+"""Names of GeneFace, GeneFace++ and MimicTalk for what `avatar.core.controls` has."""
 
 
 class Recipe(Settings):
@@ -26,10 +59,28 @@ class Recipe(Settings):
     budget_seconds: float = Field(300.0, gt=0)  # training time
     steps: int | None = Field(None, ge=1)  # of training, in place of a time: then the same seed gives the same file
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
-    size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side
+    size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side of the Take that is made of a video
+    train_size: int | None = Field(None, ge=64, le=1024, multiple_of=16)  # px a side of what is learned; the Take's own
+    mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"
     encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one
+    controls: dict[str, Any] = Field(default_factory=dict)  # how the avatar speaks unless told otherwise
+    speech: str = ""  # a sound file that is said at once: NAME.mp4 beside NAME.avatar
+    background: str = ""  # of that film
+    file: str = Field("recipe", exclude=True)  # where this was read, for errors
+
+    @field_validator("renderer", mode="before")
+    @classmethod
+    def _name_alone(cls, renderer: Any) -> Any:
+        """`renderer: nerf` is short for `renderer: {kind: nerf}`."""
+        return {"kind": renderer} if isinstance(renderer, str) else renderer
+
+    aliases: ClassVar[Mapping[str, Alias]] = {
+        "drv_aud": Alias("speech"),
+        "bg_img": Alias("background"),
+        **{name: replace(alias, key=f"controls.{alias.key}") for name, alias in CONTROL_ALIASES.items()},
+    }
 
 
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
@@ -41,20 +92,42 @@ def parse(settings: type[SettingsType], data: dict[str, Any], where: str) -> Set
     Raises: UserError naming the place, the key and the nearest valid key or what was expected.
     """
     try:
-        return settings.model_validate(data)
+        return settings.model_validate(_without_aliases(settings, data, where))
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, list(settings.model_fields), 1, 0.0)
+            known = [*settings.model_fields, *getattr(settings, "aliases", {})]
+            near = difflib.get_close_matches(key, known, 1, 0.0)
             raise UserError(f"{where}: unknown key '{key}'; did you mean '{near[0]}'?") from error
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{where}: '{key}' {message[0].lower()}{message[1:]}") from error
 
 
+def _without_aliases(settings: type[SettingsType], data: dict[str, Any], where: str) -> dict[str, Any]:
+    """The same data with other projects' names replaced by ours."""
+    known: Mapping[str, Alias] = getattr(settings, "aliases", {})
+    renamed: dict[str, Any] = {}
+    for name, value in data.items():
+        alias = known.get(name)
+        if alias is None:
+            renamed[name] = value if name not in renamed else renamed[name] | value
+            continue
+        section, _, key = alias.key.rpartition(".")
+        if section in data and not isinstance(data[section], dict):
+            raise UserError(f"{where}: '{section}' must be a section of `key: value` lines")
+        target = {**data.get(section, {}), **renamed.get(section, {})} if section else renamed
+        if key in target or (not section and key in data):
+            raise UserError(f"{where}: '{name}' is another name of '{alias.key}', which is given too; keep one")
+        target[key] = alias.convert(value)
+        if section:
+            renamed[section] = target
+    return renamed
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe from a YAML file."""
-    return parse(Recipe, read_yaml(path, "recipe"), str(path))
+    return parse(Recipe, read_yaml(path, "recipe") | {"file": str(path)}, str(path))
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -67,6 +140,15 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a list of `key: value` lines")
     return data
+
+
+def yaml_values(text: str) -> dict[str, Any]:
+    """The keys and values of YAML text that `to_yaml` wrote; none where it is something else."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,7 @@ class Take:
     excluded: tuple[Span, ...]
     source: dict[str, str]  # name, sha256, fps, consent, ...
     quality: dict[str, float]
+    scale: float = 1.0  # of pictures and pixels as they are read, against those on disk
 
     def training_frames(self) -> list[int]:
         """Frame indices that may be trained on: the train part less excluded spans."""
@@ -112,7 +113,7 @@ def split_frames(length: int, holdout: float) -> tuple[range, range]:
 def write_take(take: Take, root: Path) -> None:
     """Write `take.json` into `root` (the frames, mattes, audio and track are written by whoever made them)."""
     content = asdict(take) | {"format": FORMAT, "train": len(take.train), "camera": asdict(take.camera)}
-    for name in ("root", "test"):
+    for name in ("root", "test", "scale"):
         content.pop(name)
     (root / "take.json").write_text(json.dumps(content, indent=1))
 
@@ -151,23 +152,30 @@ def open_take(root: Path | str) -> Take:
 def with_holdout(take: Take, holdout: float) -> Take:
     """The same take with another share of frames held out at its end."""
     train, test = split_frames(take.length, holdout)
-    values = {field.name: getattr(take, field.name) for field in fields(take)}
-    return Take(**(values | {"train": train, "test": test}))
+    return replace(take, train=train, test=test)
+
+
+def with_size(take: Take, size: int) -> Take:
+    """The same take, read as smaller pictures of `size` px a side. Raises: UserError when it has fewer pixels."""
+    stored = round(take.camera.size / take.scale)
+    if size > stored:
+        raise UserError(f"{take.root}: is {stored} px, fewer than the {size} px asked for; preprocess it larger")
+    return replace(take, camera=take.camera.scaled(size), scale=size / stored)
 
 
 def read_frames(take: Take, frames: range | list[int]) -> Tensor:
     """Pictures [B, S, S, 3] uint8."""
-    return torch.stack([_read_image(take.frame_path(frame), "RGB") for frame in frames])
+    return torch.stack([_read_image(take.frame_path(frame), "RGB", take) for frame in frames])
 
 
 def read_mattes(take: Take, frames: range | list[int]) -> Tensor:
     """Person mattes [B, S, S] uint8."""
-    return torch.stack([_read_image(take.matte_path(frame), "L") for frame in frames])
+    return torch.stack([_read_image(take.matte_path(frame), "L", take) for frame in frames])
 
 
 def read_plate(take: Take) -> Tensor:
     """The background without the person [S, S, 3] uint8."""
-    return _read_image(take.root / "background.png", "RGB")
+    return _read_image(take.root / "background.png", "RGB", take)
 
 
 def read_still(take: Take) -> Tensor | None:
@@ -194,14 +202,21 @@ def read_track(take: Take) -> Track:
     """The track of a take. Raises: UserError when the file is damaged."""
     path = take.root / "track.safetensors"
     try:
-        return Track(**load_file(path), fps=take.fps)
-    except (SafetensorError, TypeError, ValueError, OSError) as error:
+        tensors = load_file(path)
+        tensors["landmarks"] = tensors["landmarks"] * take.scale
+        tensors["torso"] = tensors["torso"] * torch.tensor([take.scale, take.scale, 1.0, 1.0])
+        return Track(**tensors, fps=take.fps)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: is damaged ({error}); redo the take with `avatar preprocess`") from error
 
 
-def _read_image(path: Path, mode: str) -> Tensor:
+def _read_image(path: Path, mode: str, take: Take | None = None) -> Tensor:
+    """A picture, at the size that a take is read at."""
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert(mode)))
+            picture = image.convert(mode)
+            if take is not None and take.scale != 1:
+                picture = picture.resize((take.camera.size, take.camera.size), Image.Resampling.BOX)
+            return torch.from_numpy(np.array(picture))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error}); redo the take with `avatar preprocess`") from error

@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 from avatar.core.bundle import Avatar, save_avatar
-from avatar.core.files import UserError, check_writable
+from avatar.core.controls import Controls
+from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe, parse, to_yaml
-from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout
+from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
 from avatar.motion.adapt import adapt
 from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
+from avatar.pipelines.draw import Look
+from avatar.pipelines.speak import speak
 from avatar.pipelines.takes import make_take
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
-from avatar.render.train import Checkpoint, train
+from avatar.render.train import Checkpoint, Schedule, train
 from preprocess.checks import judge
 from preprocess.run import Wishes
 
@@ -47,12 +50,16 @@ def build(
     source, out, recipe = Path(source), Path(out), recipe or Recipe()
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = renderer_kind(name)
-    settings = parse(kind.settings, recipe.renderer, "recipe, renderer")
+    settings = parse(kind.settings, recipe.renderer, f"{recipe.file}, renderer")
+    parse(Controls, recipe.controls, f"{recipe.file}, controls")
+    if recipe.speech:
+        check_readable(Path(recipe.speech), "sound file")
     place, encoder = pick_device(device), load_encoder(Path(recipe.encoder) if recipe.encoder else None)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
+    take = with_size(take, recipe.train_size or take.camera.size)
     verdict = judge(take.quality)
     if not verdict.usable:
         raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {take.root / 'report.html'}")
@@ -74,8 +81,8 @@ def build(
             take,
             track,
             budget_seconds=left,
-            steps=recipe.steps,
             seed=seed,
+            schedule=Schedule(recipe.steps, recipe.mouth_from),
             checkpoint=checkpoint,
             progress=bar,
             watch=view,
@@ -96,6 +103,9 @@ def build(
         crop=take.crop,
     )
     save_avatar(avatar, out)
+    if recipe.speech:
+        look = Look(background=recipe.background or None)
+        speak(avatar, Path(recipe.speech), out.with_suffix(".mp4"), look=look, device=device)
     return avatar
 
 

@@ -14,6 +14,7 @@ from avatar.core.files import UserError
 from avatar.core.loudness import gain_of
 from avatar.core.media import read_speech
 from avatar.core.motion_space import Motion, load_space, scale_torso
+from avatar.core.recipe import parse, yaml_values
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
 from avatar.motion.decoder import CONTEXT, load_own_encoder
@@ -32,6 +33,12 @@ def check_space(avatar: Avatar) -> None:
         raise UserError(
             f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again"
         )
+
+
+def own_controls(avatar: Avatar) -> Controls:
+    """How an avatar speaks unless told otherwise: as the recipe says that it was built by."""
+    recipe = yaml_values(avatar.recipe)
+    return parse(Controls, recipe.get("controls") or {}, "the avatar's recipe, controls")
 
 
 def start_driver(

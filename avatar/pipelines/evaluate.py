@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.bundle import Avatar
 from avatar.core.encode import Coding, write_video
-from avatar.core.files import UserError, check_writable, whole
+from avatar.core.files import check_writable, whole
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
-from avatar.core.take import Take, Track, read_frames, read_mattes, read_track
+from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.metrics.identity import Identity
 from avatar.metrics.lpips import Lpips, find_weights
@@ -34,6 +35,7 @@ OWN_TORSO = "own torso, torso track given"
 TRUE_TORSO = "true torso and background"
 WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
 THUMBNAIL = 192
+SEAM = 0.02  # of the picture's side, to both sides of where head and torso meet
 
 Array = np.ndarray
 
@@ -70,8 +72,7 @@ def evaluate(
     check_space(avatar)
     networks = networks or Networks()
     comparer, syncnet = _load_networks(networks), SyncNet(networks.syncnet) if networks.syncnet else None
-    if take.camera.size != avatar.camera.size:
-        raise UserError(f"{take.root}: is {take.camera.size} px, the avatar {avatar.camera.size} px; preprocess again")
+    take = with_size(take, avatar.camera.size)
     frames = pick_split(take, "test" if len(take.test) else "all")
     track = read_track(take)
     motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]
@@ -147,7 +148,14 @@ def _is_head(labels: Array) -> Array:
 def _body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:
     assert face is not None
     head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))
-    return {"hair": head & ~face, "neck": neck, "torso": torso}
+    reach = max(1, round(SEAM * len(labels)))
+    seam = _wider(head, reach) & _wider(neck | torso, reach)
+    return {"hair": head & ~face, "neck": neck, "torso": torso, "seam of head and torso": seam}
+
+
+def _wider(mask: Tensor, reach: int) -> Tensor:
+    """A mask [S, S] bool and all pixels within `reach` of it."""
+    return functional.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0
 
 
 def write_json(scores: list[Score], path: Path) -> None:

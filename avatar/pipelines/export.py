@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from avatar.core.blendshapes import arkit_curves
@@ -17,7 +19,10 @@ from avatar.core.motion_space import Motion, load_space
 from avatar.pipelines.driver import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
+from avatar.render.nerf import NerfRenderer
 
+SURFACE = 1.4  # a cm: half of the light gets through half a centimetre
+DEPTH_UNITS = 100  # of a depth picture, a cm
 SH_ZERO = 0.28209479177387814  # the constant spherical harmonic
 FIELDS = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
@@ -46,6 +51,69 @@ def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, fr
     with whole(out) as temporary:
         temporary.write_bytes("\n".join(header).encode() + b"\n" + values.numpy().astype("<f4").tobytes())
     return len(values)
+
+
+def export_mesh(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0, cells: int = 160) -> int:
+    """Write the head of a NeRF avatar, in a frame of a motion or at rest, as a coloured mesh .ply; returns its points.
+
+    Head frame, cm, y down. cells: along the longest side of what is looked at. Raises: UserError when the avatar is of
+    another kind, the motion has no such frame, or scikit-image, whose marching cubes find the surface, is missing.
+    """
+    renderer, motion = _open_field(avatar, motion, frame)
+    if importlib.util.find_spec("skimage") is None:
+        raise UserError("a mesh needs scikit-image; run pip install 'avatar-builder[mesh]'")
+    check_writable(out)
+    from skimage.measure import marching_cubes
+
+    lower, extent = renderer.box.lower, renderer.box.upper - renderer.box.lower
+    step = float(extent.max()) / cells
+    axes = [torch.arange(int(side / step) + 2) * step + start for start, side in zip(lower, extent, strict=True)]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    density, _ = renderer.sample(points.reshape(-1, 3), motion, frame)
+    volume = density.view(points.shape[:3]).numpy()
+    if not volume.max() > SURFACE:
+        raise UserError("the avatar's head is nowhere dense enough for a surface; train it longer")
+    vertices, triangles, *_ = marching_cubes(volume, SURFACE, spacing=(step,) * 3)
+    placed = torch.from_numpy(vertices.copy()).float() + lower
+    _, colors = renderer.sample(placed, motion, frame)
+    _write_mesh(out, placed.numpy(), (colors * 255).round().to(torch.uint8).numpy(), triangles[:, ::-1])
+    return len(placed)
+
+
+def _write_mesh(out: Path, vertices: np.ndarray, colors: np.ndarray, triangles: np.ndarray) -> None:
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    header += [f"property float {name}" for name in "xyz"]
+    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    header += [f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header"]
+    points = np.zeros(len(vertices), [("place", "<f4", 3), ("color", "u1", 3)])
+    points["place"], points["color"] = vertices, colors
+    faces = np.zeros(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    with whole(out) as temporary:
+        temporary.write_bytes("\n".join(header).encode() + b"\n" + points.tobytes() + faces.tobytes())
+
+
+def export_depth(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> None:
+    """Write how far the head of a NeRF avatar is, as a 16-bit .png in tenths of a millimetre; 0 is nothing.
+
+    Raises: UserError when the avatar is of another kind, or the motion has no such frame.
+    """
+    renderer, motion = _open_field(avatar, motion, frame)
+    check_writable(out)
+    depth = (renderer.depth(motion, frame) * DEPTH_UNITS).round().clamp(0, 2**16 - 1)
+    with whole(out) as temporary:
+        Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary)
+
+
+def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[NerfRenderer, Motion]:
+    renderer = open_renderer(avatar)
+    if not isinstance(renderer, NerfRenderer):
+        raise UserError(f"an avatar of kind {avatar.kind} has no density; build one with the nerf renderer")
+    check_space(avatar)
+    motion = motion or renderer.at_rest()
+    if not 0 <= frame < len(motion):
+        raise UserError(f"--frame: {frame} is not a frame of a motion of {len(motion)}; they begin at 0")
+    return renderer, motion
 
 
 def export_curves(motion: Motion, out: Path, *, layout: str) -> int:

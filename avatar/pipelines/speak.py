@@ -16,7 +16,7 @@ from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
 from avatar.core.take import Take, read_track
 from avatar.pipelines.draw import Look, show
-from avatar.pipelines.driver import check_space, drive_avatar, match_size
+from avatar.pipelines.driver import check_space, drive_avatar, match_size, own_controls
 from avatar.render.device import DeviceName
 
 
@@ -40,7 +40,7 @@ def speak(
     check_writable(out)
     check_target(out, look.coding, transparent=look.transparent)
     fps = look.fps or avatar.fps
-    motions = drive_avatar(avatar, speech, controls or Controls(), beside=out)
+    motions = drive_avatar(avatar, speech, controls or own_controls(avatar), beside=out)
     frames = show(avatar, motions, look, rgb=not out.suffix, device=device)
     shown = tqdm(frames, total=round(info.seconds * fps) or None, desc="speak", unit="frame")
     return write_video(shown, out, fps=fps, sound=speech, coding=look.coding)
@@ -53,7 +53,7 @@ def make_motion(avatar: Avatar, speech: Path, controls: Controls, *, beside: Pat
 
 def write_motion(avatar: Avatar, speech: Path, out: Path, *, controls: Controls | None = None) -> Motion:
     """Speech to a `.motion` file."""
-    motion = make_motion(avatar, speech, controls or Controls(), beside=out)
+    motion = make_motion(avatar, speech, controls or own_controls(avatar), beside=out)
     save_motion(motion, out, avatar.space_id)
     return motion
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from avatar.core.bundle import Avatar
 from avatar.core.files import UserError
-from avatar.render import gaussian
+from avatar.render import gaussian, nerf
 from avatar.render.base import Renderer, RendererKind
 
-RENDERERS: dict[str, RendererKind] = {"gaussian": gaussian.KIND}
+RENDERERS: dict[str, RendererKind] = {"gaussian": gaussian.KIND, "nerf": nerf.KIND}
 
 
 def renderer_kind(name: str) -> RendererKind:

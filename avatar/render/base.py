@@ -43,6 +43,10 @@ class Renderer(Protocol):
         """One optimizer step from the gradients of the last `render`; `progress` 0..1 is the share of the budget."""
         ...
 
+    def relieve(self) -> bool:
+        """Use less memory from now on, because a GPU's is full; False where there is nothing to be saved."""
+        ...
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to draw and to train on; `RendererKind.pack` makes it small for the avatar file."""
         ...

@@ -16,22 +16,20 @@ from avatar.core.geometry import Camera, to_vector
 from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.recipe import Settings
 from avatar.core.take import Take, Track
+from avatar.render.adam import Adam
 from avatar.render.base import RendererKind, random_generator
 from avatar.render.densify import relocate
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES, fit_scaling, raw_features
 from avatar.render.rasterizers import check_rasterizer, rasterize
 from avatar.render.splat_init import lift_splats
 from cuda_ext import ops
 
-POSE_FEATURES = 6  # the last of the features: head turn and place
-EYE_FEATURES = 4  # before them: lids and gaze
 LID_MODES = 2  # of the MotionSpace, its first
 IRISES = (468, 473)
 FORGET_EVERY, FORGOTTEN = 50, 0.03  # steps; share
 EYE_CM, EYE_FADE_CM = 1.8, 1.0  # what lids and gaze may move: all so near to an iris, then less and less
 MESH = slice(0, 468, 6)  # points of the face that tell how near to it a splat is
 FACE_CM, FACE_FADE_CM = 2.0, 2.0  # what expressions may move; hair has none
-BETAS = (0.9, 0.99)
-EPSILON = 1e-15
 
 
 class GaussianSettings(Settings):
@@ -81,8 +79,7 @@ class GaussianRenderer:
             self.deltas = ops.dequantize(self._shipped.codes, self._shipped.scales)
         else:
             self.deltas = values["deltas"]
-        self._moments: dict[str, Tensor] = {}
-        self._steps = 0
+        self._adam = Adam()
         self._leaves: dict[str, Tensor] = {}
         self._coefficients = torch.zeros(0)
         self._base_rates = self._rates()
@@ -174,11 +171,11 @@ class GaussianRenderer:
 
     def update(self, progress: float) -> None:
         """One Adam step from the gradients of the last `render`."""
-        self._steps += 1
+        self._adam.advance()
         decay = self.settings.last_rate**progress
         (gradient,) = _gradient(self._leaves["attributes"])
         rates, one = self._base_rates * decay, torch.ones(1, device=self.device)
-        self._adam("base", self.base[None], gradient, one, rates)
+        self._adam.update("base", self.base[None], gradient, one, rates)
         # the torso does not follow the lips: expression and eyes move splats as far as they belong to the head
         turn = self.deltas.shape[0] - POSE_FEATURES
         eyes = turn - EYE_FEATURES
@@ -194,15 +191,15 @@ class GaussianRenderer:
             "pose": (slice(turn, None), rates),
         }
         for name, (rows, rate) in groups.items():
-            self._adam(name, self.deltas[rows], gradient, self._coefficients[rows], rate)
+            self._adam.update(name, self.deltas[rows], gradient, self._coefficients[rows], rate)
         for name, rate in (("quaternions", self.settings.quaternions_rate), ("rigidity", self.settings.rigidity_rate)):
             values = getattr(self, name)
             leaf_gradient = _gradient(self._leaves[name]).reshape(-1)
-            self._adam(name, values.view(1, -1), leaf_gradient, one, rate * decay)
+            self._adam.update(name, values.view(1, -1), leaf_gradient, one, rate * decay)
         self.rigidity.clamp_(0, 1)
-        if self._steps % FORGET_EVERY == 0:
+        if self._adam.steps % FORGET_EVERY == 0:
             self._forget_a_little()
-        if progress < self.settings.relocate_until and self._steps % self.settings.relocate_every == 0:
+        if progress < self.settings.relocate_until and self._adam.steps % self.settings.relocate_every == 0:
             relocate(self)
             self._near_parts = None
 
@@ -229,21 +226,9 @@ class GaussianRenderer:
         widths = torch.tensor(list(ops.ATTRIBUTES.values())) * self.count
         return torch.tensor(rates).repeat_interleave(widths).to(self.device)
 
-    def _adam(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float) -> None:
-        if f"{name}.first" not in self._moments:
-            self._moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}
-        ops.deform_adam_(
-            values,
-            self._moments[f"{name}.first"],
-            self._moments[f"{name}.second"],
-            gradient,
-            coefficients,
-            lr=rates,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            eps=EPSILON,
-            step=self._steps,
-        )
+    def relieve(self) -> bool:
+        """Splats are drawn at once or not at all."""
+        return False
 
     def columns(self, values: Tensor) -> dict[str, Tensor]:
         """Views of a planar vector [10 N] by attribute."""
@@ -251,7 +236,7 @@ class GaussianRenderer:
 
     def moments(self) -> dict[str, Tensor]:
         """The optimizer's running moments, by name."""
-        return self._moments
+        return self._adam.moments
 
 
 def _for_each_value(values: Tensor) -> Tensor:
@@ -280,23 +265,15 @@ def _gradient(leaf: Tensor) -> Tensor:
     return leaf.grad
 
 
-def raw_features(motion: Motion, rest_rotation: Tensor) -> Tensor:
-    """[T, D]: expression, eyes, head turn against rest (rad), head place (cm)."""
-    turn = to_vector(motion.rotation @ rest_rotation.T)
-    return torch.cat([motion.expression, motion.eyes, turn, motion.translation], 1)
-
-
 def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettings, seed: int) -> GaussianRenderer:
     """A fresh renderer for a take: splats lifted from its frames, moved by the MotionSpace basis near the face."""
     splats, reference = lift_splats(take, track, space, count=settings.splats, generator=random_generator(seed))
     motion = track.motion()
     rest_rotation, rest_translation = motion.rotation[reference], motion.translation[reference]
     frames = torch.tensor(take.training_frames())
-    raw = raw_features(motion, rest_rotation)[frames]
-    mean, scale = raw.mean(0), raw.std(0).clamp_min(1e-3)
-    scale[space.modes + 4 :] = scale[space.modes + 4 :].clamp_min(0.02)  # a still head must not be amplified
-    count = settings.splats
-    deltas = torch.zeros(raw.shape[1], ops.WIDTH * count)
+    scaling = fit_scaling(motion[frames], rest_rotation)
+    mean, scale, count = scaling.mean, scaling.scale, settings.splats
+    deltas = torch.zeros(len(mean), ops.WIDTH * count)
     deltas[: space.modes, : 3 * count] = (splats.basis * scale[: space.modes, None, None]).reshape(space.modes, -1)
     means = splats.means + torch.einsum("k,knc->nc", mean[: space.modes], splats.basis)
     opacity = torch.full((count,), 1.0)

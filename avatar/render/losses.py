@@ -23,6 +23,12 @@ def attention(landmarks: Tensor, camera: Camera, *, mouth: float = 2.0, eyes: fl
     return weight[None]
 
 
+def mouth_attention(landmarks: Tensor, camera: Camera) -> Tensor:
+    """Weight [1, S, S], 1 in the middle of the mouth of landmarks [478, 3] px and 0 away from it."""
+    points = landmarks[list(LIPS), :2]
+    return _blob(points.mean(0), (points[0] - points[1]).norm() * 0.6, camera.size)[None]
+
+
 def _blob(center: Tensor, radius: Tensor, size: int) -> Tensor:
     axis = torch.arange(size) + 0.5
     across = torch.exp(-((axis - center[0]) / radius).square())

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,9 +23,10 @@ from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import Renderer, random_generator
 from avatar.render.composite import blend
 from avatar.render.exposure import Exposure
-from avatar.render.losses import attention, matte_loss, picture_loss
+from avatar.render.losses import attention, matte_loss, mouth_attention, picture_loss
 
 MATTE_WEIGHT = 0.1
+FINE_MOUTH = 6.0  # what the mouth's pixels count more in the last stage
 SNAPSHOT_SECONDS = 30.0
 GLIMPSE_SECONDS = 10.0
 HARD_SHARE = 0.2  # of the frames, seen twice an epoch
@@ -43,6 +44,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """What a training does when."""
+
+    steps: int | None = None  # to take in place of a time, so that the result does not depend on the machine's load
+    mouth_from: float = 1.0  # share after which the mouth counts much more
+    part: tuple[float, float] = (0.0, 1.0)  # of a longer training, that this one is
+
+    def share(self, seconds: float, budget: float, steps: int) -> float:
+        """How much of it is over, 1 at its end."""
+        return steps / self.steps if self.steps else seconds / budget
+
+    def progress(self, share: float) -> float:
+        """How much of the longer training is over."""
+        first, last = self.part
+        return first + share * (last - first)
+
+
+@dataclass(frozen=True)
 class Example:
     """One frame to learn from."""
 
@@ -51,6 +70,7 @@ class Example:
     image: Tensor  # [3, S, S] 0..1
     matte: Tensor  # [1, S, S] 0..1
     weight: Tensor  # [1, S, S]
+    mouth: Tensor  # [1, S, S] 1 in the mouth
 
 
 @dataclass(frozen=True)
@@ -69,15 +89,13 @@ def train(
     track: Track,
     *,
     budget_seconds: float,
-    steps: int | None = None,
     seed: int,
+    schedule: Schedule | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
     watch: Callable[[Glimpse], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
-
-    steps: how many to take in place of a time, so that the result does not depend on the machine's load.
     With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
     at every step, `watch` every ten seconds. A step that is not finite is undone from the last snapshot; three in a row
     end the run. Raises: UserError when training cannot go on.
@@ -85,18 +103,20 @@ def train(
     motion = track.motion()
     plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(renderer.device)
     losses: list[float] = []
+    schedule = schedule or Schedule()
     start = snapshot_time = seen_at = time.monotonic()
     seen = taken = 0
     begun = _go_on(renderer, checkpoint)
-    start -= begun * budget_seconds
     snapshot, failures, exposure = renderer.tensors(), 0, Exposure(len(motion))
     hardest, mean = Hardest(), RunningMean()
     for example in _examples(take, track, seed, hardest):
-        share = begun + taken / steps if steps else (time.monotonic() - start) / budget_seconds
+        share = begun + schedule.share(time.monotonic() - start, budget_seconds, taken)
         taken += 1
         if share >= 1:
             break
-        value, drawn = _step(renderer, motion, example, exposure, plate, share)
+        focused = _focus(example, share >= schedule.mouth_from)
+        advance = schedule.progress(share)
+        value, drawn = _step(renderer, motion, focused, exposure, plate, advance)
         if not math.isfinite(value):
             failures += 1
             if failures > 3:
@@ -105,7 +125,7 @@ def train(
             continue
         losses.append(value)
         hardest.tell(example, value)
-        if share > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
+        if advance > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
             mean.add(renderer.tensors())
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0
@@ -137,7 +157,10 @@ class RunningMean:
         if self.count == 1:
             self.tensors = tensors
         for name, tensor in tensors.items():
-            self.tensors[name].lerp_(tensor, 1 / self.count)
+            if tensor.is_floating_point():
+                self.tensors[name].lerp_(tensor, 1 / self.count)
+            else:
+                self.tensors[name] = tensor
 
 
 class Hardest:
@@ -155,6 +178,10 @@ class Hardest:
         return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
 
 
+def _focus(example: Example, on_mouth: bool) -> Example:
+    return replace(example, weight=example.weight + FINE_MOUTH * example.mouth) if on_mouth else example
+
+
 def _step(
     renderer: Renderer, motion: Motion, example: Example, exposure: Exposure, plate: Tensor, share: float
 ) -> tuple[float, Tensor]:
@@ -169,7 +196,12 @@ def _step(
     loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
     value = loss.item()
     if math.isfinite(value):
-        loss.backward()
+        try:
+            loss.backward()
+        except torch.cuda.OutOfMemoryError:
+            if not renderer.relieve():
+                raise
+            return _step(renderer, motion, example, exposure, plate, share)
         renderer.update(share)
         exposure.update(example.frame, plain.detach(), truth, share)
     return value, image.detach()
@@ -227,8 +259,9 @@ def _examples(take: Take, track: Track, seed: int, hardest: Hardest) -> Iterator
                 chosen = frames + hardest.frames(epoch)
                 for index in torch.randperm(len(chosen), generator=generator).tolist():
                     image, matte = pictures(chosen[index])
-                    weight = attention(track.landmarks[chosen[index]], take.camera)
-                    example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, weight)
+                    landmarks = track.landmarks[chosen[index]]
+                    weights = attention(landmarks, take.camera), mouth_attention(landmarks, take.camera)
+                    example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, *weights)
                     while not stop.is_set():
                         try:
                             ready.put(example, timeout=0.2)

@@ -1,0 +1,40 @@
+"""Adam's state by name, for renderers that hold their own parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cuda_ext import ops
+
+BETAS = (0.9, 0.99)
+EPSILON = 1e-15
+
+
+class Adam:
+    """Running moments of named tensors, and the step of all of them (Kingma and Ba 2015)."""
+
+    def __init__(self) -> None:
+        self.moments: dict[str, Tensor] = {}  # NAME.first, NAME.second, each of the tensor's shape
+        self.steps = 0
+
+    def advance(self) -> None:
+        """Begin a step; `update` is then called once a tensor."""
+        self.steps += 1
+
+    def update(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float) -> None:
+        """Step values [K, M] in place, their gradient being coefficients [K] times gradient [M]; rates: one, or [M]."""
+        if f"{name}.first" not in self.moments:
+            self.moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}
+        ops.deform_adam_(
+            values,
+            self.moments[f"{name}.first"],
+            self.moments[f"{name}.second"],
+            gradient,
+            coefficients,
+            lr=rates,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            eps=EPSILON,
+            step=self.steps,
+        )

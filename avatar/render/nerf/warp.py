@@ -1,0 +1,65 @@
+"""Points of a moving face back to where they are at rest, by the MotionSpace's mesh.
+
+The mesh's expression basis is spread over a small grid about the face once; a frame's displacement is a sum of it. So
+the field does not have to learn that lids fall and the jaw opens, only what the mesh does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from avatar.core.motion_space import MotionSpace
+from cuda_ext import ops
+
+CELLS = 19  # a side: (19 + 1)^3 nodes fit into 2^13 entries
+ENTRIES = 8192
+MARGIN_CM = 2.0  # about the mesh
+FADE_CM = 1.6  # how far from the mesh its motion reaches
+NEIGHBOURS = 6
+STEPS = 2  # of the fixed-point iteration x = y - displacement(x)
+
+
+@dataclass(frozen=True)
+class Warp:
+    """The expression basis on a grid about a person's face."""
+
+    lower: Tensor  # [3] cm, head frame
+    extent: Tensor  # [3] cm
+    basis: Tensor  # [K, 2 * ENTRIES * 2] cm per unit: x, y of all nodes, then z and nothing
+
+    def to(self, device: torch.device) -> Warp:
+        return Warp(self.lower.to(device), self.extent.to(device), self.basis.to(device))
+
+    def tables(self, expression: Tensor) -> Tensor:
+        """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a dense grid."""
+        return (expression @ self.basis).view(2, ENTRIES, 2)
+
+    def undo(self, points: Tensor, tables: Tensor) -> Tensor:
+        """Head-frame points [P, 3] cm -> where they are without the expression."""
+        resolutions = torch.tensor([CELLS, CELLS], dtype=torch.int32, device=points.device)
+        rest = points
+        for _ in range(STEPS):
+            rest = points - ops.hash_grid((rest - self.lower) / self.extent, tables, resolutions)[:, :3]
+        return rest
+
+
+def make_warp(neutral: Tensor, space: MotionSpace) -> Warp:
+    """Spread the basis of the mesh points [478, 3] cm of a person at rest; it fades with the distance from them."""
+    lower, upper = neutral.amin(0) - MARGIN_CM, neutral.amax(0) + MARGIN_CM
+    axis = torch.linspace(0, 1, CELLS + 1)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    nodes = lower + torch.stack([x, y, z], -1).reshape(-1, 3) * (upper - lower)
+    distance, nearest = cKDTree(neutral.numpy()).query(nodes.numpy(), k=NEIGHBOURS)
+    distance = torch.from_numpy(distance).float()
+    weight = 1 / (distance + 0.05).square()
+    weight = weight / weight.sum(1, keepdim=True)
+    weight = weight * torch.exp(-((distance[:, :1] - 0.3).clamp_min(0) / FADE_CM).square())
+    spread = torch.einsum("np,knpc->knc", weight, space.basis[:, torch.from_numpy(nearest)])
+    padded = torch.zeros(space.modes, ENTRIES, 4)
+    padded[:, : len(nodes), :3] = spread
+    basis = torch.stack([padded[..., :2], padded[..., 2:]], 1).reshape(space.modes, -1)
+    return Warp(lower, upper - lower, basis.contiguous())

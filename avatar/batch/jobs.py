@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
@@ -122,8 +121,8 @@ Template = Annotated[
     str,
     Field(
         min_length=1,
-        description="Path to write. {NAME} is the name of that input without its ending, {NAME_folder} that of the folder "
-        "it lies in, or the value of that axis of the matrix; {id} and {n}: the entry's id, the number within it.",
+        description="Path to write. {NAME} is the name of that input without its ending, {NAME_folder} that of its "
+        "folder, or the value of that axis of the matrix; {id} and {n}: the entry's id, the number within it.",
     ),
 ]
 
@@ -222,8 +221,3 @@ def schema() -> dict[str, Any]:
     for kind in KINDS.values():
         found["$defs"][kind.__name__]["required"] = ["kind"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Avatar batch"} | found
-
-
-def state_folder(job_file: Path) -> Path:
-    """Where the journal, the logs and the report of a job file are, unless somebody says otherwise."""
-    return job_file.with_name(f"{job_file.stem}.batch")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from avatar.batch.jobs import Job, Kind
 from avatar.core.files import UserError, check_writable
+
+if TYPE_CHECKING:
+    from avatar.batch.jobs import Job, Kind
 
 FORMAT = 1
 State = Literal["waiting", "running", "done", "failed", "quarantined", "blocked", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
+CUT_SHORT = "was cut short"
 BAD: tuple[State, ...] = ("failed", "quarantined", "blocked", "cancelled")
 
 TABLES = """
@@ -117,7 +122,8 @@ class Journal:
                 "run=excluded.run, output=excluded.output",
                 ((job.id, job.kind, at, job.entry, number, job.outputs["output"]) for at, job in enumerate(jobs)),
             )
-            db.execute("UPDATE jobs SET state='waiting' WHERE state IN ('running', 'blocked', 'cancelled')")
+            db.execute("UPDATE jobs SET state='waiting', reason=? WHERE state='running'", (CUT_SHORT,))
+            db.execute("UPDATE jobs SET state='waiting', reason='' WHERE state IN ('blocked', 'cancelled')")
             db.execute("DELETE FROM cancels")
         return number
 
@@ -181,14 +187,15 @@ class Journal:
             raise
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether SQLite failed because the disk is full."""
-    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+def state_folder(job_file: Path) -> Path:
+    """Where the journal, the logs and the report of a job file are, unless somebody says otherwise."""
+    return job_file.with_name(f"{job_file.stem}.batch")
 
 
-def forgotten(record: Record) -> Record:
-    """The record of a job that is to be tried again as if for the first time."""
-    return replace(record, state="waiting", reason="", tries=0)
+def log_path(folder: Path, job: str) -> Path:
+    """Where the log of a job of a batch's folder is: named as the job, as far as files can be."""
+    short = re.sub(r"[^\w.-]+", "_", job).strip("_")[-80:]
+    return folder / "logs" / f"{short}.{hashlib.sha256(job.encode()).hexdigest()[:8]}.log"
 
 
 @contextmanager

@@ -183,7 +183,11 @@ def _speak_to_folder(task: Task, out: Path, say: Callable[..., int], controls: C
     if out.exists() and not task.ours:
         raise UserError(f"{out}: exists, and this batch did not make it; remove it or choose another output")
     with whole(out) as temporary:
-        frames = say(temporary, controls=controls, look=look, device=task.job.options.get("device", "cpu"))
+        pictures = temporary / "pictures"  # whose name has no ending
+        frames = say(pictures, controls=controls, look=look, device=task.job.options.get("device", "cpu"))
+        for picture in pictures.iterdir():
+            picture.rename(temporary / picture.name)
+        pictures.rmdir()
         _remove(out)
     return frames
 

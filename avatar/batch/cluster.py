@@ -47,7 +47,8 @@ class RayEngine:
         strategy = here(self._ray.get_runtime_context().get_node_id(), soft=True)
         self._board = self._ray.remote(_Board).options(num_cpus=0, scheduling_strategy=strategy).remote()
         self._flights: dict[Any, _Flight] = {}
-        self._looked, self._room, self._largest = 0.0, 0, {}
+        self._looked, self._room = 0.0, 0
+        self._largest: dict[str, float] = {}
         self._look()
 
     def _connect(self, address: str) -> None:

@@ -61,7 +61,7 @@ class _Defaults:
 
     def under(self, entry: Entry) -> dict[str, Any]:
         """The values of an entry over the defaults of its kind over those of all kinds."""
-        kind = entry.values.get("kind")
+        kind = str(entry.values.get("kind"))
         shared = self.head.defaults.get("all", {})
         if kind in KINDS:
             shared = {key: value for key, value in shared.items() if key in KINDS[kind].model_fields}
@@ -110,7 +110,7 @@ def _check_head(head: Entry, path: Path) -> Head:
 def _expand(batch: Batch, entry: Entry, defaults: _Defaults, made_before: set[str]) -> Iterator[Job]:
     values = defaults.under(entry)
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = difflib.get_close_matches(str(kind), list(KINDS), 1, 0.0)[0]
         what = f"kind '{kind}' is unknown; did you mean '{near}'?" if kind else f"needs a kind: {', '.join(KINDS)}"
         return batch.report(entry.line_of("kind"), what)

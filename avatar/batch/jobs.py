@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
-from avatar.core.encode import Codec, Quality
+from avatar.core.coding import Codec, Quality
 from avatar.core.files import UserError
 from avatar.core.recipe import Settings, parse_duration
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import shutil
@@ -22,8 +23,11 @@ from avatar.batch.jobs import Job, Kind
 from avatar.batch.journal import log_path
 from avatar.batch.machine import Machine
 from avatar.batch.work import Task
+from avatar.batch.worker import READY
 from avatar.core.files import UserError
 
+READY_LINE = f"{READY}\n".encode()
+START_LIMIT = 120.0  # seconds for a worker to come up
 WORKER = (sys.executable, "-m", "avatar.batch.worker")
 WHOLE_MACHINE: tuple[Kind, ...] = ("build",)
 """Its training budget is time, so it gets as many cores as when it is run by hand."""
@@ -39,6 +43,13 @@ class _Worker:
     cores: list[int] = field(default_factory=list)
     model: str = ""  # loaded by its last job
     answer: bytes = b""
+    ready: bool = False  # has said so
+
+    @property
+    def deadline(self) -> float:
+        """When its job has run too long; time.monotonic()."""
+        limit = self.job.limit if self.job else math.inf
+        return self.since + limit + (0.0 if self.ready else START_LIMIT)
 
     @property
     def name(self) -> str:
@@ -134,14 +145,14 @@ class LocalEngine:
     def wait(self, seconds: float) -> list[tuple[Job, str, Outcome]]:
         ended = []
         now = time.monotonic()
-        limits = [worker.since + worker.job.limit - now for worker in self._workers.values() if worker.job]
-        for key, _ in self._selector.select(max(0.0, min([seconds, *limits]))):
+        left = [worker.deadline - now for worker in self._workers.values()]
+        for key, _ in self._selector.select(max(0.0, min([seconds, *left]))):
             worker = key.data
             if (outcome := self._hear(worker)) and worker.job:
                 ended.append((worker.job, worker.name, outcome))
                 worker.job = None
         for worker in list(self._workers.values()):
-            if worker.job and time.monotonic() - worker.since >= worker.job.limit:
+            if worker.job and time.monotonic() >= worker.deadline:
                 late = f"ran into its time limit of {worker.job.limit:g} s and was stopped; raise `limit`"
                 ended.append((worker.job, worker.name, Outcome("late", late, time.monotonic() - worker.since)))
                 self._fire(worker)
@@ -153,6 +164,9 @@ class LocalEngine:
         data = os.read(worker.process.stdout.fileno(), 1 << 20)
         if data:
             worker.answer += data
+            if not worker.ready and worker.answer.startswith(READY_LINE):
+                worker.answer = worker.answer.removeprefix(READY_LINE)
+                worker.ready, worker.since = True, time.monotonic()
             if not worker.answer.endswith(b"\n"):
                 return None
             answer, worker.answer = json.loads(worker.answer), b""

@@ -14,8 +14,9 @@ from typing import Any
 from avatar.batch import storage
 from avatar.batch.expand import Batch, Problem, read_batch
 from avatar.batch.jobs import Job, is_url
+from avatar.core.coding import Coding
 from avatar.core.controls import Controls
-from avatar.core.encode import Coding, check_target
+from avatar.core.encode import check_target
 from avatar.core.files import UserError
 from avatar.core.recipe import Recipe, parse
 
@@ -82,7 +83,7 @@ def _check_circles(batch: Batch, jobs: dict[str, Job], waits: dict[str, set[str]
         line = min(jobs[name].line for name in circle if name in jobs)
         names = [name.removeprefix(ENTRY) for name in circle if name in jobs or len(circle) < 3]
         names += names[:1] if names[0] != names[-1] else []
-        batch.report(line, f"after: a circle: {' waits for '.join(names[:6])}; take one `after` out")
+        batch.report(line, f"a circle: {' waits for '.join(names[:6])}; change an `after` or an output")
 
 
 def _check_files(batch: Batch, makers: dict[str, Job]) -> None:

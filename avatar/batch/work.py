@@ -1,4 +1,7 @@
-"""run_one(task): the only place where a job becomes calls. Every engine does its jobs by it."""
+"""run_one(task): the only place where a job becomes calls. Every engine does its jobs by it.
+
+What is heavy is imported by the verb that needs it, so that a worker is there at once.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 from avatar.batch import storage
 from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, from_json, is_url
-from avatar.core.bundle import Avatar, load_avatar
-from avatar.core.controls import Controls
-from avatar.core.encode import Coding
+from avatar.core.coding import Coding
 from avatar.core.files import UserError, remove_leftovers, whole
-from avatar.core.media import Stretch
 from avatar.core.recipe import Recipe, parse, parse_duration
-from avatar.core.take import open_take
 
 if TYPE_CHECKING:
+    from avatar.core.bundle import Avatar
+    from avatar.core.controls import Controls
     from avatar.pipelines.draw import Look
 
 AVATARS_KEPT = 2  # a worker is handed jobs of one avatar as long as there are any
@@ -115,6 +116,8 @@ def _avatar(place: str) -> Avatar:
 @functools.lru_cache(maxsize=AVATARS_KEPT)
 def _load(place: str, look: str) -> Avatar:
     """An avatar as long as it looks so; a worker's next job is of the same one most of the time."""
+    from avatar.core.bundle import load_avatar
+
     if not is_url(place):
         return load_avatar(place)
     with tempfile.TemporaryDirectory(prefix="avatar-batch-") as folder:
@@ -122,6 +125,7 @@ def _load(place: str, look: str) -> Avatar:
 
 
 def _preprocess(task: Task, inputs: Places, outputs: Places) -> Made:
+    from avatar.core.media import Stretch
     from avatar.pipelines.takes import make_take
     from preprocess.run import Wishes
 
@@ -160,6 +164,7 @@ def _build(task: Task, inputs: Places, outputs: Places) -> Made:
 
 
 def _speak(task: Task, inputs: Places, outputs: Places) -> Made:
+    from avatar.core.controls import Controls
     from avatar.pipelines.draw import Look
     from avatar.pipelines.speak import speak
 
@@ -202,6 +207,7 @@ def _background_at_hand(shown: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _evaluate(task: Task, inputs: Places, outputs: Places) -> Made:
+    from avatar.core.take import open_take
     from avatar.pipelines.evaluate import evaluate, write_json
 
     take, device = open_take(inputs["take"]), task.job.options.get("device", "cpu")

@@ -15,6 +15,9 @@ from typing import TextIO
 from avatar.batch.attempt import Outcome, attempt, printing_to
 from avatar.batch.work import Runner, run_one, task_from_json
 
+READY = "ready"
+"""The first answer of a worker, whose time limit begins with it."""
+
 
 def serve(run: Runner = run_one) -> None:
     """Do tasks until stdin ends.
@@ -27,12 +30,13 @@ def serve(run: Runner = run_one) -> None:
     idle = threading.Event()
     idle.set()
     threading.Thread(target=_listen, args=(lines, idle), daemon=True).start()
+    _answer(answers, READY)
     while line := lines.get():
         idle.clear()
         message = json.loads(line)
         outcome = _do(message, run)
         idle.set()
-        _answer(answers, outcome)
+        _answer(answers, json.dumps(outcome.to_json()))
 
 
 def _listen(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
@@ -54,8 +58,8 @@ def _do(message: dict, run: Runner) -> Outcome:
     return outcome
 
 
-def _answer(answers: TextIO, outcome: Outcome) -> None:
-    answers.write(json.dumps(outcome.to_json()) + "\n")
+def _answer(answers: TextIO, line: str) -> None:
+    answers.write(line + "\n")
     answers.flush()
 
 

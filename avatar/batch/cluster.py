@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ CPUS: dict[Kind, int] = {"preprocess": 2, "build": 4, "speak": 1, "evaluate": 2}
 """What a job gets unless it says otherwise, where nodes have as many."""
 WINDOW = 2  # jobs under way for each CPU of the cluster: enough that no node waits for us
 LOOK_EVERY = 1.0  # seconds
+KNOCK_SECONDS = 5.0
 
 
 @dataclass
@@ -54,8 +56,10 @@ class RayEngine:
     def _connect(self, address: str) -> None:
         place = address if address == "auto" or ":" in address else f"{address}:{PORT}"
         try:
+            if address != "auto":
+                _knock(place)
             self._ray.init(address=place, log_to_driver=False, ignore_reinit_error=True)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"--address {address}: no Ray cluster answers ({error}); start one with `ray start --head`"
             ) from error
@@ -183,6 +187,12 @@ def _do(values: dict[str, Any], run: Runner, board: Any) -> dict[str, Any]:
         with printing_to(log):
             outcome = attempt(task, run)
         return outcome.to_json() | {"log": read_end(log), "node": node}
+
+
+def _knock(place: str) -> None:
+    """Raise OSError unless somebody listens at HOST:PORT; Ray itself would wait for minutes."""
+    host, _, port = place.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
 
 
 @contextmanager

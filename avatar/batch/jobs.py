@@ -220,4 +220,4 @@ def schema() -> dict[str, Any]:
     found = TypeAdapter(JobFile).json_schema()
     for kind in KINDS.values():
         found["$defs"][kind.__name__]["required"] = ["kind"]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Avatar batch"} | found
+    return found | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Avatar batch"}

@@ -60,14 +60,13 @@ def batch_run(
     from avatar.batch.run import Wishes, run_batch
 
     plan, folder = _plan(file), _folder(file, state)
-    signal.signal(signal.SIGTERM, _interrupt)
     if dry_run:
         return _print_plan(plan, folder, jobs)
+    hands = _engine(engine, folder, address, jobs)
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: what runs is stopped, and noted
     with live_table() as show:
         try:
-            end = run_batch(
-                plan, _engine(engine, folder, address, jobs), folder, wishes=Wishes(force, retry_failed), show=show
-            )
+            end = run_batch(plan, hands, folder, wishes=Wishes(force, retry_failed), show=show)
         finally:
             page = write_report(folder)
     print("\n".join(dress_snapshot(end)))

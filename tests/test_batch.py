@@ -136,6 +136,12 @@ def test_files_of_controls_and_recipes_become_part_of_the_job(folder: Path) -> N
         (ONE + ", full_frame: true, size: 128}", 2, "a full frame keeps its own"),
         ("jobs:\n- {kind: build, source: clip.mp4, output: c.avatar, recipe: {size: 100}}", 2, "'size'"),
         ("jobs:\n- {kind: build, source: clip.mp4, output: c.bin}", 2, "must end in .avatar"),
+        (
+            "jobs:\n- {kind: preprocess, video: clip.mp4, output: c.take}\n"
+            "- {kind: build, source: clip.mp4, output: c.avatar}",
+            3,
+            "c.take is written by the job of line 2 too",
+        ),
         ("jobs: []", 1, "the list `jobs` is empty"),
         ("jobs:\n- [1]", 2, "must be `key: value` lines"),
         ("defaults: {speak: {sise: 1}}\njobs: []", 1, "defaults, speak: unknown key 'sise'; did you mean 'size'?"),

@@ -253,7 +253,7 @@ def running(file: Path) -> bool:
 def test_workers_share_the_machine(tmp_path: Path) -> None:
     file = studio(tmp_path, one="sleep 100", two="sleep 100", three="sleep 100")
     jobs = list(plan_of(file).jobs.values())
-    machine = Machine((0, 1, 2, 3), 2.5, ("7",))
+    machine = Machine((0, 1), 2.5, ("7",))
     engine = LocalEngine(machine, tmp_path / "state", workers=2, command=OBEYS)
     try:
         assert engine.room_for(jobs[0])
@@ -267,6 +267,10 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
         assert not engine.room_for(greedy), "the memory is taken"
         with pytest.raises(UserError, match="wants 9 GB"):
             engine.check([Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=9.0)})])
+        engine.stop(jobs[1])
+        engine.start(Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)}), ours=False, again=False)
+        (worker,) = workers_of(tmp_path / "state")
+        wait_for(lambda: b"CUDA_VISIBLE_DEVICES=7\0" in Path("/proc", worker, "environ").read_bytes())
     finally:
         engine.close()
     with pytest.raises(UserError, match="wants an NVIDIA GPU, and this machine has none"):

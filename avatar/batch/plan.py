@@ -49,13 +49,19 @@ def _find_makers(batch: Batch) -> dict[str, Job]:
     """The job that makes each output; two that make one are a problem."""
     makers: dict[str, Job] = {}
     for job in batch.jobs:
-        for place in job.outputs.values():
+        for place in (*job.outputs.values(), *_made_beside(job)):
             if (other := makers.setdefault(place, job)) is not job:
                 where = "another job of this entry" if other.line == job.line else f"the job of line {other.line}"
                 batch.report(job.line, f"output: {place} is written by {where} too; make the names differ")
             elif place in job.inputs.values():
                 batch.report(job.line, f"output: {place} is also what the job reads; choose another output")
     return makers
+
+
+def _made_beside(job: Job) -> list[str]:
+    """The Take that a build makes of a video."""
+    source = job.inputs.get("source", "")
+    return [str(Path(job.outputs["output"]).with_suffix(".take"))] if os.path.isfile(source) else []
 
 
 def _find_waits(batch: Batch, makers: dict[str, Job]) -> dict[str, set[str]]:

@@ -18,7 +18,7 @@ from avatar.core.media import probe, read_small
 from avatar.core.page import Link, to_list, to_picture, to_table, write_page
 
 MOST_ROWS = 2000  # of a table; every job is in `avatar batch status --json`
-MOST_PICTURES, PICTURE_WIDTH, ROW_OF_PICTURES = 24, 160, 6
+MOST_PICTURES, PICTURE_WIDTH, ROW_OF_PICTURES = 12, 160, 6
 GREEN, RED, GREY = "#2a9d5c", "#d9482b", "#8a8a8a"
 
 

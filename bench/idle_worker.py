@@ -10,7 +10,9 @@ from avatar.batch.worker import serve
 
 def touch(task: Task) -> Made:
     """Leave an empty file where the film would be."""
-    Path(task.job.outputs["output"]).touch()
+    film = Path(task.job.outputs["output"])
+    film.parent.mkdir(exist_ok=True)
+    film.touch()
     return Made()
 
 

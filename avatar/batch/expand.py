@@ -45,9 +45,9 @@ class Batch:
     texts: dict[str, dict[str, Any]] = field(default_factory=dict)  # files of controls and recipes, by path
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> str:
         """What relative paths are relative to."""
-        return self.path.parent
+        return os.path.dirname(self.path)
 
     def report(self, line: int, text: str) -> None:
         """Add a problem."""
@@ -161,7 +161,8 @@ def _make_jobs(
         given = dict(zip(INPUTS[kind], inputs, strict=True))
         names = shown | {"id": said.id or "", "n": str(count)}
         for name, place in given.items():
-            names |= {name: Path(place).stem, f"{name}_folder": Path(place).parent.name}
+            above, own = os.path.split(place)
+            names |= {name: os.path.splitext(own)[0], f"{name}_folder": os.path.basename(above)}
         written = {name: getattr(said, name) for name in OUTPUTS[kind] if getattr(said, name)}
         filled = {name: _fill(template, names) for name, template in written.items()}
         yield Job(
@@ -197,7 +198,7 @@ def _options(batch: Batch, said: Common) -> dict[str, Any]:
     apart = COMMON | set(INPUTS[kind]) | set(OUTPUTS[kind]) | {"kind"}
     values = {key: getattr(said, key) for key in model.model_fields if key not in apart}
     options = {key: value for key, value in values.items() if value != model.model_fields[key].default}
-    if (behind := options.get("background")) and (is_url(behind) or (batch.folder / behind).is_file()):
+    if (behind := options.get("background")) and (is_url(behind) or os.path.isfile(resolve(batch.folder, behind))):
         options["background"] = resolve(batch.folder, behind)
     for key in set(FILES) & set(options):
         content = options[key]
@@ -208,7 +209,7 @@ def _options(batch: Batch, said: Common) -> dict[str, Any]:
     return options
 
 
-def _resolved(folder: Path, files: tuple[str, ...], name: str, value: Any) -> Any:
+def _resolved(folder: str, files: tuple[str, ...], name: str, value: Any) -> Any:
     """The value of a key; absolute where it names a file."""
     if name not in files or not isinstance(value, str) or not value:
         return value
@@ -217,9 +218,11 @@ def _resolved(folder: Path, files: tuple[str, ...], name: str, value: Any) -> An
     return resolve(folder, value)
 
 
-def resolve(folder: Path, place: str) -> str:
+def resolve(folder: str, place: str) -> str:
     """A place as an absolute path, or the URL it is."""
-    return place if is_url(place) else os.path.normpath(os.path.join(folder, os.path.expanduser(place)))
+    if is_url(place):
+        return place
+    return os.path.normpath(os.path.expanduser(place) if place[:1] in ("/", "~") else f"{folder}/{place}")
 
 
 def _find(batch: Batch, wanted: str | list[str], made_before: set[str]) -> list[str]:

@@ -90,7 +90,7 @@ def from_json(values: dict[str, Any]) -> Job:
 
 def is_url(path: str) -> bool:
     """Whether a place is a URL such as s3://bucket/key, which fsspec opens."""
-    return bool(URL.match(path))
+    return "://" in path and bool(URL.match(path))
 
 
 def _duration(value: Any) -> Any:

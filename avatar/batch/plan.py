@@ -138,7 +138,7 @@ def _check_settings(batch: Batch) -> None:
 
 def _looks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
     options, output = job.options, job.outputs["output"]
-    ending = Path(output).suffix.lower()
+    ending = os.path.splitext(output)[1].lower()
     if "controls" in options:
         controls = options["controls"]
         yield f"controls {json.dumps(controls, default=str)}", partial(parse, Controls, controls, "controls")

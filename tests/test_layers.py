@@ -17,6 +17,7 @@ ROOMS = {
     "avatar.render": {"avatar.core", "cuda_ext"},
     "avatar.metrics": {"avatar.core", "cuda_ext"},
     "avatar.pipelines": {"avatar.core", "cuda_ext", "preprocess", "avatar.motion", "avatar.render", "avatar.metrics"},
+    "avatar.batch": {"avatar.core", "avatar.pipelines", "avatar.render", "preprocess", "cuda_ext"},
     "avatar": {"avatar", "preprocess", "cuda_ext"},
 }
 HEAVY = {
@@ -25,7 +26,7 @@ HEAVY = {
     "ffmpeg": "avatar.core.encode",
     "imageio_ffmpeg": "avatar.core.media",
     "pydantic": "avatar",
-    "yaml": "avatar.core.recipe",
+    "yaml": "avatar.core",
     "typer": "avatar.cli",
     "tqdm": "avatar.pipelines",
     "gsplat": "avatar.render",
@@ -34,6 +35,10 @@ HEAVY = {
     "transformers": "avatar.motion.hubert",
     "onnxruntime": "avatar.metrics.identity",
     "python_speech_features": "avatar.metrics.syncnet",
+    "ray": "avatar.batch.cluster",
+    "fsspec": "avatar.batch.storage",
+    "sqlite3": "avatar.batch.journal",
+    "rich": "avatar.cli.batch_table",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 

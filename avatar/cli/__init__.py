@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle workers must
 
 import typer
 
-from avatar.cli import a2m, drive, make, space, takes
+from avatar.cli import a2m, batch, drive, make, space, takes
 from avatar.core.files import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for group in (make.app, drive.app):
 app.add_typer(a2m.app, name="a2m")
 app.add_typer(space.app, name="motion-space")
 app.add_typer(takes.app, name="take")
+app.add_typer(batch.app, name="batch")
 
 
 def main() -> None:

@@ -6,21 +6,18 @@ import functools
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import ffmpeg
 import numpy as np
 from PIL import Image
 
+from avatar.core.coding import Codec, Coding, Quality
 from avatar.core.files import UserError, whole
 from avatar.core.media import ffmpeg_binary
 
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
-Codec = Literal["h264", "hevc", "av1"]
-Quality = Literal["draft", "good", "best"]
 
 SOFTWARE: dict[Codec, dict[Quality, dict[str, str | int]]] = {
     "h264": {
@@ -61,14 +58,6 @@ SOUND = {
     ".mp4": {"acodec": "aac", "audio_bitrate": "160k"},
 }
 FILM = {".mp4": {"movflags": "+faststart", "f": "mp4"}, ".mov": {"f": "mov"}, ".webm": {"f": "webm"}}
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How pictures are packed into a film."""
-
-    codec: Codec = "h264"
-    quality: Quality = "good"
 
 
 def check_target(path: Path, coding: Coding, *, transparent: bool) -> None:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -116,11 +117,25 @@ def to_list(head: str, lines: Sequence[str], color: str) -> str:
     return f'<p class="verdict" style="background:{color}">{html.escape(head)}</p><ul>{items}</ul>'
 
 
-def to_table(rows: Sequence[Sequence[str]]) -> str:
+@dataclass(frozen=True)
+class Link:
+    """A cell of a table that leads somewhere."""
+
+    text: str
+    to: str  # relative to the page
+
+
+def to_table(rows: Sequence[Sequence[str | Link]]) -> str:
     """HTML of a table; the first row is its head."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><tr>{head}</tr>{body}</table>"
+    head, *body = ("".join(f"<td>{_to_cell(cell)}</td>" for cell in row) for row in rows)
+    head = head.replace("<td>", "<th>").replace("</td>", "</th>")
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in body) + "</table>"
+
+
+def _to_cell(cell: str | Link) -> str:
+    if isinstance(cell, str):
+        return html.escape(cell)
+    return f'<a href="{html.escape(quote(cell.to))}">{html.escape(cell.text)}</a>'
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> None:

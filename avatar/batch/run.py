@@ -1,0 +1,267 @@
+"""A batch from start to end on any engine: what is done is skipped, what fails is told, what crashes is tried again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avatar.batch.address import Digests, address, unchanged
+from avatar.batch.attempt import Outcome, explain, is_full
+from avatar.batch.engine import Engine, Running
+from avatar.batch.foreman import Foreman
+from avatar.batch.jobs import Job, is_url
+from avatar.batch.journal import BAD, CUT_SHORT, Journal, Record, State, log_path, sole_runner
+from avatar.batch.machine import free_bytes
+from avatar.batch.plan import Plan
+from avatar.core.files import UserError, remove_leftovers
+
+MOST_TRIES = 3  # crashes of a worker, after which a job is poison
+LEAST_ROOM = 200_000_000  # bytes: below, nothing is started
+PAUSE = 10.0  # seconds between two looks at a full disk
+SHOWN_EVERY, CANCELS_EVERY = 0.25, 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run is."""
+
+    total: int
+    counts: dict[str, int]  # of jobs by state; `unchanged` are those of `done` that this run had not to make
+    running: list[Running]
+    seconds: float  # since the run began
+    worked: float  # seconds of work done in this run
+    note: str  # what holds it up; empty for nothing
+
+    @property
+    def bad(self) -> int:
+        """Jobs that were not done."""
+        return sum(self.counts.get(state, 0) for state in BAD)
+
+
+Show = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person may wish of a run."""
+
+    force: bool = False  # make everything anew
+    retry_failed: bool = False  # try again what failed before, though nothing has changed
+    least_room: int = LEAST_ROOM
+    pause: float = PAUSE
+
+
+def run_batch(
+    plan: Plan, engine: Engine, folder: Path, *, wishes: Wishes | None = None, show: Show | None = None
+) -> Snapshot:
+    """Run a batch, or go on with it; folder: of its journal and logs.
+
+    Raises: UserError when it cannot be begun; KeyboardInterrupt after what was running has been stopped and noted.
+    """
+    engine.check(list(plan.jobs.values()))
+    with sole_runner(folder), closing(Journal(folder)) as journal, closing(engine):
+        number = journal.begin(plan.jobs.values(), plan.path, engine.name)
+        run = _Run(plan, engine, folder, journal, wishes or Wishes(), show or (lambda snapshot: None))
+        try:
+            run.go()
+        finally:
+            run.stop_all()
+            journal.end(number)
+        return run.snapshot()
+
+
+class _Run:
+    def __init__(self, plan: Plan, engine: Engine, folder: Path, journal: Journal, wishes: Wishes, show: Show) -> None:
+        self._plan, self._engine, self._folder, self._journal, self._wishes = plan, engine, folder, journal, wishes
+        self._foreman = Foreman(plan)
+        self._records = {record.id: record for record in journal.read()}
+        self._digests = Digests(journal.digest, partial(self._patiently, journal.keep_digest))
+        self._show_to, self._shown, self._looked = show, 0.0, 0.0
+        self._begun, self._worked, self._unchanged = time.monotonic(), 0.0, 0
+        self._note, self._paused_until = "", 0.0
+        self._cancelled: set[str] = set()
+        self._counts = Counter(record.state for record in self._records.values())
+
+    def go(self) -> None:
+        """Until nothing is left that can be done."""
+        while True:
+            self._start_what_fits()
+            if not self._engine.running() and not self._foreman.has_ready:
+                break
+            if "*" in self._cancelled:
+                break
+            for job, worker, outcome in self._engine.wait(SHOWN_EVERY):
+                self._end(job, worker, outcome)
+            self._heed_cancels()
+            self._show()
+        self.stop_all()
+        for job, obstacle in list(self._foreman.left()):
+            state, reason = ("cancelled", "cancelled") if "*" in self._cancelled else ("blocked", obstacle)
+            self._set(replace(self._records[job.id], state=state, reason=reason))  # type: ignore[arg-type]
+        self._show(at_once=True)
+
+    def stop_all(self) -> None:
+        """Stop what is running, and note that it was cut short."""
+        for running in self._engine.running():
+            self._stop(running.job)
+            self._set(replace(self._records[running.job.id], state="waiting", reason=CUT_SHORT))
+
+    def snapshot(self) -> Snapshot:
+        counts: dict[str, int] = {str(state): count for state, count in self._counts.items()}
+        counts["unchanged"] = self._unchanged
+        seconds = time.monotonic() - self._begun
+        return Snapshot(len(self._plan.jobs), counts, self._engine.running(), seconds, self._worked, self._note)
+
+    def _start_what_fits(self) -> None:
+        if time.monotonic() < self._paused_until:
+            return
+        while job := self._foreman.next(self._engine):
+            if short := self._short_of_room(job):
+                self._foreman.back(job)
+                return self._pause(short)
+            if self._note:
+                self._note = ""
+            self._consider(job)
+            self._show()
+
+    def _short_of_room(self, job: Job) -> str:
+        places = [Path(place) for place in job.outputs.values() if not is_url(place)]
+        for folder in {*(place.parent for place in places), self._folder}:
+            if (free := free_bytes(folder)) < self._wishes.least_room:
+                return f"{folder}: {free / 1e6:.0f} MB left, {self._wishes.least_room / 1e6:.0f} MB are needed"
+        return ""
+
+    def _pause(self, why: str) -> None:
+        self._paused_until = time.monotonic() + self._wishes.pause
+        self._note = f"paused, the disk is full; make room and it goes on ({why})"
+        self._show(at_once=True)
+
+    def _consider(self, job: Job) -> None:
+        """Start a job, unless that was done before or is not wanted."""
+        record, wishes = self._records[job.id], self._wishes
+        if {job.id, job.entry} & self._cancelled:
+            return self._give_up(job, "cancelled", "cancelled")
+        try:
+            where = address(job, self._digests)
+        except (UserError, OSError) as error:
+            return self._give_up(job, "failed", explain(error))
+        same = record.address == where
+        if same and not wishes.force:
+            if record.state == "done" and unchanged(record.outputs, job.outputs):
+                self._unchanged += 1
+                return self._foreman.done(job)
+            if record.state in ("failed", "quarantined") and not wishes.retry_failed:
+                return self._foreman.failed(job, record.state)
+        before = record.outputs
+        made = {place: before.get(place, ["", ""]) for place in job.outputs.values() if _ours(place, before)}
+        self._engine.start(job, ours=len(made) == len(job.outputs), again=bool(record.reason))
+        tries = record.tries if same and record.state == "waiting" else 0
+        cost = {} if record.state == "waiting" else {"cpu_seconds": 0.0, "gpu_seconds": 0.0}
+        started: dict[str, Any] = {"state": "running", "address": where, "reason": "", "tries": tries, **cost}
+        self._set(replace(record, **started, made=json.dumps(made)))
+
+    def _end(self, job: Job, worker: str, outcome: Outcome) -> None:
+        record = self._records[job.id]
+        self._worked += outcome.seconds
+        record = replace(
+            record,
+            worker=worker,
+            finished=time.time(),
+            seconds=outcome.seconds,
+            cpu_seconds=record.cpu_seconds + outcome.cpu_seconds,
+            gpu_seconds=record.gpu_seconds + outcome.gpu_seconds,
+            reason=outcome.reason,
+        )
+        if outcome.end in ("crashed", "late", "lost"):
+            _sweep(job)
+        if outcome.log:
+            self._patiently(_write_log, log_path(self._folder, job.id), outcome.log)
+        if outcome.end == "done":
+            for place, (look, digest) in outcome.made.items():
+                self._digests.made(place, look, digest)
+            done: dict[str, Any] = {"state": "done", "media_seconds": outcome.media_seconds, "bytes": outcome.bytes}
+            self._set(replace(record, **done, made=json.dumps(outcome.made)))
+            return self._foreman.done(job)
+        if outcome.end == "crashed":
+            record = replace(record, tries=record.tries + 1)
+            if record.tries >= MOST_TRIES:
+                reason = f"quarantined: {outcome.reason}, {record.tries} times"
+                self._records[job.id] = record
+                return self._give_up(job, "quarantined", reason)
+        elif outcome.end not in ("lost", "full"):
+            self._records[job.id] = record
+            return self._give_up(job, "failed", outcome.reason)
+        self._set(replace(record, state="waiting"))
+        self._foreman.back(job)
+        if outcome.end == "full":
+            self._pause(outcome.reason)
+
+    def _give_up(self, job: Job, state: State, reason: str) -> None:
+        self._set(replace(self._records[job.id], state=state, reason=reason))
+        self._foreman.failed(job, "was cancelled" if state == "cancelled" else state)
+
+    def _heed_cancels(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < CANCELS_EVERY:
+            return
+        self._looked = now
+        if not (names := self._journal.take_cancels()):
+            return
+        self._cancelled |= names
+        for running in self._engine.running():
+            if {running.job.id, running.job.entry} & names and "*" not in names:
+                self._stop(running.job)
+                self._give_up(running.job, "cancelled", "cancelled")
+
+    def _stop(self, job: Job) -> None:
+        self._engine.stop(job)
+        _sweep(job)
+
+    def _set(self, record: Record) -> None:
+        self._counts[self._records[record.id].state] -= 1
+        self._counts[record.state] += 1
+        self._records[record.id] = record
+        self._patiently(self._journal.write, [record])
+
+    def _patiently(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Write to the disk, however long there is no room on it."""
+        while True:
+            try:
+                return write(*arguments)
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                self._pause(explain(error))
+                time.sleep(self._wishes.pause)
+
+    def _show(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._shown >= SHOWN_EVERY:
+            self._shown = now
+            self._show_to(self.snapshot())
+
+
+def _ours(place: str, before: dict[str, list[str]]) -> bool:
+    """Whether what stands at a place was made by this batch, or will have been."""
+    return place in before or is_url(place) or not os.path.lexists(place)
+
+
+def _sweep(job: Job) -> None:
+    """Remove what a killed worker left of the job's outputs."""
+    for place in job.outputs.values():
+        if not is_url(place):
+            remove_leftovers(Path(place))
+
+
+def _write_log(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,76 @@
+"""A worker of the local engine: tasks come as lines of JSON on stdin, outcomes go as such to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+from avatar.batch.attempt import Outcome, attempt, printing_to
+from avatar.batch.work import Runner, run_one, task_from_json
+
+READY = "ready"
+"""The first answer of a worker, whose time limit begins with it."""
+
+
+def serve(run: Runner = run_one) -> None:
+    """Do tasks until stdin ends.
+
+    When it ends in the middle of a task, whoever gave it is dead; then so is this process, with its encoders.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    idle = threading.Event()
+    idle.set()
+    threading.Thread(target=_listen, args=(lines, idle), daemon=True).start()
+    _answer(answers, READY)
+    while line := lines.get():
+        idle.clear()
+        message = json.loads(line)
+        outcome = _do(message, run)
+        idle.set()
+        _answer(answers, json.dumps(outcome.to_json()))
+
+
+def _listen(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    if not idle.is_set() or not lines.empty():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    lines.put("")
+
+
+def _do(message: dict, run: Runner) -> Outcome:
+    task = task_from_json(message["task"])
+    keep_to(message["cores"])
+    with printing_to(Path(message["log"])):
+        sys.stderr.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {task.job.id}\n")
+        outcome = attempt(task, run)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return outcome
+
+
+def _answer(answers: TextIO, line: str) -> None:
+    answers.write(line + "\n")
+    answers.flush()
+
+
+def keep_to(cores: list[int]) -> None:
+    """Run on these cores only, with all threads and with the encoders to come, which count their cores by this."""
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(thread), cores)
+        except ProcessLookupError:  # a thread that has just ended
+            continue
+
+
+if __name__ == "__main__":
+    serve()

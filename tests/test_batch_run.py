@@ -1,0 +1,305 @@
+"""Runs on the local engine, with workers that obey: what is done stays done, what fails is told, others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avatar.batch import run as run_module
+from avatar.batch.attempt import Outcome
+from avatar.batch.jobs import Job
+from avatar.batch.journal import Journal, Record, is_running, log_path
+from avatar.batch.local import LocalEngine
+from avatar.batch.machine import Machine, this_machine
+from avatar.batch.plan import Plan, make_plan
+from avatar.batch.report import write_report
+from avatar.batch.run import Snapshot, Wishes, run_batch
+from avatar.core.files import UserError
+
+OBEYS = (sys.executable, "-m", "tests.batch_worker")
+HERE = Machine((0,), 100.0)
+
+
+def studio(folder: Path, **speeches: str) -> Path:
+    """A job file with a film for each speech."""
+    (folder / "a.avatar").write_text("a")
+    for name, text in speeches.items():
+        (folder / f"{name}.txt").write_text(text)
+    jobs = [
+        {"kind": "speak", "avatar": "a.avatar", "speech": f"{name}.txt", "output": f"{name}.mp4", "id": name}
+        for name in speeches
+    ]
+    (folder / "jobs.yaml").write_text(json.dumps({"jobs": jobs}))
+    return folder / "jobs.yaml"
+
+
+def plan_of(file: Path) -> Plan:
+    plan, problems = make_plan(file)
+    assert not problems
+    return plan
+
+
+def go(
+    file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **wishes: bool | float
+) -> Snapshot:
+    state = file.with_suffix(".batch")
+    engine = LocalEngine(HERE, state, workers=workers, command=OBEYS)
+    return run_batch(plan_of(file), engine, state, wishes=Wishes(**wishes), show=show)  # type: ignore[arg-type]
+
+
+def records(file: Path) -> dict[str, Record]:
+    journal = Journal(file.with_suffix(".batch"), make=False)
+    found = {record.id: record for record in journal.read()}
+    journal.close()
+    return found
+
+
+def counts(file: Path, name: str) -> int:
+    """How many times a speech with `count` in it was spoken."""
+    path = file.parent / f"{name}.count"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if ".part" in path.name]
+
+
+def test_done_and_unchanged_is_skipped(tmp_path: Path) -> None:
+    file = studio(tmp_path, one="count\nhello", two="count\nworld")
+    first = go(file)
+    assert (first.counts["done"], first.counts["unchanged"], first.bad) == (2, 0, 0)
+    assert (tmp_path / "one.mp4").read_text() == "count\nhello"
+    assert go(file).counts["unchanged"] == 2
+    assert [counts(file, name) for name in ("one", "two")] == [1, 1]
+    (tmp_path / "two.txt").write_text("count\nchanged")
+    (tmp_path / "one.mp4").unlink()
+    assert go(file).counts["unchanged"] == 0
+    assert (tmp_path / "two.mp4").read_text() == "count\nchanged"
+    assert [counts(file, name) for name in ("one", "two")] == [2, 2]
+    go(file, force=True)
+    assert [counts(file, name) for name in ("one", "two")] == [3, 3]
+
+
+def test_a_failure_stops_only_what_waits_for_it(tmp_path: Path) -> None:
+    file = studio(tmp_path, bad="count\nfail", good="hello")
+    jobs = json.loads(file.read_text())["jobs"]
+    jobs.append({"kind": "speak", "avatar": "a.avatar", "speech": "bad.mp4", "output": "of_bad.mp4"})
+    jobs.append({"kind": "speak", "avatar": "a.avatar", "speech": "good.txt", "output": "later.mp4", "after": "bad"})
+    file.write_text(json.dumps({"jobs": jobs}))
+    end = go(file)
+    assert (end.counts["done"], end.counts["failed"], end.counts["blocked"]) == (1, 1, 2)
+    found = records(file)
+    assert found["bad.mp4"].reason.endswith("bad.txt: cannot be said; say something else")
+    assert found["of_bad.mp4"].reason == found["later.mp4"].reason == "waits for bad.mp4, which failed"
+    assert "cannot be said" in log_path(file.with_suffix(".batch"), "bad.mp4").read_text()
+    assert go(file).counts["failed"] == 1
+    assert counts(file, "bad") == 1, "nothing has changed, so it would fail again"
+    go(file, retry_failed=True)
+    assert counts(file, "bad") == 2
+    (tmp_path / "bad.txt").write_text("better")
+    assert go(file).counts["done"] == 4
+
+
+def test_poison_is_quarantined_and_leaves_nothing(tmp_path: Path) -> None:
+    file = studio(tmp_path, poison="count\nhalf", good="hello", shaky="count\ncrash once")
+    end = go(file)
+    assert (end.counts["done"], end.counts["quarantined"]) == (2, 1)
+    assert (counts(file, "poison"), counts(file, "shaky")) == (3, 2)
+    reason = records(file)["poison.mp4"].reason
+    assert reason == "quarantined: its worker was killed by SIGKILL, as when memory runs out, 3 times"
+    assert not left_over(tmp_path)
+    go(file)
+    assert counts(file, "poison") == 3
+    go(file, retry_failed=True)
+    assert counts(file, "poison") == 6
+
+
+def test_a_hanging_job_is_stopped_at_its_limit(tmp_path: Path) -> None:
+    file = studio(tmp_path, stuck="hang", good="hello")
+    text = json.loads(file.read_text())
+    file.write_text(json.dumps(text | {"defaults": {"all": {"limit": 2}}}))
+    end = go(file, workers=1)
+    assert (end.counts["done"], end.counts["failed"]) == (1, 1)
+    assert "time limit of 2 s" in records(file)["stuck.mp4"].reason
+
+
+def test_a_full_disk_pauses_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, notes = studio(tmp_path, one="full once", two="hello"), set()
+    end = go(file, pause=0.2, show=lambda snapshot: notes.add(snapshot.note))
+    assert end.counts["done"] == 2
+    assert any("No space left" in note for note in notes)
+    room = iter([0, 0, 0])
+    monkeypatch.setattr(run_module, "free_bytes", lambda path: next(room, 10**12))
+    notes.clear()
+    assert go(file, force=True, pause=0.2, show=lambda snapshot: notes.add(snapshot.note)).counts["done"] == 2
+    assert any("paused, the disk is full; make room and it goes on" in note for note in notes)
+
+
+def test_jobs_are_cancelled_while_it_runs(tmp_path: Path) -> None:
+    file = studio(tmp_path, long="sleep 100", short="hello", last="hello")
+    state = file.with_suffix(".batch")
+
+    def cancel() -> None:
+        while not (state / "journal.sqlite").exists() or records(file)["long.mp4"].state != "running":
+            time.sleep(0.1)
+        assert is_running(state)
+        journal = Journal(state, make=False)
+        assert journal.known("long")
+        assert journal.known("long.mp4")
+        assert not journal.known("nobody")
+        journal.ask_cancel(["long"])
+        journal.close()
+
+    asking = threading.Thread(target=cancel)
+    asking.start()
+    end = go(file, workers=1)
+    asking.join()
+    assert (end.counts["done"], end.counts["cancelled"]) == (2, 1)
+    assert not is_running(state)
+
+
+def test_only_one_process_runs_a_batch(tmp_path: Path) -> None:
+    file = studio(tmp_path, long="sleep 3")
+    with started(file):
+        wait_for(lambda: is_running(file.with_suffix(".batch")))
+        with pytest.raises(UserError, match="is being run by process"):
+            go(file)
+
+
+class started:  # noqa: N801
+    """The batch in a process of its own, killed at the end."""
+
+    def __init__(self, file: Path) -> None:
+        code = "import sys; from pathlib import Path; from tests.test_batch_run import go; go(Path(sys.argv[1]))"
+        self.process = subprocess.Popen([sys.executable, "-c", code, str(file)])
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    speeches = {f"s{index:02d}": "count\nsleep 0.1\nhello" for index in range(20)}
+    file = studio(tmp_path, **speeches)
+    state = file.with_suffix(".batch")
+    for wanted in (4, 9, 14):
+        with started(file) as process:
+            wait_for(lambda wanted=wanted: state.exists() and done(file) >= wanted)  # type: ignore[misc]
+            process.send_signal(signal.SIGKILL)
+        wait_for(lambda: not workers_of(state))
+    before = {name: record.finished for name, record in records(file).items() if record.state == "done"}
+    assert len(before) >= 14
+    assert go(file).counts["done"] == 20
+    after = records(file)
+    assert all(after[name].finished == finished for name, finished in before.items()), "nothing done is done again"
+    assert all((tmp_path / f"{name}.mp4").read_text() == text for name, text in speeches.items())
+    assert not left_over(tmp_path)
+    assert sum(counts(file, name) for name in speeches) <= 20 + 3 * 2
+
+
+def done(file: Path) -> int:
+    try:
+        return sum(record.state == "done" for record in records(file).values())
+    except UserError:
+        return 0
+
+
+def workers_of(state: Path) -> list[str]:
+    """Processes whose scratch folder lies in a batch's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"TMPDIR={state}".encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_nothing_is_left_running_when_it_is_interrupted(tmp_path: Path) -> None:
+    file = studio(tmp_path, long="sleep 100")
+    state = file.with_suffix(".batch")
+    with started(file) as process:
+        wait_for(lambda: state.exists() and len(workers_of(state)) > 0 and running(file))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) != 0
+    assert not workers_of(state)
+    assert records(file)["long.mp4"].state == "waiting"
+
+
+def running(file: Path) -> bool:
+    return any(record.state == "running" for record in records(file).values())
+
+
+def test_workers_share_the_machine(tmp_path: Path) -> None:
+    file = studio(tmp_path, one="sleep 100", two="sleep 100", three="sleep 100")
+    jobs = list(plan_of(file).jobs.values())
+    machine = Machine((0, 1), 2.5, ("7",))
+    engine = LocalEngine(machine, tmp_path / "state", workers=2, command=OBEYS)
+    try:
+        assert engine.room_for(jobs[0])
+        engine.start(jobs[0], ours=False, again=False)
+        engine.start(jobs[1], ours=False, again=False)
+        assert not engine.room_for(jobs[2]), "both workers are busy"
+        assert sorted(engine.running()[0].worker + engine.running()[1].worker) == sorted("worker 1worker 2")
+        engine.stop(jobs[0])
+        assert engine.room_for(jobs[2])
+        greedy = Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=2.0)})
+        assert not engine.room_for(greedy), "the memory is taken"
+        with pytest.raises(UserError, match="wants 9 GB"):
+            engine.check([Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=9.0)})])
+        engine.stop(jobs[1])
+        engine.start(Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)}), ours=False, again=False)
+        (worker,) = workers_of(tmp_path / "state")
+        wait_for(lambda: b"CUDA_VISIBLE_DEVICES=7\0" in Path("/proc", worker, "environ").read_bytes())
+    finally:
+        engine.close()
+    with pytest.raises(UserError, match="wants an NVIDIA GPU, and this machine has none"):
+        LocalEngine(HERE, tmp_path / "state").check([Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)})])
+
+
+def vars_of(job: Job) -> dict:
+    return {name: getattr(job, name) for name in Job.__slots__}
+
+
+def test_this_machine_has_something() -> None:
+    machine = this_machine()
+    assert 1 <= len(machine.cores) <= (os.cpu_count() or 1)
+    assert machine.memory > 0.1
+
+
+def test_the_report_tells_what_failed(tmp_path: Path) -> None:
+    file = studio(tmp_path, bad="fail", good="hello <b>")
+    go(file)
+    page = write_report(file.with_suffix(".batch"))
+    assert page
+    text = page.read_text()
+    for words in ("1 of 2 jobs are not done", "cannot be said; say something else", "CPU-seconds", "times real time"):
+        assert words in text
+    log = log_path(file.with_suffix(".batch"), "bad.mp4")
+    assert f'href="logs/{log.name}"' in text
+    assert log.is_file()
+
+
+def test_outcomes_survive_json() -> None:
+    outcome = Outcome("done", made={"a": ("1", "2")})
+    assert Outcome(**json.loads(json.dumps(outcome.to_json()))).made == {"a": ["1", "2"]}

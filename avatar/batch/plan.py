@@ -174,10 +174,9 @@ def _check_recipe(values: dict[str, Any]) -> None:
 
 
 def _check_look(shown: dict[str, Any]) -> None:
-    from avatar.pipelines.draw import TRANSPARENT, Look, check_look, open_background
+    from avatar.pipelines.draw import TRANSPARENT, Look, open_background
 
     behind = shown["background"]
-    look = Look(shown["size"], None, behind, bool(shown["full_frame"]), shown["orbit"] or 0.0)
-    check_look(look)
+    Look(shown["size"], None, behind, bool(shown["full_frame"]), shown["orbit"] or 0.0)
     if behind and behind != TRANSPARENT and not is_url(behind):
         open_background(behind, 64, 25.0)

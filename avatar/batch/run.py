@@ -68,7 +68,10 @@ def run_batch(
     """
     engine.check(list(plan.jobs.values()))
     with sole_runner(folder), closing(Journal(folder)) as journal, closing(engine):
-        number = journal.begin(plan.jobs.values(), plan.path, engine.name)
+        try:
+            number = journal.begin(plan.jobs.values(), plan.path, engine.name)
+        except Exception as error:
+            raise UserError(f"{folder}: the journal cannot be written ({explain(error)})") from error
         run = _Run(plan, engine, folder, journal, wishes or Wishes(), show or (lambda snapshot: None))
         try:
             run.go()
@@ -123,12 +126,13 @@ class _Run:
     def _start_what_fits(self) -> None:
         if time.monotonic() < self._paused_until:
             return
-        while job := self._foreman.next(self._engine):
+        while not (self._note and self._engine.running()):  # after a full disk one by one, until one is done
+            job = self._foreman.next(self._engine)
+            if job is None:
+                return
             if short := self._short_of_room(job):
                 self._foreman.back(job)
                 return self._pause(short)
-            if self._note:
-                self._note = ""
             self._consider(job)
             self._show()
 
@@ -185,6 +189,7 @@ class _Run:
         if outcome.log:
             self._patiently(_write_log, log_path(self._folder, job.id), outcome.log)
         if outcome.end == "done":
+            self._note = ""
             for place, (look, digest) in outcome.made.items():
                 self._digests.made(place, look, digest)
             done: dict[str, Any] = {"state": "done", "media_seconds": outcome.media_seconds, "bytes": outcome.bytes}

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from avatar.batch.attempt import Outcome, attempt, printing_to
+from avatar.batch.attempt import Outcome, attempt, explain, is_full, printing_to
 from avatar.batch.work import Runner, run_one, task_from_json
 
 READY = "ready"
@@ -50,11 +50,14 @@ def _listen(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
 def _do(message: dict, run: Runner) -> Outcome:
     task = task_from_json(message["task"])
     keep_to(message["cores"])
-    with printing_to(Path(message["log"])):
-        sys.stderr.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {task.job.id}\n")
-        outcome = attempt(task, run)
-        sys.stdout.flush()
-        sys.stderr.flush()
+    try:
+        with printing_to(Path(message["log"])):
+            sys.stderr.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {task.job.id}\n")
+            outcome = attempt(task, run)
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except OSError as error:  # not even the log could be written
+        return Outcome("full" if is_full(error) else "failed", explain(error))
     return outcome
 
 

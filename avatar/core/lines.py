@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_yaml(path: Path, text: str, name: str) -> tuple[Entry, list[Entry]]:
     loader = Loader(text)
+    collecting = gc.isenabled()
+    gc.disable()  # it would look through the growing tree again and again: half the time of a large file
     try:
         root = loader.get_single_node()
         if root is None:
@@ -81,6 +84,8 @@ def _read_yaml(path: Path, text: str, name: str) -> tuple[Entry, list[Entry]]:
         raise UserError(f"{where}: is not YAML ({getattr(error, 'problem', None) or error})") from error
     finally:
         loader.dispose()
+        if collecting:
+            gc.enable()
     head, listed = _place(path, root, values), next((v for k, v in root.value if k.value == name), None)
     if not isinstance(listed, yaml.SequenceNode):
         raise UserError(f"{path}:{head.line_of(name)}: has no list `{name}`")

@@ -167,10 +167,10 @@ class NerfRenderer:
         occupancy = self.state["occupancy"]
         filled = (occupancy.view(-1)[cell_of(unit, len(occupancy))] > 0) & ((unit >= 0) & (unit < 1)).all(1)
         conditions = self._head.condition(self.values, self.scaling(part)[0], self._light())
-        positions = self._to_rest(unit[filled], part.expression[0])
+        positions, hints = self._to_rest(unit[filled], part.expression[0])
         ahead = torch.tensor([0.0, 0, 1], device=self.device).expand(len(positions), 3)
         density, color = torch.zeros(len(unit), device=self.device), torch.zeros(len(unit), 3, device=self.device)
-        density[filled], color[filled] = self._head(self.values, positions, ahead, conditions)
+        density[filled], color[filled] = self._head(self.values, positions, hints, ahead, conditions)
         return density, color
 
     def at_rest(self) -> Motion:
@@ -229,17 +229,18 @@ class NerfRenderer:
         return checkpoint(shade, path, field, step, use_reentrant=False)  # one of several: only its ends are kept
 
     def _walk(self, rays: Rays, expression: Tensor, *, jittered: bool = False) -> Samples:
-        def undo(positions: Tensor) -> Tensor:
+        def undo(positions: Tensor) -> tuple[Tensor, Tensor]:
             return self._to_rest(positions, expression)
 
         jitter = torch.rand(len(rays), generator=self._random, device=self.device) if jittered else None
         return walk(rays, self.state["occupancy"], undo, march=self._march, step=self.settings.step_cm, jitter=jitter)
 
-    def _to_rest(self, positions: Tensor, expression: Tensor) -> Tensor:
+    def _to_rest(self, positions: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions [P, 3] of the face at rest, and hints [P, H] how they were found."""
         if self._warp is None:
-            return positions
-        tables = self._warp.tables(expression)
-        return self._box.to_unit(self._warp.undo(self._box.to_cm(positions), tables))
+            return positions, positions[:, :0]
+        rest, hints = self._warp.undo(self._box.to_cm(positions), self._warp.tables(expression))
+        return self._box.to_unit(rest), hints
 
     def _light(self) -> Tensor:
         """The light of the frame that is learned from, or the usual one."""

@@ -20,7 +20,7 @@ from avatar.motion.encoder import load_encoder
 from avatar.pipelines.bars import budget_bar
 from avatar.pipelines.draw import Look
 from avatar.pipelines.speak import speak
-from avatar.pipelines.takes import make_take
+from avatar.pipelines.takes import import_adnerf, make_take
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
 from avatar.render.device import DeviceName, pick_device
@@ -29,6 +29,7 @@ from preprocess.checks import judge
 from preprocess.run import Wishes
 
 NOT_STATED = "not stated"
+ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 75  # three seconds
 TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them
 
@@ -42,9 +43,9 @@ def build(
     consent: str = NOT_STATED,
     device: DeviceName = "cpu",
 ) -> Avatar:
-    """Build an avatar from a video or a Take folder and write it to `out`.
+    """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
 
-    A video is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
+    A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
     source, out, recipe = Path(source), Path(out), recipe or Recipe()
@@ -114,7 +115,9 @@ def _read_bytes(path: Path) -> Tensor:
 
 
 def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: str) -> Take:
-    """The Take that `source` is, or the one made from the video it is. Raises: UserError."""
+    """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
+    if (source / ADNERF).is_file():
+        return open_take(beside) if beside.exists() else import_adnerf(source, beside, holdout=recipe.holdout)
     if source.is_dir():
         return open_take(source)
     return make_take(source, beside, Wishes(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent))

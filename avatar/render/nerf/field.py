@@ -19,6 +19,7 @@ from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 from avatar.render.nerf.backends import Backend
 from avatar.render.nerf.lora import PREFIX, low_rank
 from avatar.render.nerf.settings import NerfSettings
+from avatar.render.nerf.warp import HINTS
 
 GEOMETRY = 15  # numbers that the density network tells the colour network
 AMBIENT_LEVELS, AMBIENT_ENTRIES = 6, 4096
@@ -50,7 +51,8 @@ def level_sizes(coarsest: int, finest: int, levels: int) -> Tensor:
 def network_shapes(settings: NerfSettings, features: int) -> dict[str, list[int]]:
     """Widths of each network of the head; features: of a frame."""
     planes = 3 if settings.encoding == "triplane" else 1
-    space, told = 2 * settings.levels * planes, settings.code + EYE_FEATURES
+    hints = HINTS if settings.warp else 0
+    space, told = 2 * settings.levels * planes + hints, settings.code + EYE_FEATURES
     shapes = {"head.code": [features - POSE_FEATURES - EYE_FEATURES, HIDDEN, settings.code]}
     if settings.conditioning == "ambient":
         shapes["head.ambient"] = [space + settings.code, HIDDEN, settings.ambient]
@@ -102,10 +104,13 @@ class HeadField:
         return Conditions(code, eyes, light)
 
     def __call__(
-        self, values: Values, positions: Tensor, directions: Tensor, conditions: Conditions
+        self, values: Values, positions: Tensor, hints: Tensor, directions: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """Density [P] a cm and colour [P, 3] 0..1 at positions [P, 3] 0..1, seen along unit directions [P, 3]."""
-        space = self._encode(values, positions)
+        """Density [P] a cm and colour [P, 3] 0..1 at positions [P, 3] 0..1, seen along unit directions [P, 3].
+
+        hints: [P, H] how the expression was undone (`Warp.undo`); nothing without a warp.
+        """
+        space = torch.cat([self._encode(values, positions), hints], 1)
         told = self._tell(values, space, conditions)
         out = self._network(values, "head.density", torch.cat([space, told], 1))
         density = (out[:, 0] + FIRST_DENSITY).clamp(max=MOST_LOG_DENSITY).exp()

@@ -29,6 +29,7 @@ from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occ
 from avatar.render.nerf.rays import Box, Rays, cast_rays
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
 from avatar.render.nerf.torso import TorsoField, begin_torso, to_rest, torso_mask
+from avatar.render.nerf.upscale import begin_upscale, upscale
 from avatar.render.nerf.volume import DEPTH, Samples, shade, shade_until, shares, walk
 from avatar.render.nerf.warp import make_warp
 from avatar.render.splat_init import reference_frame
@@ -63,6 +64,7 @@ class NerfRenderer:
     def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: NerfSettings | None = None) -> None:
         self.camera = camera
         self.settings = settings or unpack_settings(tensors["settings"])
+        self._drawn = camera.scaled(-(-camera.size // self.settings.upscale))
         self.device = torch.device("cpu")
         self.restore(tensors)
 
@@ -120,18 +122,20 @@ class NerfRenderer:
         return not (self.settings.lora_rank and name.startswith((*MOTION_BRANCH, "head.ambient")))
 
     def _draw_frame(self, motion: Motion, index: int, features: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
-        size, camera = self.camera.size, self.camera
+        size = self._drawn.size
         rays = self.rays(motion, index, view)
         drawn = self._follow(rays, motion.expression[index], features)
         head = torch.zeros(size * size, 4, device=self.device)
         head = head.index_copy(0, rays.pixels, torch.cat([drawn.color, drawn.alpha[:, None]], 1))
-        rest = self.state["rest_translation"]
-        places = to_rest(camera, motion.torso[index], view, float(rest[2]))
+        torso = motion.torso[index] * torch.tensor([size / self.camera.size] * 2 + [1, 1], device=self.device)
+        places = to_rest(self._drawn, torso, view, float(self.state["rest_translation"][2]))
         pixels = self._torso_pixels(places, head)
         behind = self._torso(self.values, places[pixels], features[-POSE_FEATURES:], head[pixels].detach())
         share = (1 - head[pixels, 3:]) * behind[:, 3:]
         picture = head.index_add(0, pixels, torch.cat([share * behind[:, :3], share], 1))
         planes = picture.T.reshape(4, size, size)
+        if self.settings.upscale > 1:
+            planes = upscale(self.values, planes, self.camera.size)
         return planes[:3], planes[3:]
 
     def rays(self, motion: Motion, index: int, view: Tensor | None = None) -> Rays:
@@ -140,17 +144,20 @@ class NerfRenderer:
         if view is not None:
             middle = self.state["rest_translation"]
             rotation, translation = view @ rotation, view @ (translation - middle) + middle
-        return cast_rays(self.camera, rotation, translation, self._box, self._within)
+        return cast_rays(self._drawn, rotation, translation, self._box, self._within)
 
     @torch.no_grad()
     def depth(self, motion: Motion, frame: int) -> Tensor:
-        """Distance [S, S] of the head from the camera plane in cm; 0 where less than half of a ray meets it."""
+        """Distance [S, S] of the head from the camera plane in cm; 0 where less than half of a ray meets it.
+
+        S is half the picture's side where a network enlarges it.
+        """
         part = motion[frame : frame + 1].to(self.device)
         rays = self.rays(part, 0)
         drawn = self._follow(rays, part.expression[0], self.scaling(part)[0])
-        picture = torch.zeros(self.camera.size**2, device=self.device)
+        picture = torch.zeros(self._drawn.size**2, device=self.device)
         seen = torch.where(drawn.alpha > 0.5, drawn.depth / drawn.alpha.clamp_min(1e-3), 0)
-        return picture.index_copy(0, rays.pixels, seen).view(self.camera.size, -1)
+        return picture.index_copy(0, rays.pixels, seen).view(self._drawn.size, -1)
 
     @torch.no_grad()
     def sample(self, points: Tensor, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
@@ -160,10 +167,10 @@ class NerfRenderer:
         occupancy = self.state["occupancy"]
         filled = (occupancy.view(-1)[cell_of(unit, len(occupancy))] > 0) & ((unit >= 0) & (unit < 1)).all(1)
         conditions = self._head.condition(self.values, self.scaling(part)[0], self._light())
-        positions = self._to_rest(unit[filled], part.expression[0])
+        positions, hints = self._to_rest(unit[filled], part.expression[0])
         ahead = torch.tensor([0.0, 0, 1], device=self.device).expand(len(positions), 3)
         density, color = torch.zeros(len(unit), device=self.device), torch.zeros(len(unit), 3, device=self.device)
-        density[filled], color[filled] = self._head(self.values, positions, ahead, conditions)
+        density[filled], color[filled] = self._head(self.values, positions, hints, ahead, conditions)
         return density, color
 
     def at_rest(self) -> Motion:
@@ -222,17 +229,18 @@ class NerfRenderer:
         return checkpoint(shade, path, field, step, use_reentrant=False)  # one of several: only its ends are kept
 
     def _walk(self, rays: Rays, expression: Tensor, *, jittered: bool = False) -> Samples:
-        def undo(positions: Tensor) -> Tensor:
+        def undo(positions: Tensor) -> tuple[Tensor, Tensor]:
             return self._to_rest(positions, expression)
 
         jitter = torch.rand(len(rays), generator=self._random, device=self.device) if jittered else None
         return walk(rays, self.state["occupancy"], undo, march=self._march, step=self.settings.step_cm, jitter=jitter)
 
-    def _to_rest(self, positions: Tensor, expression: Tensor) -> Tensor:
+    def _to_rest(self, positions: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions [P, 3] of the face at rest, and hints [P, H] how they were found."""
         if self._warp is None:
-            return positions
-        tables = self._warp.tables(expression)
-        return self._box.to_unit(self._warp.undo(self._box.to_cm(positions), tables))
+            return positions, positions[:, :0]
+        rest, hints = self._warp.undo(self._box.to_cm(positions), self._warp.tables(expression))
+        return self._box.to_unit(rest), hints
 
     def _light(self) -> Tensor:
         """The light of the frame that is learned from, or the usual one."""
@@ -309,6 +317,8 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, 
         "light": torch.zeros(len(track), settings.appearance),
     }
     tensors |= begin_head(settings, len(scaling.mean), random) | begin_torso(settings, random)
+    if settings.upscale > 1:
+        tensors |= begin_upscale(random)
     if generic:
         tensors |= generic.values
     if settings.lora_rank:
@@ -328,7 +338,9 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     settings = unpack_settings(tensors["settings"])
     if settings.lora_rank:
         tensors = _merge(tensors, settings)
-    small = {name: tensor.half() for name, tensor in tensors.items() if name.startswith(("head.", "torso."))}
+    small = {
+        name: tensor.half() for name, tensor in tensors.items() if name.startswith(("head.", "torso.", "upscale."))
+    }
     return tensors | small | {"light": tensors["light"].mean(0, keepdim=True)}
 
 

@@ -20,7 +20,8 @@ ENTRIES = 8192
 MARGIN_CM = 2.0  # about the mesh
 FADE_CM = 1.6  # how far from the mesh its motion reaches
 NEIGHBOURS = 6
-STEPS = 2  # of the fixed-point iteration x = y - displacement(x)
+HINTS = 6  # numbers that tell how a point was moved
+STEPS = 3  # of the fixed-point iteration x = y - displacement(x)
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,18 @@ class Warp:
         """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a dense grid."""
         return (expression @ self.basis).view(2, ENTRIES, 2)
 
-    def undo(self, points: Tensor, tables: Tensor) -> Tensor:
-        """Head-frame points [P, 3] cm -> where they are without the expression."""
+    def undo(self, points: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+        """Head-frame points [P, 3] cm -> where they are without the expression, and how that was found [P, 6] cm.
+
+        The latter is how far each was moved, and by how much the last step still changed it: not at all on skin, but
+        much between lips that are apart, where the mesh has nothing.
+        """
         resolutions = torch.tensor([CELLS, CELLS], dtype=torch.int32, device=points.device)
-        rest = points
+        rest, before = points, points
         for _ in range(STEPS):
+            before = rest
             rest = points - ops.hash_grid((rest - self.lower) / self.extent, tables, resolutions)[:, :3]
-        return rest
+        return rest, torch.cat([points - rest, rest - before], 1)
 
 
 def make_warp(neutral: Tensor, space: MotionSpace) -> Warp:

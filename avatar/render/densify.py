@@ -20,6 +20,7 @@ class Splats(Protocol):
 
     base: Tensor
     deltas: Tensor
+    basis: Tensor
     quaternions: Tensor
     rigidity: Tensor
 
@@ -50,6 +51,8 @@ def relocate(splats: Splats) -> int:
     for columns in _rows(splats):
         for values in columns.values():
             values[dead] = values[busy]
+    for row in splats.basis:
+        row.view(-1, 3)[dead] = row.view(-1, 3)[busy]
     base["means"][dead] += offset
     splats.quaternions[dead] = splats.quaternions[busy]
     splats.rigidity[dead] = splats.rigidity[busy]

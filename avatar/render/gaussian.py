@@ -72,6 +72,9 @@ class GaussianRenderer:
         self.feature_scale = values["feature_scale"]  # [D]
         self.irises = values["irises"].float()  # [2, 3] cm, head frame
         self.mesh = values["mesh"].float()  # [M, 3] cm, head frame
+        self.basis = values.get(
+            "basis", torch.zeros(0, 3 * self.count)
+        )  # [K, 3 N] how the MotionSpace moves the splats
         self._noise = random_generator(0, self.device)
         self._shipped: ops.SplatBlendshapes | None = None
         if "delta_codes" in values:
@@ -111,7 +114,7 @@ class GaussianRenderer:
     def tensors(self) -> dict[str, Tensor]:
         """All state that drawing needs, in float32."""
         poses = ("rest_rotation", "rest_translation", "feature_mean", "feature_scale")
-        names = ("base", "deltas", "quaternions", "rigidity", "irises", "mesh", *poses)
+        names = ("base", "deltas", "basis", "quaternions", "rigidity", "irises", "mesh", *poses)
         return {name: getattr(self, name).clone() for name in names}
 
     def features(self, motion: Motion) -> Tensor:
@@ -204,10 +207,15 @@ class GaussianRenderer:
             self._near_parts = None
 
     def _forget_a_little(self) -> None:
-        """Shrink what is learned frame by frame, but for how the face's splats move: what is true is learned again."""
-        turn = self.deltas.shape[0] - POSE_FEATURES
+        """Shrink what is learned frame by frame: what is true is learned again.
+
+        How the face's splats move is drawn to how the MotionSpace moves them, so that a mouth that opens wider than it
+        was ever seen does not fall apart.
+        """
+        turn, places = self.deltas.shape[0] - POSE_FEATURES, 3 * self.count
         self.deltas[turn:] *= 1 - FORGOTTEN
-        self.deltas[:turn, 3 * self.count :] *= 1 - FORGOTTEN
+        self.deltas[:turn, places:] *= 1 - FORGOTTEN
+        self.deltas[LID_MODES : len(self.basis), :places].lerp_(self.basis[LID_MODES:], FORGOTTEN)
 
     def _find_near_parts(self) -> tuple[Tensor, Tensor]:
         """1 for values of splats about the eyes, about the face, 0 far from them, each [10 N].
@@ -287,6 +295,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
         "rest_translation": rest_translation,
         "feature_mean": mean,
         "feature_scale": scale,
+        "basis": deltas[: space.modes, : 3 * count].clone(),
         "irises": track.neutral[list(IRISES)],
         "mesh": track.neutral[MESH],
     }
@@ -302,7 +311,7 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as shipped: deltas in int8 with block scales; half precision where it cannot be seen."""
     codes, scales = ops.quantize(tensors["deltas"])
     small = {name: tensors[name].half() for name in ("quaternions", "rigidity")} | {"delta_scales": scales.half()}
-    kept = {name: tensor for name, tensor in tensors.items() if name != "deltas"}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in ("deltas", "basis")}
     return kept | small | {"delta_codes": codes}
 
 

@@ -24,6 +24,7 @@ MESH_POINTS = 468  # without the irises
 FADE_CM = 1.6  # how far from the mesh its motion reaches
 NEIGHBOURS = 6
 TONGUE = 0.5  # of the way from the upper to the lower lip in the widest open mouth: what moves with the jaw
+LINING, LINING_REACH, LINING_DEPTH_CM = (9, 7), (1.0, 2.0), 2.5  # splats across and down; of the open mouth's size
 TEETH_DEPTH_CM = 1.2  # how far the mouth's inside lies behind the lips
 
 
@@ -59,14 +60,15 @@ def lift_splats(
     reference = reference_frame(track, frames)
     gap = (track.landmarks[:, 14, 1] - track.landmarks[:, 13, 1])[torch.tensor(frames)]
     widest = frames[int(gap.argmax())]
-    mouth_count = count // 25
-    body = _lift_frame(take, track, space, reference, count - mouth_count, generator, mouth=False)
+    mouth_count, cavity = count // 25, _line_mouth(take, track, space, widest)
+    body = _lift_frame(take, track, space, reference, count - mouth_count - len(cavity.means), generator, mouth=False)
     mouth = _lift_frame(take, track, space, widest, mouth_count, generator, mouth=True)
+    parts = (body, mouth, cavity)
     joined = {
-        name: torch.cat([getattr(body, name), getattr(mouth, name)])
+        name: torch.cat([getattr(part, name) for part in parts])
         for name in ("means", "log_scales", "colors", "rigidity")
     }
-    return FirstSplats(**joined, basis=torch.cat([body.basis, mouth.basis], 1)), reference
+    return FirstSplats(**joined, basis=torch.cat([part.basis for part in parts], 1)), reference
 
 
 def _lift_frame(
@@ -95,6 +97,32 @@ def _lift_frame(
         colors=torch.from_numpy(image[rows, columns]).float(),
         rigidity=torch.ones(count) if mouth else _rigidity(track, frame, pixels, camera),
         basis=basis,
+    )
+
+
+def _line_mouth(take: Take, track: Track, space: MotionSpace, frame: int) -> FirstSplats:
+    """The dark behind teeth and tongue, wider than the mouth was ever open: no background may show through it."""
+    landmarks, camera = track.landmarks[frame], take.camera
+    lips = landmarks[list(INNER_LIPS), :2]
+    low, high = lips.amin(0), lips.amax(0)
+    middle, reach = (low + high) / 2, (high - low) / 2 * torch.tensor(LINING_REACH)
+    steps = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in LINING), indexing="xy")
+    pixels = middle + reach * torch.stack(steps, -1).reshape(-1, 2)
+    vertices = track.neutral + torch.einsum("k,kvc->vc", track.expression[frame], space.basis)
+    posed = to_camera(vertices, track.rotation[frame], track.translation[frame])
+    depth = float(posed[list(INNER_LIPS), 2].mean()) + LINING_DEPTH_CM
+    rays = torch.cat([(pixels - camera.size / 2) / camera.focal, torch.ones(len(pixels), 1)], 1)
+    inside = torch.from_numpy(_mouth_region(landmarks.numpy(), camera.size)) > 0
+    seen = read_frames(take, [frame])[0][inside].float() / 255
+    dark = seen[seen.mean(1).argsort()[: max(1, len(seen) // 5)]].mean(0)
+    spacing = float((2 * reach / (torch.tensor(LINING) - 1)).max()) * depth / camera.focal
+    count = len(pixels)
+    return FirstSplats(
+        means=(rays * depth - track.translation[frame]) @ track.rotation[frame],
+        log_scales=torch.full((count, 3), float(np.log(0.7 * spacing))),
+        colors=dark.repeat(count, 1),
+        rigidity=torch.ones(count),
+        basis=0.5 * space.basis[:, list(JAW)].mean(1)[:, None].repeat(1, count, 1),
     )
 
 

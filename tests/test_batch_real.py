@@ -26,7 +26,7 @@ from tests.conftest import Filmed
 def studio(actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an avatar and two speeches of a second and a half."""
     folder = tmp_path_factory.mktemp("studio")
-    build(actor.take.root, folder / "actor.avatar", recipe=Recipe(budget_seconds=2, holdout=0.1))
+    build(actor.take.root, folder / "actor.avatar", recipe=Recipe(steps=60, holdout=0.1))
     sound = torch.randn(24000, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 0.2, 24000)
     write_wav(folder / "one.wav", sound)
     write_wav(folder / "two.wav", sound.flip(0))

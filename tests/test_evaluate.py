@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from avatar.pipelines.evaluate import OWN_TORSO, TRUE_TORSO, evaluate
 from avatar.pipelines.evaluate_speech import AUDIO_ONLY
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
-from avatar.render.train import Glimpse, train
+from avatar.render.train import Glimpse, Schedule, train
 from tests.conftest import Filmed
 
 
@@ -33,7 +34,7 @@ def test_every_mode_region_and_figure_is_there(actor: Filmed, tmp_path: Path) ->
     take, space = with_holdout(actor.take, 0.15), load_space()
     track, kind = read_track(take), renderer_kind("gaussian")
     renderer = kind.begin(take, track, space, parse(kind.settings, {"kind": "gaussian"}, "test"), 0)
-    train(renderer, take, track, budget_seconds=6, seed=0)
+    train(renderer, take, track, budget_seconds=math.inf, seed=0, schedule=Schedule(150))
     speech, habits = adapt(read_audio(take), track, fps=25, frames=take.training_frames(), seed=0)
     avatar = Avatar(
         "gaussian", kind.pack(renderer.tensors()), speech, habits, read_plate(take), take.camera, 25.0, space.id, "", {}

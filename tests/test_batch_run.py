@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from avatar.batch import run as run_module
 from avatar.batch.attempt import Outcome
+from avatar.batch.engine import Running
 from avatar.batch.jobs import Job
 from avatar.batch.journal import Journal, Record, is_running, log_path
 from avatar.batch.local import LocalEngine
@@ -23,6 +26,7 @@ from avatar.batch.machine import Machine, this_machine
 from avatar.batch.plan import Plan, make_plan
 from avatar.batch.report import write_report
 from avatar.batch.run import Snapshot, Wishes, run_batch
+from avatar.cli.batch_table import draw_table, dress_seconds
 from avatar.core.files import UserError
 
 OBEYS = (sys.executable, "-m", "tests.batch_worker")
@@ -170,9 +174,10 @@ def test_jobs_are_cancelled_while_it_runs(tmp_path: Path) -> None:
 def test_only_one_process_runs_a_batch(tmp_path: Path) -> None:
     file = studio(tmp_path, long="sleep 3")
     with started(file):
-        wait_for(lambda: is_running(file.with_suffix(".batch")))
+        wait_for(lambda: (file.with_suffix(".batch") / "scratch").exists())
         with pytest.raises(UserError, match="is being run by process"):
             go(file)
+        assert (file.with_suffix(".batch") / "scratch").exists(), "the other's files are left alone"
 
 
 class started:  # noqa: N801
@@ -303,3 +308,17 @@ def test_the_report_tells_what_failed(tmp_path: Path) -> None:
 def test_outcomes_survive_json() -> None:
     outcome = Outcome("done", made={"a": ("1", "2")})
     assert Outcome(**json.loads(json.dumps(outcome.to_json()))).made == {"a": ["1", "2"]}
+
+
+def test_durations_are_for_people() -> None:
+    assert [dress_seconds(seconds) for seconds in (3.2, 100, 7500)] == ["3 s", "1 min 40 s", "2 h 5 min"]
+
+
+def test_the_terminal_shows_workers_and_what_holds_up(tmp_path: Path) -> None:
+    job = next(iter(plan_of(studio(tmp_path, one="hello")).jobs.values()))
+    counts = {"done": 3, "unchanged": 1, "failed": 1}
+    shown = Console(file=io.StringIO(), width=100, record=True)
+    shown.print(draw_table(Snapshot(9, counts, [Running(job, "worker 1", time.monotonic() - 7)], 10.0, 9.0, "paused")))
+    text = shown.export_text()
+    for words in ("4 of 9, 1 unchanged, 1 failed, about 25 s left; paused", "worker 1", "one.mp4", "7 s"):
+        assert words in text

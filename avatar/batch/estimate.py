@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatar.batch.address import Digests, address, unchanged
-from avatar.batch.jobs import Job, Kind, is_url
+from avatar.batch.jobs import Job, Kind, budget_of, is_url
 from avatar.batch.journal import Journal, Record
 from avatar.batch.machine import free_bytes
 from avatar.batch.plan import Plan
 from avatar.core.files import UserError
 from avatar.core.media import probe
-from avatar.core.recipe import Recipe, parse_duration
 
 PROBED = 40  # files whose length is looked up; the lengths of others follow from their sizes
 
@@ -113,8 +112,7 @@ class _Lengths:
 
 def _seconds(job: Job, rate: Rate, lengths: _Lengths) -> float:
     if job.kind == "build":
-        budget = job.options.get("budget")
-        return rate.fixed + (parse_duration(budget, "budget") if budget else Recipe().budget_seconds)
+        return rate.fixed + budget_of(job.options)
     return rate.fixed + rate.seconds * lengths.of(_timed_by(job))
 
 

@@ -15,7 +15,21 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from avatar.batch import storage
-from avatar.batch.jobs import COMMON, INPUTS, KINDS, LIMITS, NEEDS, OUTPUTS, Common, Head, Job, Kind, Need, is_url
+from avatar.batch.jobs import (
+    COMMON,
+    INPUTS,
+    KINDS,
+    LIMITS,
+    NEEDS,
+    OUTPUTS,
+    Common,
+    Head,
+    Job,
+    Kind,
+    Need,
+    budget_of,
+    is_url,
+)
 from avatar.core.files import UserError
 from avatar.core.lines import Entry, read_entries
 from avatar.core.recipe import parse_duration, read_yaml
@@ -154,6 +168,7 @@ def _make_jobs(
             wanted = getattr(said, name)
             batch.report(entry.line_of(name), f"{name}: nothing is called {wanted}, and no job above makes it")
     options = _options(batch, said)
+    usual = LIMITS[kind] + (2 * budget_of(options) if kind == "build" else 0.0)
     need = Need(said.cpus, said.memory or NEEDS[kind].memory, int(options.get("device") == "cuda"))
     after = (said.after,) if isinstance(said.after, str) else tuple(said.after)
     for inputs in itertools.product(*found):
@@ -174,13 +189,9 @@ def _make_jobs(
             outputs={name: resolve(batch.folder, place) for name, place in filled.items()},
             options=options,
             need=need,
-            limit=parse_duration(said.limit, "limit") if said.limit else _usual_limit(kind, options),
+            limit=parse_duration(said.limit, "limit") if said.limit else usual,
             after=after,
         )
-
-
-def _usual_limit(kind: Kind, options: dict[str, Any]) -> float:
-    return LIMITS[kind] + (2 * parse_duration(options["budget"], "budget") if options.get("budget") else 0.0)
 
 
 def _fill(template: str, names: dict[str, str]) -> str:

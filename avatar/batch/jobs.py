@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from avatar.core.coding import Codec, Quality
 from avatar.core.files import UserError
-from avatar.core.recipe import Settings, parse_duration
+from avatar.core.recipe import Recipe, Settings, parse_duration
 
 Kind = Literal["preprocess", "build", "speak", "evaluate"]
 Device = Literal["cpu", "cuda"]
@@ -86,6 +86,13 @@ class Job:
 def from_json(values: dict[str, Any]) -> Job:
     """The job that `to_json` wrote."""
     return Job(**values | {"need": Need(**values["need"]), "after": tuple(values["after"])})
+
+
+def budget_of(options: dict[str, Any]) -> float:
+    """Seconds that a build trains for."""
+    if "budget" in options:
+        return parse_duration(options["budget"], "budget")
+    return float(options.get("recipe", {}).get("budget_seconds", Recipe().budget_seconds))
 
 
 def is_url(path: str) -> bool:

@@ -71,7 +71,6 @@ class LocalEngine:
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
         self._scratch = folder / "scratch"
-        shutil.rmtree(self._scratch, ignore_errors=True)  # what killed workers left
 
     def check(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -123,6 +122,7 @@ class LocalEngine:
     def _hire(self, number: int) -> _Worker:
         gpu = self._machine.gpus[number] if number < len(self._machine.gpus) else ""
         scratch = self._scratch / str(number)
+        shutil.rmtree(scratch, ignore_errors=True)  # what a killed worker left
         scratch.mkdir(parents=True, exist_ok=True)
         quiet = {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_MININTERVAL": "10", "TMPDIR": str(scratch)}
         log = log_path(self._folder, f"worker-{number + 1}")  # of what it says while no job has it

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from avatar.batch.journal import Record
@@ -29,7 +30,7 @@ def live_table() -> Iterator[Callable[[Snapshot], None]]:
         yield _line_now_and_then(console)
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda snapshot: live.update(_table(snapshot))
+        yield lambda snapshot: live.update(draw_table(snapshot))
 
 
 def _line_now_and_then(console: Console) -> Callable[[Snapshot], None]:
@@ -44,13 +45,14 @@ def _line_now_and_then(console: Console) -> Callable[[Snapshot], None]:
     return show
 
 
-def _table(snapshot: Snapshot) -> Table:
-    table = Table(title=_headline(snapshot), title_justify="left", title_style="", box=None, pad_edge=False)
+def draw_table(snapshot: Snapshot) -> Group:
+    """How far a run is, and what each worker does."""
+    table = Table(box=None, pad_edge=False)
     for name in ("worker", "kind", "job", "for"):
         table.add_column(name, style="" if name == "job" else "dim", no_wrap=True)
     for one in snapshot.running[:MOST_ROWS]:
         table.add_row(one.worker, one.job.kind, one.job.id, dress_seconds(time.monotonic() - one.since))
-    return table
+    return Group(Text(_headline(snapshot)), table)
 
 
 def _headline(snapshot: Snapshot) -> str:

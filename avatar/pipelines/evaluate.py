@@ -79,7 +79,7 @@ def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frame
     values: dict[tuple[str, str, str], list[float]] = {}
     for picture, truth, frame in zip(drawn, real, frames, strict=True):
         labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-        regions = region_masks(track.landmarks[frame], take.camera.size) | _body_masks(labels, track.landmarks[frame])
+        regions = region_masks(track.landmarks[frame], take.camera.size) | body_masks(labels, track.landmarks[frame])
         pasted = np.where(_is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
@@ -101,7 +101,8 @@ def _is_head(labels: Array) -> Array:
     return np.isin(labels, (HEAD, MOUTH, TEETH))
 
 
-def _body_masks(labels: Array, landmarks: Tensor) -> dict[str, Tensor | None]:
+def body_masks(labels: Array, landmarks: Tensor) -> dict[str, Tensor | None]:
+    """Regions of the person beside the face, by labels [S, S] of `find_regions` and landmarks [478, 3] px."""
     face = region_masks(landmarks, len(labels))["face"]
     assert face is not None
     head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))

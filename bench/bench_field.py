@@ -1,12 +1,13 @@
 """Millions of samples a second of the radiance field ops: python -m bench.bench_field [--device cuda].
 
-Beside each: the plain torch reference in float32 on the same device's processor. Writes bench/results/field.json, or
-field_<gpu>.json.
+Beside each: the plain torch reference in float32, or tiny-cuda-nn on a GPU where it is installed. Writes
+bench/results/field.json, or field_<gpu>.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -28,6 +30,15 @@ LEVELS, ENTRIES = 16, 2**16
 WIDTHS = [32, 64, 64, 4]
 
 
+def open_other(device: torch.device) -> tuple[str, Any]:
+    """What ours is compared with: tiny-cuda-nn where it is installed and there is a GPU, plain torch elsewhere."""
+    if device.type == "cpu" or importlib.util.find_spec("tinycudann") is None:
+        return "torch", reference_field
+    from avatar.render.nerf.backends import pick_backend
+
+    return "tiny-cuda-nn", pick_backend("tcnn", device)
+
+
 def grid_rows(device: torch.device, repeats: int) -> Iterator[Row]:
     g = torch.Generator().manual_seed(0)
     positions = torch.rand(POINTS, 3, generator=g).to(device)
@@ -37,12 +48,19 @@ def grid_rows(device: torch.device, repeats: int) -> Iterator[Row]:
     plain, there = tables.detach(), resolutions.to(device)
     out = ops.hash_grid(positions, tables, there)
     gradient = torch.randn(POINTS, 2 * LEVELS, generator=g).to(device)
-    slow = (lambda: reference_field.hash_grid(positions, plain, resolutions)) if device.type == "cpu" else None
+    against, theirs = open_other(device)
     name = f"hash_grid, {POINTS} points, {LEVELS} levels of 2^16"
     forward = lambda: ops.hash_grid(positions, plain, there)  # noqa: E731
-    yield measure(f"{name}, forward", forward, device, repeats=repeats, against="torch", other=slow)
+    yield measure(
+        f"{name}, forward", forward, device, repeats=repeats, against=against,
+        other=lambda: theirs.hash_grid(positions, plain, there),
+    )  # fmt: skip
     backward = lambda: torch.autograd.grad(out, tables, gradient, retain_graph=True)  # noqa: E731
-    yield measure(f"{name}, backward", backward, device, repeats=repeats)
+    again = theirs.hash_grid(positions, tables, there)
+    yield measure(
+        f"{name}, backward", backward, device, repeats=repeats, against=against,
+        other=lambda: torch.autograd.grad(again, tables, gradient, retain_graph=True),
+    )  # fmt: skip
 
 
 def mlp_rows(device: torch.device, repeats: int) -> Iterator[Row]:
@@ -51,17 +69,18 @@ def mlp_rows(device: torch.device, repeats: int) -> Iterator[Row]:
     count = sum(a * b for a, b in itertools.pairwise(WIDTHS))
     weights = (0.2 * torch.randn(count, generator=g)).to(device).requires_grad_()
     out = ops.mlp(inputs, weights, WIDTHS)
-    theirs = reference_field.mlp(inputs, weights, WIDTHS)
+    against, other = open_other(device)
+    theirs = other.mlp(inputs, weights, WIDTHS)
     gradient = torch.randn(POINTS, WIDTHS[-1], generator=g).to(device)
     name = f"mlp {'-'.join(map(str, WIDTHS))}, {POINTS} samples"
     still = (inputs.detach(), weights.detach(), WIDTHS)
     yield measure(
-        f"{name}, forward", lambda: ops.mlp(*still), device, repeats=repeats, against="torch",
-        other=lambda: reference_field.mlp(*still),
+        f"{name}, forward", lambda: ops.mlp(*still), device, repeats=repeats, against=against,
+        other=lambda: other.mlp(*still),
     )  # fmt: skip
     yield measure(
         f"{name}, backward", lambda: torch.autograd.grad(out, [inputs, weights], gradient, retain_graph=True), device,
-        repeats=repeats, against="torch",
+        repeats=repeats, against=against,
         other=lambda: torch.autograd.grad(theirs, [inputs, weights], gradient, retain_graph=True),
     )  # fmt: skip
 

@@ -33,15 +33,19 @@ def stage_bars() -> Iterator[Report]:
 
 @contextmanager
 def budget_bar(budget: float, unit: str) -> Iterator[Callable[[float, float], None]]:
-    """A function that draws the share of a budget spent and the running loss: call it with (share, loss)."""
-    average = 0.0
+    """A function that draws the share of a budget spent, the running loss, and how many steps it will be enough for.
+
+    Call it with (share, loss) at each step.
+    """
+    average, steps = 0.0, 0
     with tqdm(total=round(budget), desc=f"{'train':<12}", unit=unit, leave=True, mininterval=0.5) as bar:
 
         def report(share: float, loss: float) -> None:
-            nonlocal average
+            nonlocal average, steps
+            steps += 1
             average = 0.98 * average + 0.02 * loss if average else loss
             if (done := int(share * budget)) > bar.n:
-                bar.set_postfix_str(f"loss {average:.4f}", refresh=False)
+                bar.set_postfix_str(f"loss {average:.4f}, about {round(steps / share)} steps in all", refresh=False)
                 bar.update(done - bar.n)
 
         yield report

@@ -87,9 +87,16 @@ def _assets() -> Finding:
 
 def _optional() -> list[Finding]:
     found = []
-    for name, what in (("gsplat", "another rasterizer on NVIDIA GPUs"), ("nerfacc", "occupancy grids on NVIDIA GPUs")):
+    tcnn = "git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
+    wanted = (
+        ("gsplat", "another rasterizer on NVIDIA GPUs", "'avatar-builder[cuda]'"),
+        ("nerfacc", "occupancy grids on NVIDIA GPUs", "'avatar-builder[cuda]'"),
+        ("tinycudann", "the NeRF's encodings and networks on NVIDIA GPUs", tcnn),
+        ("scikit-image", "meshes of NeRF avatars", "'avatar-builder[mesh]'"),
+    )
+    for name, what, package in wanted:
         try:
             found.append(Finding(name, True, False, version(name)))
         except PackageNotFoundError:
-            found.append(Finding(name, False, False, f"optional: {what}; pip install 'avatar-builder[cuda]'"))
+            found.append(Finding(name, False, False, f"optional: {what}; pip install {package}"))
     return found

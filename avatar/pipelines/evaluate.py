@@ -122,8 +122,8 @@ def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frame
     values: dict[tuple[str, str, str], list[float]] = {}
     for picture, truth, frame in zip(drawn, real, frames, strict=True):
         labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-        face = region_masks(track.landmarks[frame], take.camera.size)
-        regions = face | _body_masks(labels, face["face"])
+        regions = region_masks(track.landmarks[frame], take.camera.size)
+        regions |= body_masks(labels, regions["face"])
         pasted = np.where(_is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
@@ -145,7 +145,8 @@ def _is_head(labels: Array) -> Array:
     return np.isin(labels, (HEAD, MOUTH, TEETH))
 
 
-def _body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:
+def body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:
+    """Regions of the person beside the face, by labels [S, S] of `find_regions` and the face's mask [S, S]."""
     assert face is not None
     head, neck, torso = (torch.from_numpy(labels == part) for part in (HEAD, NECK, TORSO))
     reach = max(1, round(SEAM * len(labels)))

@@ -66,6 +66,7 @@ class NerfRenderer:
         self.settings = settings or unpack_settings(tensors["settings"])
         self._drawn = camera.scaled(-(-camera.size // self.settings.upscale))
         self.device = torch.device("cpu")
+        self._rays_at_once = self.settings.rays_at_once
         self.restore(tensors)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -85,7 +86,7 @@ class NerfRenderer:
             self._warp = make_warp(self.state["neutral"].cpu(), load_space()).to(self.device)
         self._adam, self._random = Adam(), random_generator(0, self.device)
         self._seen = UNKNOWN * self.state["occupancy"].float()
-        self._rays_at_once, self._learned_from = self.settings.rays_at_once, -1
+        self._learned_from = -1
         self._motion: Motion | None = None
         self._shown: set[int] = set()  # frames that were learned from
 

@@ -40,8 +40,8 @@ class NerfSettings(Settings):
     torso_width: int = Field(48, ge=16, le=128)
     upscale: Literal[1, 2] = 1  # 2: drawn at half the size, enlarged by a small network
     rays_at_once: int = Field(2**18, ge=256)  # halved when a GPU's memory is full
-    table_rate: float = Field(0.01, gt=0)
-    network_rate: float = Field(0.002, gt=0)
+    table_rate: float = Field(0.03, gt=0)
+    network_rate: float = Field(0.006, gt=0)
     last_rate: float = Field(0.03, gt=0, le=1)  # what the rates fall to by the end of the budget
     feature_noise: float = Field(0.15, ge=0)  # added to the features in training, so that no frame is learned by heart
     generic: str = ""  # a file of `avatar pretrain-renderer` to begin with

@@ -215,8 +215,9 @@ def evaluate(
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
     from avatar.core.bundle import load_avatar
     from avatar.core.take import open_take
-    from avatar.pipelines.evaluate import Networks, table_rows, write_json
     from avatar.pipelines.evaluate import evaluate as run
+    from avatar.pipelines.evaluate import table_rows, write_json
+    from avatar.pipelines.networks import Networks
 
     networks = Networks(lpips, face_network, syncnet)
     scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, networks=networks, device=device)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,10 @@ from avatar.core.files import check_writable, whole
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
-from avatar.metrics.identity import Identity
-from avatar.metrics.lpips import Lpips, find_weights
-from avatar.metrics.syncnet import SyncNet
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import check_space, match_size
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
+from avatar.pipelines.networks import Networks, compare_looks, load_networks
 from avatar.pipelines.speak import pick_split
 from avatar.render.device import DeviceName
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
@@ -38,15 +35,6 @@ THUMBNAIL = 192
 SEAM = 0.02  # of the picture's side, to both sides of where head and torso meet
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Networks:
-    """What the user has of networks that figures are known by; such figures are left out without."""
-
-    lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
-    identity: Path | None = None  # ONNX file of a face network
-    syncnet: Path | None = None  # weights of SyncNet
 
 
 def evaluate(
@@ -70,8 +58,7 @@ def evaluate(
         if out:
             check_writable(out)
     check_space(avatar)
-    networks = networks or Networks()
-    comparer, syncnet = _load_networks(networks), SyncNet(networks.syncnet) if networks.syncnet else None
+    loaded = load_networks(networks or Networks())
     take = with_size(take, avatar.camera.size)
     frames = pick_split(take, "test" if len(take.test) else "all")
     track = read_track(take)
@@ -84,8 +71,9 @@ def evaluate(
     seen = seen & shown
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
-    scores += comparer(drawn, real, found, points, seen)
-    spoken = compare_lips(avatar, take, (torch.from_numpy(real), points), frames, syncnet, device)
+    looks = compare_looks(loaded, (drawn, real), (found, points), seen)
+    scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
+    spoken = compare_lips(avatar, take, (torch.from_numpy(real), points), frames, loaded.syncnet, device)
     scores += spoken.scores
     if sheet:
         with whole(sheet) as temporary:
@@ -93,29 +81,6 @@ def evaluate(
     if page:
         _write_evaluation(page, scores, real, drawn, take, frames, spoken)
     return scores
-
-
-def _load_networks(networks: Networks) -> Callable[[Array, Array, Tensor, Tensor, Tensor], list[Score]]:
-    """What compares drawn with real pictures by their landmarks where `seen`; loaded before long work."""
-    weights = find_weights(networks.lpips)
-    lpips = Lpips(weights) if weights else None
-    identity = Identity(networks.identity) if networks.identity else None
-
-    def compare_all(drawn: Array, real: Array, found: Tensor, points: Tensor, seen: Tensor) -> list[Score]:
-        pairs = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in zip(drawn, real, strict=True)]
-        scores = []
-        if lpips:
-            value = float(np.mean([lpips(picture, truth) for picture, truth in pairs]))
-            scores.append(Score(OWN_TORSO, "whole", "LPIPS", value, ""))
-        if identity and seen.any():
-            alike = [
-                float(identity.embed(pairs[i][0], found[i]) @ identity.embed(pairs[i][1], points[i]))
-                for i in seen.nonzero().flatten().tolist()
-            ]
-            scores.append(Score(OWN_TORSO, "face", "CSIM", float(np.mean(alike)), ""))
-        return scores
-
-    return compare_all
 
 
 def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:

@@ -89,6 +89,9 @@ def write_jobs(folder: Path, name: str, **values: object) -> Path:
 
 def measure_speed(folder: Path) -> list[Figure]:
     spent = {}
+    subprocess.run(
+        command(write_jobs(folder, "warm", speech="speech00.wav")), check=True
+    )  # packages into the page cache
     for name, workers, values in (("one_core", 1, {"cpus": 1}), ("two", 2, {}), ("one_machine", 1, {})):
         jobs = write_jobs(folder, name, **values)
         start = time.perf_counter()
@@ -154,9 +157,8 @@ def measure_kills(folder: Path, seed: int) -> list[Figure]:
         while not complete(jobs):
             process = subprocess.Popen(command(jobs, "--retry-failed"), stdout=subprocess.DEVNULL)
             while process.poll() is None and sum(killed.values()) < KILLS:
-                time.sleep(draw.uniform(0.0, 8.0))
-                if process.poll() is None:
-                    killed[kill_one(process, jobs.with_suffix(".batch"), draw)] += 1
+                if victim := kill_one(process, jobs.with_suffix(".batch"), draw):
+                    killed[victim] += 1
             process.wait()
             wait_until_gone(jobs.with_suffix(".batch"))
             now = {one.id: one.finished for one in records(jobs) if one.state == "done"}
@@ -202,17 +204,21 @@ def workers_of(state: Path) -> list[int]:
 
 
 def kill_one(process: subprocess.Popen[bytes], state: Path, draw: random.Random) -> str:
-    """Kill the command, or one of its workers or encoders; which one."""
+    """Kill the command, or one of its workers or encoders, at some moment; which, or nothing if it was too late."""
+    victim = draw.choice(["command", "worker"])
+    while victim == "worker" and process.poll() is None and not workers_of(state):
+        time.sleep(0.05)
+    time.sleep(draw.uniform(0.0, 8.0 if victim == "command" else 2.0))
     workers = workers_of(state)
-    if workers and draw.random() < 0.5:
-        try:
-            os.kill(draw.choice(workers), signal.SIGKILL)
-            return "worker"
-        except ProcessLookupError:
-            pass
-    process.kill()
-    process.wait()
-    return "command"
+    if process.poll() is not None or (victim == "worker" and not workers):
+        return ""
+    try:
+        os.kill(process.pid if victim == "command" else draw.choice(workers), signal.SIGKILL)
+    except ProcessLookupError:
+        return ""
+    if victim == "command":
+        process.wait()
+    return victim
 
 
 def wait_until_gone(state: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import tempfile
@@ -58,7 +59,8 @@ class RayEngine:
         try:
             if address != "auto":
                 _knock(place)
-            self._ray.init(address=place, log_to_driver=False, ignore_reinit_error=True)
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            self._ray.init(address=place, ignore_reinit_error=True, **quiet)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"--address {address}: no Ray cluster answers ({error}); start one with `ray start --head`"

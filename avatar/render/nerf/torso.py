@@ -22,7 +22,8 @@ COARSEST = 8  # cells a side of the picture
 HIDDEN = 32  # of the network that shifts pixels
 MARGIN = 0.1  # of the picture's side, about it
 MOST_SHIFT = 0.03  # of the picture's side
-HEAD = 4  # colour and coverage
+HEAD = 8  # colour and coverage of the head, at a pixel and about it
+ABOUT = 0.04  # of the picture's side: how far around a pixel the head is felt
 FOREHEAD, CHIN, CHEEKS = 10, 152, (234, 454)
 SURELY_FACE = 0.8  # of the face's ellipse
 
@@ -67,6 +68,18 @@ def _through_card(slopes: Tensor, view: Tensor, depth: float) -> Tensor:
     return points[:, :2] / depth
 
 
+def look_about(head: Tensor, size: int) -> Tensor:
+    """What the torso is told of the head [S * S, 8]: its colour and coverage [S * S, 4], and their mean about a pixel.
+
+    The mean says how far away the jaw is, which neither its own pixel nor the head's pose does.
+    """
+    reach = max(1, round(ABOUT * size))
+    about = head.T.reshape(1, 4, size, size)
+    for _ in range(2):
+        about = functional.avg_pool2d(about, 2 * reach + 1, 1, reach)
+    return torch.cat([head, about.reshape(4, -1).T], 1)
+
+
 class TorsoField:
     """The torso as a function of its parameters; holds none of them."""
 
@@ -78,7 +91,7 @@ class TorsoField:
     def __call__(self, values: Values, places: Tensor, pose: Tensor, head: Tensor) -> Tensor:
         """Colour and coverage [P, 4] 0..1, colour not premultiplied.
 
-        places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 4] premultiplied colour and coverage of the head.
+        places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 8] of `look_about`.
         """
         constant = torch.cat([pose, pose.new_ones(1)]).expand(len(places), -1)
         shift = self._network(values, "torso.shift", torch.cat([2 * places - 1, constant], 1))

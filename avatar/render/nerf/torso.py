@@ -30,9 +30,9 @@ SURELY_FACE = 0.8  # of the face's ellipse
 
 def network_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     """Widths of the torso's networks."""
-    told = 2 * settings.torso_levels + POSE_FEATURES + 1 + (HEAD if settings.head_aware else 0)
-    width = settings.torso_width
-    return {"torso.shift": [2 + POSE_FEATURES + 1, HIDDEN, 2], "torso.color": [told, width, width, 4]}
+    told, width = 2 * settings.torso_levels + POSE_FEATURES + 1, settings.torso_width
+    shapes = {"torso.shift": [2 + POSE_FEATURES + 1, HIDDEN, 2], "torso.color": [told, width, width, 4]}
+    return shapes | ({"torso.aware": [told + HEAD, HIDDEN, 4]} if settings.head_aware else {})
 
 
 def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
@@ -40,6 +40,8 @@ def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
     values = {"torso.tables": begin_tables(1, settings.torso_levels, 2**settings.torso_log2_entries, generator)}
     for name, widths in network_shapes(settings).items():
         values[name] = begin_network(widths, generator)
+    if settings.head_aware:
+        values["torso.aware"][-4 * HIDDEN :] = 0  # at first the head changes nothing
     return values
 
 
@@ -98,8 +100,11 @@ class TorsoField:
         moved = places + MOST_SHIFT * torch.tanh(shift)
         inside = (moved + MARGIN) / (1 + 2 * MARGIN)
         features = self._backend.hash_grid(inside, values["torso.tables"][0], self._resolutions)
-        told = [features, constant] + ([head] if self._head_aware else [])
-        return torch.sigmoid(self._network(values, "torso.color", torch.cat(told, 1)))
+        told = torch.cat([features, constant], 1)
+        out = self._network(values, "torso.color", told)
+        if self._head_aware:  # only where the head is near: elsewhere it would but tell the frames apart
+            out = out + head[:, -1:] * self._network(values, "torso.aware", torch.cat([told, head], 1))
+        return torch.sigmoid(out)
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:
         return self._backend.mlp(inputs.contiguous(), values[name], self._shapes[name])

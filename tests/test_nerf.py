@@ -209,8 +209,9 @@ def test_what_is_enlarged_is_the_same_picture_at_any_size(small: tuple) -> None:
 def test_a_torso_that_knows_the_head_is_told_of_it(small: tuple) -> None:
     for aware in (True, False):
         renderer = start(small, head_aware=aware)
+        teach(renderer, small, 2)
         torso = renderer._torso
-        heads = torch.rand(2, 5, 4, generator=random())
+        heads = torch.rand(2, 5, 8, generator=random())
         places = torch.rand(5, 2, generator=random())
         first, second = (torso(renderer.values, places, torch.zeros(6), head) for head in heads)
         assert torch.allclose(first, second) is not aware

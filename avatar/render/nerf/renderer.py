@@ -28,7 +28,7 @@ from avatar.render.nerf.lora import PREFIX, begin_lora, low_rank
 from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occupancy, forget, head_box, prune
 from avatar.render.nerf.rays import Box, Rays, cast_rays
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
-from avatar.render.nerf.torso import TorsoField, begin_torso, to_rest, torso_mask
+from avatar.render.nerf.torso import TorsoField, begin_torso, look_about, to_rest, torso_mask
 from avatar.render.nerf.upscale import begin_upscale, upscale
 from avatar.render.nerf.volume import DEPTH, Samples, shade, shade_until, shares, walk
 from avatar.render.nerf.warp import make_warp
@@ -131,7 +131,8 @@ class NerfRenderer:
         torso = motion.torso[index] * torch.tensor([size / self.camera.size] * 2 + [1, 1], device=self.device)
         places = to_rest(self._drawn, torso, view, float(self.state["rest_translation"][2]))
         pixels = self._torso_pixels(places, head)
-        behind = self._torso(self.values, places[pixels], features[-POSE_FEATURES:], head[pixels].detach())
+        seen = look_about(head.detach(), size)[pixels]
+        behind = self._torso(self.values, places[pixels], features[-POSE_FEATURES:], seen)
         share = (1 - head[pixels, 3:]) * behind[:, 3:]
         picture = head.index_add(0, pixels, torch.cat([share * behind[:, :3], share], 1))
         planes = picture.T.reshape(4, size, size)

@@ -22,16 +22,17 @@ COARSEST = 8  # cells a side of the picture
 HIDDEN = 32  # of the network that shifts pixels
 MARGIN = 0.1  # of the picture's side, about it
 MOST_SHIFT = 0.03  # of the picture's side
-HEAD = 4  # colour and coverage
+HEAD = 8  # colour and coverage of the head, at a pixel and about it
+ABOUT = 0.04  # of the picture's side: how far around a pixel the head is felt
 FOREHEAD, CHIN, CHEEKS = 10, 152, (234, 454)
 SURELY_FACE = 0.8  # of the face's ellipse
 
 
 def network_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     """Widths of the torso's networks."""
-    told = 2 * settings.torso_levels + POSE_FEATURES + 1 + (HEAD if settings.head_aware else 0)
-    width = settings.torso_width
-    return {"torso.shift": [2 + POSE_FEATURES + 1, HIDDEN, 2], "torso.color": [told, width, width, 4]}
+    told, width = 2 * settings.torso_levels + POSE_FEATURES + 1, settings.torso_width
+    shapes = {"torso.shift": [2 + POSE_FEATURES + 1, HIDDEN, 2], "torso.color": [told, width, width, 4]}
+    return shapes | ({"torso.aware": [told + HEAD, HIDDEN, 4]} if settings.head_aware else {})
 
 
 def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
@@ -39,6 +40,8 @@ def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
     values = {"torso.tables": begin_tables(1, settings.torso_levels, 2**settings.torso_log2_entries, generator)}
     for name, widths in network_shapes(settings).items():
         values[name] = begin_network(widths, generator)
+    if settings.head_aware:
+        values["torso.aware"][-4 * HIDDEN :] = 0  # at first the head changes nothing
     return values
 
 
@@ -67,6 +70,18 @@ def _through_card(slopes: Tensor, view: Tensor, depth: float) -> Tensor:
     return points[:, :2] / depth
 
 
+def look_about(head: Tensor, size: int) -> Tensor:
+    """What the torso is told of the head [S * S, 8]: its colour and coverage [S * S, 4], and their mean about a pixel.
+
+    The mean says how far away the jaw is, which neither its own pixel nor the head's pose does.
+    """
+    reach = max(1, round(ABOUT * size))
+    about = head.T.reshape(1, 4, size, size)
+    for _ in range(2):
+        about = functional.avg_pool2d(about, 2 * reach + 1, 1, reach)
+    return torch.cat([head, about.reshape(4, -1).T], 1)
+
+
 class TorsoField:
     """The torso as a function of its parameters; holds none of them."""
 
@@ -78,15 +93,18 @@ class TorsoField:
     def __call__(self, values: Values, places: Tensor, pose: Tensor, head: Tensor) -> Tensor:
         """Colour and coverage [P, 4] 0..1, colour not premultiplied.
 
-        places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 4] premultiplied colour and coverage of the head.
+        places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 8] of `look_about`.
         """
         constant = torch.cat([pose, pose.new_ones(1)]).expand(len(places), -1)
         shift = self._network(values, "torso.shift", torch.cat([2 * places - 1, constant], 1))
         moved = places + MOST_SHIFT * torch.tanh(shift)
         inside = (moved + MARGIN) / (1 + 2 * MARGIN)
         features = self._backend.hash_grid(inside, values["torso.tables"][0], self._resolutions)
-        told = [features, constant] + ([head] if self._head_aware else [])
-        return torch.sigmoid(self._network(values, "torso.color", torch.cat(told, 1)))
+        told = torch.cat([features, constant], 1)
+        out = self._network(values, "torso.color", told)
+        if self._head_aware:  # only where the head is near: elsewhere it would but tell the frames apart
+            out = out + head[:, -1:] * self._network(values, "torso.aware", torch.cat([told, head], 1))
+        return torch.sigmoid(out)
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:
         return self._backend.mlp(inputs.contiguous(), values[name], self._shapes[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.core.files import UserError, check_readable, check_writable
+from avatar.core.files import UserError, check_readable, check_writable, digest_file
 from avatar.core.geometry import Camera
 from avatar.core.media import (
     SAMPLE_RATE,
@@ -107,7 +106,7 @@ def make_take(
     if wishes.landmarker:
         check_readable(wishes.landmarker, "landmarker")
     info = wishes.stretch.within(info, str(video))
-    source = {"name": video.name, "sha256": _digest(video), "fps": f"{info.fps:g}"} | wishes.source()
+    source = {"name": video.name, "sha256": digest_file(video), "fps": f"{info.fps:g}"} | wishes.source()
     key = json.dumps([source["sha256"], wishes.tracker, wishes.face, wishes.size, source.get("stretch")])
     if out.exists():
         return _existing(out, source, wishes.size, holdout)
@@ -130,11 +129,6 @@ def make_take(
         (part / name).unlink()
     part.rename(out)
     return open_take(out)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _existing(out: Path, source: dict[str, str], size: int, holdout: float) -> Take:

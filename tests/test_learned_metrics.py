@@ -79,6 +79,9 @@ def test_weights_that_are_missing_or_others_are_told(weights: Path, tmp_path: Pa
     (weights / "alex.safetensors").write_bytes(b"no")
     with pytest.raises(UserError, match="cannot be read as weights"):
         Lpips(weights)
+    (weights / "alexnet-owt-7be5be79.pth").write_bytes(b"no")
+    with pytest.raises(UserError, match="alexnet-owt.*cannot be read as weights"):
+        Lpips(weights)
 
 
 def test_torchs_cache_counts_when_it_holds_both(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from avatar.batch import storage
 from avatar.batch.jobs import Job, is_url
+from avatar.core.files import digest_file
 
 Remembered = Callable[[str, str], str]  # place, fingerprint -> digest or nothing
 Keep = Callable[[str, str, str], None]  # place, fingerprint, digest
@@ -49,16 +50,11 @@ def digest(place: str) -> str:
     if is_url(place):
         return storage.tag(place)
     if not os.path.isdir(place):
-        return _hash(place)
+        return digest_file(Path(place))
     total = hashlib.sha256()
     for name, path in _files(place):
-        total.update(f"{name} {_hash(path)}\n".encode())
+        total.update(f"{name} {digest_file(Path(path))}\n".encode())
     return total.hexdigest()
-
-
-def _hash(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Digests:

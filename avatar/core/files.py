@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -82,6 +83,12 @@ def check_readable(path: Path, what: str) -> None:
         raise UserError(f"{path}: is not a file; give a {what}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read; check its permissions")
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stream_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

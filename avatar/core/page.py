@@ -127,9 +127,12 @@ class Link:
 
 def to_table(rows: Sequence[Sequence[str | Link]]) -> str:
     """HTML of a table; the first row is its head."""
-    head, *body = ("".join(f"<td>{_to_cell(cell)}</td>" for cell in row) for row in rows)
-    head = head.replace("<td>", "<th>").replace("</td>", "</th>")
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in body) + "</table>"
+    head, *body = rows
+    return f"<table>{_to_row(head, 'th')}" + "".join(_to_row(row, "td") for row in body) + "</table>"
+
+
+def _to_row(row: Sequence[str | Link], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{_to_cell(cell)}</{tag}>" for cell in row) + "</tr>"
 
 
 def _to_cell(cell: str | Link) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.files import UserError
+from avatar.metrics.weights import load_weights
 from cuda_ext.shapes import check_shapes
 
 BACKBONE, LINEAR = "alexnet*", "alex.*"  # names of files, as torchvision and lpips have them
@@ -78,8 +77,6 @@ def _find(folder: Path, pattern: str) -> Path:
 
 def _load(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({str(error).splitlines()[0][:100]})") from error
+        return load_weights(path)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read as weights ({error})") from error

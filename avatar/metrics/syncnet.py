@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avatar.core.files import UserError, check_readable
+from avatar.core.media import SAMPLE_RATE
+from avatar.metrics.weights import load_weights
 
 SIZE = 224  # px a side of the face it sees
 WINDOW, AUDIO_WINDOW, AUDIO_RATE = 5, 20, 4  # video frames; sound frames; of them in a video frame, at 25 frames/s
@@ -34,8 +36,8 @@ class SyncNet:
         check_readable(weights, "SyncNet weights")
         self._network = _Network().eval()
         try:
-            self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises a dozen kinds for files that are something else
+            self._network.load_state_dict(load_weights(weights))
+        except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(f"{weights}: holds no SyncNet weights ({str(error).splitlines()[0][:100]})") from error
 
     @torch.inference_mode()
@@ -68,12 +70,12 @@ def score_sync(lips: Tensor, heard: Tensor) -> SyncScores:
 
 
 def _cepstrum(audio: Tensor) -> Tensor:
-    """Mel-frequency cepstral coefficients [100 a second, 13] of sound [n] at 16 kHz."""
+    """Mel-frequency cepstral coefficients [100 a second, 13] of sound [n] at SAMPLE_RATE."""
     try:
         from python_speech_features import mfcc
     except ImportError as error:
         raise UserError("SyncNet needs python_speech_features; pip install 'avatar-builder[metrics]'") from error
-    return torch.from_numpy(mfcc((audio * 32767).round().numpy(), 16000)).float()
+    return torch.from_numpy(mfcc((audio * 32767).round().numpy(), SAMPLE_RATE)).float()
 
 
 def _crop(frames: Tensor, landmarks: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
 from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
+from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.take import Take, read_audio, read_track
 from avatar.metrics import (
@@ -31,7 +32,6 @@ from avatar.render.device import DeviceName
 from preprocess.trackers import detect
 
 AUDIO_ONLY = "audio only"
-CHUNK = RATE = 16000
 ALL_CURVES = (*CURVES, "protrusion")
 
 
@@ -78,7 +78,7 @@ def compare_lips(
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:
-    rate = RATE / take.fps
+    rate = SAMPLE_RATE / take.fps
     return read_audio(take)[round(frames.start * rate) : round(frames.stop * rate)]
 
 
@@ -95,7 +95,7 @@ def _read_all(landmarks: Tensor) -> list[Tensor]:
 
 def _motion_from_sound(avatar: Avatar, take: Take) -> Motion:
     driver = start_driver(avatar, Controls())
-    return concatenate(list(drive(driver, iter(read_audio(take).split(CHUNK)))))
+    return concatenate(list(drive(driver, iter(read_audio(take).split(SAMPLE_RATE)))))
 
 
 def _compare_motion(driven: Motion, truth: Motion) -> list[Score]:

@@ -78,11 +78,10 @@ def _lift_frame(
     image = read_frames(take, [frame])[0].float().numpy() / 255
     matte = read_mattes(take, [frame])[0].float().numpy() / 255
     landmarks = track.landmarks[frame].numpy()
-    vertices = track.neutral + torch.einsum("k,kvc->vc", track.expression[frame], space.basis)
-    posed = to_camera(vertices, track.rotation[frame], track.translation[frame])[:MESH_POINTS].numpy()
+    vertices, posed = _pose_mesh(track, space, frame)
     region = _mouth_region(landmarks, camera.size) if mouth else (matte > 0.3).astype(float)
     rows, columns = _sample_pixels(image, region, count, generator)
-    depth = _depth_of_pixels(posed, camera, rows, columns) + (TEETH_DEPTH_CM if mouth else 0.0)
+    depth = _depth_of_pixels(posed[:MESH_POINTS].numpy(), camera, rows, columns) + (TEETH_DEPTH_CM if mouth else 0.0)
     pixels = np.stack([columns + 0.5, rows + 0.5], 1)
     rays = (pixels - camera.size / 2) / camera.focal
     points = torch.from_numpy(np.concatenate([rays * depth[:, None], depth[:, None]], 1)).float()
@@ -108,8 +107,7 @@ def _line_mouth(take: Take, track: Track, space: MotionSpace, frame: int) -> Fir
     middle, reach = (low + high) / 2, (high - low) / 2 * torch.tensor(LINING_REACH)
     steps = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in LINING), indexing="xy")
     pixels = middle + reach * torch.stack(steps, -1).reshape(-1, 2)
-    vertices = track.neutral + torch.einsum("k,kvc->vc", track.expression[frame], space.basis)
-    posed = to_camera(vertices, track.rotation[frame], track.translation[frame])
+    _, posed = _pose_mesh(track, space, frame)
     depth = float(posed[list(INNER_LIPS), 2].mean()) + LINING_DEPTH_CM
     rays = torch.cat([(pixels - camera.size / 2) / camera.focal, torch.ones(len(pixels), 1)], 1)
     inside = torch.from_numpy(_mouth_region(landmarks.numpy(), camera.size)) > 0
@@ -124,6 +122,12 @@ def _line_mouth(take: Take, track: Track, space: MotionSpace, frame: int) -> Fir
         rigidity=torch.ones(count),
         basis=0.5 * space.basis[:, list(JAW)].mean(1)[:, None].repeat(1, count, 1),
     )
+
+
+def _pose_mesh(track: Track, space: MotionSpace, frame: int) -> tuple[Tensor, Tensor]:
+    """The person's mesh [V, 3] cm with a frame's expression, in the head's and in the camera's frame."""
+    vertices = track.neutral + torch.einsum("k,kvc->vc", track.expression[frame], space.basis)
+    return vertices, to_camera(vertices, track.rotation[frame], track.translation[frame])
 
 
 def _sample_pixels(

@@ -55,6 +55,11 @@ class Schedule:
         """How much of it is over, 1 at its end."""
         return steps / self.steps if self.steps else seconds / budget
 
+    @property
+    def whole(self) -> bool:
+        """Whether this training is all there is; a part hands on its optimizer, which a mean would end."""
+        return self.part == (0.0, 1.0)
+
     def progress(self, share: float) -> float:
         """How much of the longer training is over."""
         first, last = self.part
@@ -125,7 +130,7 @@ def train(
             continue
         losses.append(value)
         hardest.tell(example, value)
-        if advance > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
+        if schedule.whole and share > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
             mean.add(renderer.tensors())
         if time.monotonic() - snapshot_time > SNAPSHOT_SECONDS:
             snapshot, snapshot_time, failures = renderer.tensors(), time.monotonic(), 0

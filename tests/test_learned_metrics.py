@@ -80,7 +80,7 @@ def test_weights_that_are_missing_or_others_are_told(weights: Path, tmp_path: Pa
     with pytest.raises(UserError, match="cannot be read as weights"):
         Lpips(weights)
     (weights / "alexnet-owt-7be5be79.pth").write_bytes(b"no")
-    with pytest.raises(UserError, match="alexnet-owt.*cannot be read as weights"):
+    with pytest.raises(UserError, match=r"alexnet-owt.*cannot be read as weights"):
         Lpips(weights)
 
 

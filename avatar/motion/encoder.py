@@ -65,6 +65,12 @@ def encode(encoder: Encoder, features: Tensor) -> Tensor:
     return torch.cat([hidden, articulation], 1)[0].T
 
 
+def half_precision() -> torch.autocast:
+    """Networks in bfloat16 where the processor computes in it, in half the time; elsewhere it takes ten times as long."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.9 does not say
+    return torch.autocast("cpu", torch.bfloat16, enabled=capabilities.get("avx512_bf16", False))
+
+
 def to_whole_frames(features: Tensor) -> Tensor:
     """Features [t, D] with the last one repeated to the end of its motion frame."""
     missing = -len(features) % STRIDE

@@ -21,7 +21,7 @@ from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, load_encoder
+from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, half_precision, load_encoder
 from avatar.motion.features import compute
 
 FORMAT = "lesson/1"
@@ -133,7 +133,7 @@ def teach(
                 heard_lips = [_hear_now(encoder, head if step else None, lesson) for lesson in lessons]
                 aligned = [align(*pair) for pair in zip(lessons, heard_lips, strict=True)]
             heard, wanted, weight = _batch(aligned, generator)
-            with torch.autocast("cpu", torch.bfloat16):
+            with half_precision():
                 hidden, articulation, _ = encoder(heard)
                 with torch.no_grad():
                     held = teacher(heard)[1]

@@ -18,7 +18,7 @@ from avatar.core.articulation import ARTICULATION, articulate, classify
 from avatar.core.files import UserError, whole
 from avatar.motion.corpus import list_shards, read_corpus
 from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import STRIDE, Encoder, save_encoder
+from avatar.motion.encoder import STRIDE, Encoder, half_precision, save_encoder
 from avatar.motion.features import RATE, USUAL, compute
 from avatar.motion.voices import Utterance
 
@@ -113,7 +113,7 @@ def fit(
         share = step / steps
         for group in optimizer.param_groups:
             group["lr"] = RATE_OF_LEARNING * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
-        with torch.autocast("cpu", torch.bfloat16):  # half as long again without; the weights are in full precision
+        with half_precision():  # the weights are in full precision
             _, predicted, logits = encoder(heard)
         loss = ((predicted.float() - articulation).square() * weight).mean()
         loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits.float(), classes)

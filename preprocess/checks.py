@@ -68,9 +68,9 @@ def judge(quality: Mapping[str, float]) -> Verdict:
     fatal = (
         (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),
         (quality["sound_rms"] <= 0, "there is no speech to hear; the lips cannot be learned"),
-        (quality.get("lip_motion", 1.0) < STILL_LIPS, "the lips never move; film the person speaking"),
+        (_lips_rest(quality), "the lips never move; film the person speaking"),
         (
-            quality.get("lip_sync", FOREIGN_SOUND) < FOREIGN_SOUND and seconds >= SHORT_SECONDS,
+            _is_foreign(quality),
             "the lips do not follow the sound; give the sound that was recorded with the picture",
         ),
         (moved > MOVING_CAMERA_PX, f"the camera moves ({moved:.0f} px); put it on a tripod"),
@@ -99,6 +99,20 @@ def judge(quality: Mapping[str, float]) -> Verdict:
     if grounds:
         return Verdict("Not usable as it is", advice)
     return Verdict("Usable, could be better", advice) if advice else Verdict("Good", ())
+
+
+def lips_follow(quality: Mapping[str, float]) -> bool:
+    """Whether a Take's lips move, and with its own sound as far as can be told: whether its lips teach anything."""
+    return not _lips_rest(quality) and not _is_foreign(quality)
+
+
+def _lips_rest(quality: Mapping[str, float]) -> bool:
+    return quality.get("lip_motion", 1.0) < STILL_LIPS
+
+
+def _is_foreign(quality: Mapping[str, float]) -> bool:
+    enough = quality.get("seconds", SHORT_SECONDS) >= SHORT_SECONDS
+    return enough and quality.get("lip_sync", FOREIGN_SOUND) < FOREIGN_SOUND
 
 
 def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from avatar.core.files import UserError
 from preprocess.camera_motion import camera_motion
-from preprocess.checks import check_faces, judge
+from preprocess.checks import check_faces, judge, lips_follow
 from preprocess.crop import choose_crop, pick_face
 from preprocess.matte import fill_smooth, median_of_three, refine_matte
 
@@ -59,6 +59,10 @@ def test_verdict_says_what_to_film_differently() -> None:
     long = good | {"seconds": 20.0, "lip_sync": 2.0}
     assert "do not follow the sound" in str(judge(long))
     assert "sound" not in str(judge(long | {"seconds": 5.0})), "too short to tell"
+    assert lips_follow(good)
+    assert lips_follow(long | {"seconds": 5.0})
+    assert not lips_follow(long)
+    assert not lips_follow(good | {"lip_motion": 0.001})
     assert "music or noise" in str(judge(good | {"pause_depth_db": 8.0}))
     assert "clipped" in str(judge(good | {"clipped": 0.5}))
     assert "into 40% of the frames" in str(judge(good | {"captions": 0.4}))

@@ -67,7 +67,7 @@ def encode(encoder: Encoder, features: Tensor) -> Tensor:
 
 def half_precision() -> torch.autocast:
     """Networks in bfloat16 where the processor computes in it: half the time; emulated, ten times as long."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.9 does not say
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
     return torch.autocast("cpu", torch.bfloat16, enabled=capabilities.get("avx512_bf16", False))
 
 

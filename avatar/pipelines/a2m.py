@@ -18,6 +18,7 @@ from avatar.motion.real import CROP, STEPS, Lesson, leave_one_out, open_lesson, 
 from avatar.motion.train import to_example
 from avatar.pipelines.bars import stage_bars
 from avatar.pipelines.takes import make_take
+from preprocess.checks import lips_follow
 from preprocess.run import Wishes
 
 PRACTISED = 60  # utterances
@@ -44,9 +45,13 @@ def take_in(clips: Path) -> tuple[Path, list[str]]:
 
 
 def read_lessons(folder: Path) -> list[Lesson]:
-    """Lessons of all Takes in a folder that have sound and are long enough. Raises: UserError without two of them."""
+    """Lessons of all Takes in a folder that are long enough and whose lips follow their sound.
+
+    Raises: UserError without two of them.
+    """
     takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
-    lessons = [open_lesson(take) for take in takes if (take.root / "audio.wav").is_file()]
+    heard = [take for take in takes if (take.root / "audio.wav").is_file() and lips_follow(take.quality)]
+    lessons = [open_lesson(take) for take in heard]
     lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP and lesson.weight.sum() >= CROP]
     if len(lessons) < 2:
         raise UserError(f"{folder}: holds {len(lessons)} takes with speech of three seconds and more; two are needed")

@@ -21,7 +21,7 @@ from avatar.motion.practice import practise
 MOST_LAG = 8  # frames
 HEARINGS = 3  # times that all is heard by another voice in another room: the lips must not depend on this one
 OWN_WEIGHT = 2.0  # of what is heard as it was recorded, against 1 for each of those
-PRACTICE = 0.3  # weight of practice with synthesized speech against everything else
+PRACTICE = 0.45  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on

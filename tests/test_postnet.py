@@ -109,7 +109,8 @@ def test_a_stream_is_the_same_as_the_whole(adapted: Adapted) -> None:
 
 def test_the_actor_says_it_with_their_own_face(adapted: Adapted, actor: Filmed) -> None:
     reading, features = read_lips(load_space().basis), compute(read_audio(actor.take))
-    heard = heard_articulation(gather(load_encoder(), features))
+    with torch.no_grad():
+        heard = heard_articulation(gather(load_encoder(), features))
     said = load_speaker(adapted[0])(features).expression
     own = adapted[1].own.expression
     assert (said.mean(0) - own.mean(0)).abs().mean() < 0.5 * own.std(0).mean()

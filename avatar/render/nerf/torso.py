@@ -37,8 +37,7 @@ def network_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     """Widths of the torso's networks."""
     told, asked, width = 2 * settings.torso_levels + 1, 2 + POSE_FEATURES + 1, settings.torso_width
     shapes = {"torso.shift": [asked, HIDDEN, 2], "torso.color": [told, width, width, 4]}
-    aware = {"torso.aware": [told + HEAD, HIDDEN, 4], "torso.push": [asked + HEAD, HIDDEN, 2]}
-    return shapes | (aware if settings.head_aware else {})
+    return shapes | ({"torso.aware": [HEAD + 1, HIDDEN, 4]} if settings.head_aware else {})
 
 
 def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
@@ -108,18 +107,16 @@ class TorsoField:
 
         places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 8] of `look_about`.
         """
-        one, near = torch.ones_like(places[:, :1]), (head[:, -1:] / NEAR).clamp_max(1)
+        one = torch.ones_like(places[:, :1])
         asked = torch.cat([2 * places - 1, pose.expand(len(places), -1), one], 1)
         shift = self._network(values, "torso.shift", asked)
-        if self._head_aware:  # only where the head is near: elsewhere it would but tell the frames apart
-            shift = shift + near * self._network(values, "torso.push", torch.cat([asked, head], 1))
         moved = places + MOST_SHIFT * torch.tanh(shift)
         inside = (moved + MARGIN) / (1 + 2 * MARGIN)
         features = self._backend.hash_grid(inside, values["torso.tables"][0], self._resolutions)
-        told = torch.cat([features, one], 1)
-        out = self._network(values, "torso.color", told)
-        if self._head_aware:
-            out = out + near * self._network(values, "torso.aware", torch.cat([told, head], 1))
+        out = self._network(values, "torso.color", torch.cat([features, one], 1))
+        if self._head_aware:  # only where the head is near, and not told the place: it would but tell frames apart
+            near = (head[:, -1:] / NEAR).clamp_max(1)
+            out = out + near * self._network(values, "torso.aware", torch.cat([head, one], 1))
         return torch.sigmoid(out)
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:

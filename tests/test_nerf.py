@@ -34,7 +34,7 @@ from avatar.render.nerf.generic import load_generic
 from avatar.render.nerf.lora import begin_lora, low_rank
 from avatar.render.nerf.occupancy import cell_of, filled_box, head_box, prune
 from avatar.render.nerf.rays import Box, cast_rays
-from avatar.render.nerf.renderer import begin, pack
+from avatar.render.nerf.renderer import begin, load, pack
 from avatar.render.nerf.torso import to_rest
 from avatar.render.nerf.volume import Samples, shade, shade_until, shares
 from avatar.render.nerf.warp import HINTS, make_warp
@@ -386,6 +386,20 @@ def test_settings_of_another_version_are_refused(taught: NerfRenderer) -> None:
     tensors = taught.tensors() | {"settings": torch.tensor(list(b'{"nonsense": 1}'), dtype=torch.uint8)}
     with pytest.raises(UserError, match="settings cannot be read"):
         NerfRenderer(tensors, taught.camera)
+    older = taught.tensors() | {"torso.color": torch.zeros(3000)}
+    with pytest.raises(UserError, match=r"torso is of another version.*build it again"):
+        load(older, taught.camera)
+
+
+def test_a_torso_begins_where_it_was_tracked(small: tuple) -> None:
+    """Neither the pose nor the head moves a pixel or changes a colour before something was learned."""
+    renderer, places = start(small), torch.rand(5, 2, generator=random())
+    poses, heads = torch.randn(2, 6, generator=random()), torch.rand(2, 5, 8, generator=random())
+    first, second = (renderer._torso(renderer.values, places, *told) for told in zip(poses, heads, strict=True))
+    assert torch.equal(first, second)
+    teach(renderer, small, 3)
+    first, second = (renderer._torso(renderer.values, places, pose, heads[0]) for pose in poses)
+    assert not torch.equal(first, second)
 
 
 def test_takes_that_cannot_be_opened_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.recipe import load_recipe, parse
+from avatar.motion.settings import MotionSettings
 from avatar.pipelines.build import build
 from avatar.render.nerf import NerfSettings
 
@@ -20,6 +21,7 @@ def test_recipes_are_valid_and_explained(path: Path) -> None:
     recipe = load_recipe(path)
     parse(NerfSettings, recipe.renderer, str(path))
     parse(Controls, recipe.controls, str(path))
+    parse(MotionSettings, recipe.motion, str(path))
     assert any(path.stem in page.read_text() for page in path.parent.glob("*.md"))
 
 
@@ -48,6 +50,8 @@ def test_other_projects_names_are_known(tmp_path: Path) -> None:
         ("renderer: {kind: nerf, levls: 4}", "r.yaml, renderer: unknown key 'levls'; did you mean 'levels'"),
         ("renderer: {kind: nerf, levels: many}", "r.yaml, renderer: 'levels' input should be a valid integer"),
         ("renderer: {kind: nerf, backend: cuda}", "r.yaml, renderer: 'backend' input should be"),
+        ("motion: {calibration: none}", "r.yaml, motion: 'calibration' input should be 'regression' or 'adversarial'"),
+        ("motion: {calibrate: adversarial}", "r.yaml, motion: unknown key 'calibrate'; did you mean 'calibration'?"),
         ("controls: {lle: 7}", "r.yaml, controls: 'lle' input should be less"),
         ("renderer: nerv", "renderer 'nerv' is unknown; choose one of gaussian, nerf"),
         ("drv_aud: nowhere.wav", "nowhere.wav: no such sound file"),

@@ -65,6 +65,7 @@ class Recipe(Settings):
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"
     encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one
+    motion: dict[str, Any] = Field(default_factory=dict)  # how sound becomes the person's motion
     controls: dict[str, Any] = Field(default_factory=dict)  # how the avatar speaks unless told otherwise
     speech: str = ""  # a sound file that is said at once: NAME.mp4 beside NAME.avatar
     background: str = ""  # of that film

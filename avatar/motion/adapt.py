@@ -12,11 +12,13 @@ from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
 from avatar.motion.behaviour import slope_on
-from avatar.motion.decoder import Rows, Speaker, gather, heard_articulation, pack_speaker, solve
+from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
 from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder
 from avatar.motion.features import USUAL, compute
+from avatar.motion.postnet import calibrate
 from avatar.motion.practice import practise
+from avatar.motion.settings import Calibration
 
 MOST_LAG = 8  # frames
 HEARINGS = 3  # times that all is heard by another voice in another room: the lips must not depend on this one
@@ -31,7 +33,14 @@ USUAL_BLINKS = (0.25, 0.2)  # a second, seconds each: where the clip shows none
 
 @torch.no_grad()
 def adapt(
-    audio: Tensor, track: Track, *, fps: float, frames: list[int], seed: int, encoder: Encoder | None = None
+    audio: Tensor,
+    track: Track,
+    *,
+    fps: float,
+    frames: list[int],
+    seed: int,
+    encoder: Encoder | None = None,
+    calibration: Calibration = "regression",
 ) -> tuple[dict[str, Tensor], Habits]:
     """Adapt the packaged encoder, or another, to the sound [n] and track of a clip, learning from `frames` only.
 
@@ -48,13 +57,19 @@ def adapt(
     if encoder.features == USUAL:  # other features are not known of what is practised
         weight = PRACTICE * sum(rows.weight * len(rows.targets) for rows in own)
         practice = [practise(encoder, heard_articulation(own[0].inputs), own[0].targets, weight)]
-    speaker = Speaker(encoder, solve([*own, *practice]), target[chosen].mean(0))
+    if calibration == "adversarial":
+        heard = [rows.inputs for rows in (own[0], *practice)]
+        net, reach = calibrate(heard, own[0].targets, frames=2 * REACH + 1, seed=seed), 1.0
+        speaker = Speaker(encoder, net, target[chosen].mean(0))
+    else:
+        speaker = Speaker(encoder, solve([*own, *practice]), target[chosen].mean(0))
+        reach = find_reach(own, practice, reading)
     habits = Habits(
         expression_mean=track.expression[chosen].mean(0),
         expression_std=track.expression[chosen].std(0),
         lag_seconds=lag / fps,
         own=track.motion()[chosen],
-        mouth_reach=find_reach(own, practice, reading),
+        mouth_reach=reach,
         **blink_habits(track, chosen),
     )
     return pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading}, habits

@@ -21,6 +21,7 @@ from avatar.core.articulation import ARTICULATION
 from avatar.motion import encoder as phonetic
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
 from avatar.motion.features import USUAL
+from avatar.motion.postnet import PostNet
 
 REACH = 2  # motion frames to either side that are looked at
 CONTEXT = phonetic.CONTEXT + REACH  # motion frames to either side after which nothing of the sound matters any more
@@ -57,6 +58,10 @@ class Decoder:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return _widen((inputs - self.mean) * self.scale) @ self.weight + self.offset
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As they are kept in an avatar file."""
+        return {"mean": self.mean, "scale": self.scale, "weight": self.weight.half(), "offset": self.offset}
 
 
 def gather(encoder: Encoder, features: Tensor) -> Tensor:
@@ -134,7 +139,7 @@ def _cosines(width: int) -> tuple[Tensor, Tensor]:
 class Speaker:
     """One person's speech model, ready to use: features [t, D] -> what the mouth does."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, mean: Tensor) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder | PostNet, mean: Tensor) -> None:
         """mean: [K] the person's usual expression."""
         self.encoder, self.decoder, self.mean = encoder.eval(), decoder, mean
 
@@ -161,14 +166,15 @@ def silence(features: Tensor) -> Tensor:
 def pack_speaker(speaker: Speaker) -> dict[str, Tensor]:
     """Tensors of an avatar file; half precision, which changes motion by far less than a landmark's noise."""
     weights = {f"encoder.{name}": tensor.half() for name, tensor in speaker.encoder.state_dict().items()}
-    decoder = speaker.decoder
-    own = {"mean": decoder.mean, "scale": decoder.scale, "weight": decoder.weight.half(), "offset": decoder.offset}
+    own = speaker.decoder.tensors()
     return weights | {f"decoder.{name}": tensor for name, tensor in own.items()} | {"mean": speaker.mean}
 
 
 def load_speaker(tensors: dict[str, Tensor], features: str = USUAL) -> Speaker:
     """The speech model of an avatar's tensors."""
-    return Speaker(load_own_encoder(tensors, features), Decoder(**_part(tensors, "decoder.")), tensors["mean"])
+    own = _part(tensors, "decoder.")
+    decoder = PostNet(**own) if "lips" in own else Decoder(**own)
+    return Speaker(load_own_encoder(tensors, features), decoder, tensors["mean"])
 
 
 def load_own_encoder(tensors: dict[str, Tensor], features: str = USUAL) -> Encoder:

@@ -17,6 +17,7 @@ from avatar.core.recipe import Recipe, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
 from avatar.motion.adapt import adapt
 from avatar.motion.encoder import load_encoder
+from avatar.motion.settings import MotionSettings
 from avatar.pipelines.bars import budget_bar
 from avatar.pipelines.draw import Look
 from avatar.pipelines.speak import speak
@@ -53,6 +54,7 @@ def build(
     kind = renderer_kind(name)
     settings = parse(kind.settings, recipe.renderer, f"{recipe.file}, renderer")
     parse(Controls, recipe.controls, f"{recipe.file}, controls")
+    calibration = parse(MotionSettings, recipe.motion, f"{recipe.file}, motion").calibration
     if recipe.speech:
         check_readable(Path(recipe.speech), "sound file")
     place, encoder = pick_device(device), load_encoder(Path(recipe.encoder) if recipe.encoder else None)
@@ -70,7 +72,15 @@ def build(
     track, space = read_track(take), load_space()
     start = time.monotonic()
     frames = take.training_frames()
-    speech, habits = adapt(read_audio(take), track, fps=take.fps, frames=frames, seed=recipe.seed, encoder=encoder)
+    speech, habits = adapt(
+        read_audio(take),
+        track,
+        fps=take.fps,
+        frames=frames,
+        seed=recipe.seed,
+        encoder=encoder,
+        calibration=calibration,
+    )
     renderer = kind.begin(take, track, space, settings, recipe.seed)
     renderer.to(place)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))

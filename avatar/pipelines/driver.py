@@ -19,6 +19,7 @@ from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
 from avatar.motion.decoder import CONTEXT, load_own_encoder
 from avatar.motion.drive import CHUNK, Driver, drive
+from avatar.motion.settings import MotionSettings
 from avatar.motion.style import restyle
 from avatar.pipelines.takes import make_take
 from preprocess.checks import judge
@@ -39,6 +40,12 @@ def own_controls(avatar: Avatar) -> Controls:
     """How an avatar speaks unless told otherwise: as the recipe says that it was built by."""
     recipe = yaml_values(avatar.recipe)
     return parse(Controls, recipe.get("controls") or {}, "the avatar's recipe, controls")
+
+
+def own_motion(avatar: Avatar) -> MotionSettings:
+    """How an avatar's speech model was made, as its recipe says."""
+    recipe = yaml_values(avatar.recipe)
+    return parse(MotionSettings, recipe.get("motion") or {}, "the avatar's recipe, motion")
 
 
 def start_driver(
@@ -83,7 +90,15 @@ def _learn_style(avatar: Avatar, source: Path, beside: Path | None, seed: int) -
     if len(frames) < LEAST_STYLE:
         raise UserError(f"{source}: cannot serve as a style: shows a speaking face in {len(frames)} frames only")
     encoder = load_own_encoder(avatar.speech, avatar.features)
-    other, habits = adapt(read_audio(take), read_track(take), fps=take.fps, frames=frames, seed=seed, encoder=encoder)
+    other, habits = adapt(
+        read_audio(take),
+        read_track(take),
+        fps=take.fps,
+        frames=frames,
+        seed=seed,
+        encoder=encoder,
+        calibration=own_motion(avatar).calibration,
+    )
     return other, replace(habits, own=match_size(habits.own, take, avatar))
 
 

@@ -28,7 +28,7 @@ from avatar.render.nerf.lora import PREFIX, begin_lora, low_rank
 from avatar.render.nerf.occupancy import UNKNOWN, cell_of, filled_box, first_occupancy, forget, head_box, prune
 from avatar.render.nerf.rays import Box, Rays, cast_rays
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
-from avatar.render.nerf.torso import TorsoField, begin_torso, look_about, to_rest, torso_mask
+from avatar.render.nerf.torso import TorsoField, begin_torso, check_torso, look_about, to_rest, torso_mask
 from avatar.render.nerf.upscale import begin_upscale, upscale
 from avatar.render.nerf.volume import DEPTH, Samples, shade, shade_until, shares, walk
 from avatar.render.nerf.warp import make_warp
@@ -331,7 +331,8 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, 
 
 
 def load(tensors: dict[str, Tensor], camera: Camera) -> NerfRenderer:
-    """A renderer from the tensors of an avatar file, drawn at the camera's size."""
+    """A renderer from the tensors of an avatar file, drawn at the camera's size. Raises: UserError."""
+    check_torso(tensors, unpack_settings(tensors["settings"]))
     return NerfRenderer(tensors, camera)
 
 

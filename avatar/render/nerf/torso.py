@@ -1,15 +1,19 @@
 """The torso as a picture that moves: pixel, head pose, and what the head looks like there -> colour and coverage.
 
 A 2D hash grid whose pixels are shifted a little with the head's pose (RAD-NeRF's torso), told the colour and the
-coverage that the head's rays brought there (Ye et al. 2023, GeneFace: the head-aware torso).
+coverage that the head's rays brought there (Ye et al. 2023, GeneFace: the head-aware torso). The pose moves pixels
+only: told to the colour, too, it tells the frames apart, which are then learned by heart (docs/figures.md).
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.take import Take, Track, read_mattes
 from avatar.render.features import POSE_FEATURES
@@ -23,16 +27,17 @@ HIDDEN = 32  # of the network that shifts pixels
 MARGIN = 0.1  # of the picture's side, about it
 MOST_SHIFT = 0.03  # of the picture's side
 HEAD = 8  # colour and coverage of the head, at a pixel and about it
-ABOUT = 0.04  # of the picture's side: how far around a pixel the head is felt
+ABOUT = 0.1  # of the picture's side: how far around a pixel the head is felt
+NEAR = 1 / 8  # of what is about a pixel: so much head, and it is heard in full
 FOREHEAD, CHIN, CHEEKS = 10, 152, (234, 454)
 SURELY_FACE = 0.8  # of the face's ellipse
 
 
 def network_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     """Widths of the torso's networks."""
-    told, width = 2 * settings.torso_levels + POSE_FEATURES + 1, settings.torso_width
-    shapes = {"torso.shift": [2 + POSE_FEATURES + 1, HIDDEN, 2], "torso.color": [told, width, width, 4]}
-    return shapes | ({"torso.aware": [told + HEAD, HIDDEN, 4]} if settings.head_aware else {})
+    told, asked, width = 2 * settings.torso_levels + 1, 2 + POSE_FEATURES + 1, settings.torso_width
+    shapes = {"torso.shift": [asked, HIDDEN, 2], "torso.color": [told, width, width, 4]}
+    return shapes | ({"torso.aware": [HEAD + 1, HIDDEN, 4]} if settings.head_aware else {})
 
 
 def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
@@ -40,9 +45,16 @@ def begin_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
     values = {"torso.tables": begin_tables(1, settings.torso_levels, 2**settings.torso_log2_entries, generator)}
     for name, widths in network_shapes(settings).items():
         values[name] = begin_network(widths, generator)
-    if settings.head_aware:
-        values["torso.aware"][-4 * HIDDEN :] = 0  # at first the head changes nothing
+        if name != "torso.color":  # at first nothing is shifted, and the head changes nothing
+            values[name][-HIDDEN * widths[-1] :] = 0
     return values
+
+
+def check_torso(values: Values, settings: NerfSettings) -> None:
+    """Raise UserError when the parameters are of a torso that was told something else."""
+    for name, widths in network_shapes(settings).items():
+        if name not in values or values[name].numel() != sum(a * b for a, b in itertools.pairwise(widths)):
+            raise UserError("the avatar's torso is of another version of the NeRF renderer; build it again")
 
 
 def to_rest(camera: Camera, torso: Tensor, view: Tensor | None = None, depth: float = 1.0) -> Tensor:
@@ -95,15 +107,16 @@ class TorsoField:
 
         places: [P, 2] of `to_rest`; pose: [6] features; head: [P, 8] of `look_about`.
         """
-        constant = torch.cat([pose, pose.new_ones(1)]).expand(len(places), -1)
-        shift = self._network(values, "torso.shift", torch.cat([2 * places - 1, constant], 1))
+        one = torch.ones_like(places[:, :1])
+        asked = torch.cat([2 * places - 1, pose.expand(len(places), -1), one], 1)
+        shift = self._network(values, "torso.shift", asked)
         moved = places + MOST_SHIFT * torch.tanh(shift)
         inside = (moved + MARGIN) / (1 + 2 * MARGIN)
         features = self._backend.hash_grid(inside, values["torso.tables"][0], self._resolutions)
-        told = torch.cat([features, constant], 1)
-        out = self._network(values, "torso.color", told)
-        if self._head_aware:  # only where the head is near: elsewhere it would but tell the frames apart
-            out = out + head[:, -1:] * self._network(values, "torso.aware", torch.cat([told, head], 1))
+        out = self._network(values, "torso.color", torch.cat([features, one], 1))
+        if self._head_aware:  # only where the head is near, and not told the place: it would but tell frames apart
+            near = (head[:, -1:] / NEAR).clamp_max(1)
+            out = out + near * self._network(values, "torso.aware", torch.cat([head, one], 1))
         return torch.sigmoid(out)
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:

@@ -20,11 +20,12 @@ from avatar.core.take import read_audio, read_track
 from avatar.live import AHEAD
 from avatar.metrics import correlation
 from avatar.motion.adapt import adapt
-from avatar.motion.behaviour import Blinker, PoseWalk, project
+from avatar.motion.behaviour import Blinker, project
 from avatar.motion.drive import Driver, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
 from avatar.motion.style import restyle
+from avatar.motion.walk import LISTENED, PoseWalk, listen
 from preprocess.actor import speech
 from tests.conftest import Filmed
 
@@ -159,12 +160,47 @@ def skew(v: torch.Tensor) -> torch.Tensor:
 def test_the_head_walks_on_without_a_jump() -> None:
     habits = make_habits()
     walk = PoseWalk(habits, torch.randn(200, 4), torch.Generator().manual_seed(0))
-    pose = walk.take(torch.ones(3000), torch.ones(3000), torch.zeros(3000))
+    pose = walk.take(torch.ones(3000), torch.ones(3000), torch.zeros(3000), torch.zeros(3000, LISTENED))
     steps = pose.translation.diff(dim=0).abs().max()
     assert steps < 3 * habits.own.translation.diff(dim=0).abs().max()
     assert pose.translation.abs().max() < 2 * habits.own.translation.abs().max()
     # no loop: two stretches a clip length apart differ
     assert (pose.translation[200:400] - pose.translation[:200]).abs().mean() > 0.02
+
+
+def spoken_in_bursts(frames: int, seed: int) -> torch.Tensor:
+    """Features [4 T, 83] of a voice that comes and goes."""
+    bursts = torch.randint(0, 2, (frames // 20 + 1,), generator=torch.Generator().manual_seed(seed)).float()
+    features = torch.zeros(4 * frames, 83)
+    features[:, -3:-1] = bursts.repeat_interleave(80)[: 4 * frames, None]
+    return features
+
+
+def test_the_head_moves_when_it_moved_for_such_a_voice() -> None:
+    """Somebody who nods while they speak nods when a voice speaks that they never heard."""
+    heard = listen(spoken_in_bursts(500, 0))
+    speaks, time = heard[:, 4].clamp(0, 1), torch.arange(500) / 25
+    nods = torch.stack([0.05 * speaks * torch.sin(12 * time), 0 * time, 0 * time], 1)
+    own = replace(make_habits(frames=500).own, rotation=torch.matrix_exp(skew(nods)), translation=torch.zeros(500, 3))
+    new = listen(spoken_in_bursts(1500, 1))
+
+    def agreement(voice: torch.Tensor | None) -> float:
+        face, draw = torch.zeros(500, 4), torch.Generator().manual_seed(0)
+        walk = PoseWalk(replace(make_habits(), own=own), face, draw, voice=voice)
+        pieces = [walk.take(torch.ones(len(p)), torch.ones(len(p)), torch.ones(len(p)), p) for p in new.split(7)]
+        speed = torch.cat([piece.rotation for piece in pieces]).diff(dim=0).flatten(1).norm(dim=1)
+        return correlation(speed, new[1:, 4].clamp(0, 1))
+
+    assert agreement(heard) > 0.3
+    assert abs(agreement(None)) < 0.2
+
+
+def test_listening_in_parts_is_listening_at_once() -> None:
+    features = torch.rand(400, 83, generator=torch.Generator().manual_seed(0))
+    whole = listen(features)
+    assert whole.shape == (100, LISTENED)
+    part = listen(features[4 * 30 : 4 * 80])  # 20 frames before and 4 after each are heard
+    assert torch.allclose(part[20:-4], whole[50:76], atol=1e-6)
 
 
 def test_blinks_come_at_the_persons_rate_whatever_the_chunks() -> None:

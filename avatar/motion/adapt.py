@@ -14,11 +14,12 @@ from avatar.core.take import Track
 from avatar.motion.behaviour import slope_on
 from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
 from avatar.motion.distort import distort
-from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder
+from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
 from avatar.motion.postnet import calibrate
 from avatar.motion.practice import practise
 from avatar.motion.settings import Calibration
+from avatar.motion.walk import listen
 
 MOST_LAG = 8  # frames
 HEARINGS = 3  # times that all is heard by another voice in another room: the lips must not depend on this one
@@ -72,7 +73,11 @@ def adapt(
         mouth_reach=reach,
         **blink_habits(track, chosen),
     )
-    return pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading}, habits
+    tensors = pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading}
+    if encoder.features == USUAL:
+        voice = listen(to_whole_frames(features))
+        tensors["own_voice"] = voice[(chosen - lag).clamp(0, len(voice) - 1)]
+    return tensors, habits
 
 
 def _listen(encoder: Encoder, features: Tensor, target: Tensor, frames: Tensor, lag: int, seed: int) -> list[Rows]:

@@ -1,4 +1,4 @@
-"""Everything about a talking head that the sound does not say: blinks, gaze, brows, head and shoulders."""
+"""What lips and lids do beside what the sound says: blinks, rest, limits, and what brows and cheeks did meanwhile."""
 
 from __future__ import annotations
 
@@ -9,101 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.bundle import Habits
-from avatar.core.geometry import exponential, mean_rotation, to_vector
-from avatar.core.motion_space import Motion
 
-STRETCH_SECONDS = (4.0, 9.0)  # how long the person's own motion is followed before going on elsewhere
-FADE_SECONDS = 1.0
-CANDIDATES = 24
 NEAREST = 8  # own expressions a predicted one is rebuilt from
 LLE_RIDGE = 1e-2
 LEAST_BETWEEN = 0.4  # s between two blinks
 SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a speaker's lip openings: closed, and pressed together
 PRESSED_FROM, PRESSED_WHOLLY = 0.35, 0.7  # heard closure
 CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
-GUIDES = 12  # values of head, shoulders and gaze, by which the next moment is chosen
 CALM_FRAMES = 2.0  # deviation of the Gaussian that takes a tracker's tremor out of brows and cheeks
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Head, shoulders, gaze and what the face does beside speaking, of a stretch of frames."""
-
-    rotation: Tensor  # [T, 3, 3]
-    translation: Tensor  # [T, 3] cm
-    torso: Tensor  # [T, 4]
-    gaze: Tensor  # [T, 2]
-    face: Tensor  # [T, K] to be added to an expression
-
-
-class PoseWalk:
-    """The person's own head motion without an end and without a visible loop.
-
-    Follows the clip for some seconds, then goes on at another moment of it with a similar pose and speed; what is left
-    of the difference fades out. Head, shoulders, gaze, brows and cheeks stay together as they were seen.
-    """
-
-    def __init__(self, habits: Habits, face: Tensor, generator: torch.Generator, pose: Motion | None = None) -> None:
-        """face: [T, K] what the person's face does beside speaking, frame by frame of their own motion.
-
-        pose: motion to follow first from its beginning to its end, and to go on with, instead of the person's.
-        """
-        own = pose or habits.own
-        self._center = mean_rotation(own.rotation)
-        turn = to_vector(self._center.T @ own.rotation)
-        there_and_back = torch.arange(len(own)) % (2 * len(face))  # a head that is followed brings no face
-        face = face[torch.minimum(there_and_back, 2 * len(face) - 1 - there_and_back)]
-        values = torch.cat([turn, own.translation, own.torso, own.eyes[:, 2:], face], 1)  # [T, 12 + K]
-        self._mean = values.mean(0)
-        self._mean[:3] = 0
-        self._mean[GUIDES:] = 0
-        self._values = values
-        self._speed = torch.gradient(values, dim=0)[0] if len(values) > 1 else torch.zeros_like(values)
-        self._scale = values[:, :GUIDES].std(0).clamp_min(1e-3)
-        self._fps, self._generator = own.fps, generator
-        self._index, self._left = (-1, len(values)) if pose else (0, 0)
-        self._offset = torch.zeros(values.shape[1])
-        self._age = 0
-
-    def take(self, head: Tensor, gaze: Tensor, face: Tensor) -> Pose:
-        """The next frames, as many as there are gains of head, gaze and face [T]."""
-        values = torch.stack([self._step() for _ in head]) if len(head) else self._values[:0]
-        modes = values.shape[1] - GUIDES
-        gain = torch.cat(
-            [head[:, None].expand(-1, 10), gaze[:, None].expand(-1, 2), face[:, None].expand(-1, modes)], 1
-        )
-        values = self._mean + gain * (values - self._mean)
-        turn, translation, torso, looks, face = values.split([3, 3, 4, 2, modes], 1)
-        return Pose(self._center @ exponential(turn), translation, torso, looks, face)
-
-    def _step(self) -> Tensor:
-        if self._left <= 0 or self._index + 1 >= len(self._values):
-            self._jump()
-        else:
-            self._index += 1
-        self._left -= 1
-        self._age += 1
-        return self._values[self._index] + self._fade() * self._offset
-
-    def _fade(self) -> Tensor:
-        share = min(1.0, self._age / (FADE_SECONDS * self._fps))
-        return 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * share))
-
-    def _jump(self) -> None:
-        length = len(self._values)
-        low, high = STRETCH_SECONDS
-        seconds = low + (high - low) * float(torch.rand(1, generator=self._generator))
-        room = max(1, length - int(low * self._fps / 2))
-        candidates = torch.randint(room, (CANDIDATES,), generator=self._generator)
-        away = (candidates - self._index).abs() > self._fps
-        candidates = candidates[away] if away.any() else candidates
-        now = self._values[self._index]
-        difference = ((self._values[candidates] - now)[:, :GUIDES] / self._scale).square().sum(1)
-        speeds = (self._speed[candidates] - self._speed[self._index])[:, :GUIDES]
-        difference += (speeds / self._scale * 5).square().sum(1)
-        target = int(candidates[difference.argmin()])
-        self._offset = now + self._fade() * self._offset - self._values[target] if self._age else torch.zeros_like(now)
-        self._index, self._left, self._age = target, int(seconds * self._fps), 0
 
 
 def beside_speech(expression: Tensor, reading: Tensor) -> Tensor:

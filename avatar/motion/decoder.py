@@ -22,6 +22,7 @@ from avatar.motion import encoder as phonetic
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
 from avatar.motion.features import USUAL
 from avatar.motion.postnet import PostNet
+from avatar.motion.walk import LISTENED, listen
 
 REACH = 2  # motion frames to either side that are looked at
 CONTEXT = phonetic.CONTEXT + REACH  # motion frames to either side after which nothing of the sound matters any more
@@ -42,9 +43,10 @@ class Mouth:
     expression: Tensor  # [T, K], without lids
     closure: Tensor  # [T] 0..1: how surely a sound is heard that only closed lips make
     rest: Tensor  # [T] 0..1: 1 while nobody speaks
+    voice: Tensor  # [T, 10] of `avatar.motion.walk.listen`: what the head goes by
 
     def __getitem__(self, frames: slice) -> Mouth:
-        return Mouth(self.expression[frames], self.closure[frames], self.rest[frames])
+        return Mouth(self.expression[frames], self.closure[frames], self.rest[frames], self.voice[frames])
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,9 @@ class Speaker:
     def __call__(self, features: Tensor) -> Mouth:
         inputs = gather(self.encoder, features)
         closure = heard_articulation(inputs)[:, ARTICULATION.index("closure")]
-        rest = silence(features) if self.encoder.features == USUAL else torch.zeros_like(closure)
-        return Mouth(self.decoder(inputs), closure, rest)
+        if self.encoder.features != USUAL:  # other features are not known of how loud and voiced they are
+            return Mouth(self.decoder(inputs), closure, torch.zeros_like(closure), torch.zeros(len(closure), LISTENED))
+        return Mouth(self.decoder(inputs), closure, silence(features), listen(to_whole_frames(features)))
 
 
 def silence(features: Tensor) -> Tensor:

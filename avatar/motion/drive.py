@@ -13,10 +13,11 @@ from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
-from avatar.motion.behaviour import Blinker, PoseWalk, apply_gains, beside_speech, measure_lips, project, resting
+from avatar.motion.behaviour import Blinker, apply_gains, beside_speech, measure_lips, project, resting
 from avatar.motion.decoder import CONTEXT, Mouth, load_speaker
 from avatar.motion.encoder import STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
+from avatar.motion.walk import LISTENED, PoseWalk
 
 CHUNK = 50  # motion frames made at a time
 FPS = RATE / STRIDE
@@ -53,7 +54,8 @@ class Driver:
         self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
         face = beside_speech(self._own, read_lips(load_space().basis))
         # each with draws of its own: how many frames are asked for at a time must not change them
-        self._walk = PoseWalk(habits, face, torch.Generator().manual_seed(controls.seed), pose)
+        draw, voice = torch.Generator().manual_seed(controls.seed), tensors.get("own_voice")
+        self._walk = PoseWalk(habits, face, draw, pose=pose, voice=voice)
         self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(controls.seed + 1))
         self._closed = resting(self._own, tensors["lip_reading"])
         self._lips = measure_lips(self._own, tensors["lip_reading"])
@@ -74,7 +76,7 @@ class Driver:
         expression = project(mouth.expression, self._own, self._controls.lle)
         expression = expression + mouth.rest[:, None] * (self._closed - expression)
         shut = self._blinker.take(now.blink)
-        pose = self._walk.take(now.head, now.gaze, now.temperature * now.expression_gain)
+        pose = self._walk.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.voice)
         gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._rest, gain)
         expression = self._lips.press(expression, mouth.closure * now.mouth_gain.clamp_max(1))
@@ -107,7 +109,7 @@ class _Stream:
         return Mouth(*(torch.cat([getattr(part, field.name) for part in made]) for field in fields(Mouth)))
 
     def _nothing(self) -> Mouth:
-        return Mouth(torch.zeros(0, len(self._speaker.mean)), torch.zeros(0), torch.zeros(0))
+        return Mouth(torch.zeros(0, len(self._speaker.mean)), torch.zeros(0), torch.zeros(0), torch.zeros(0, LISTENED))
 
     def finish(self) -> Mouth:
         held = torch.cat([self._held, self._feature.flush()])

@@ -25,7 +25,7 @@ def restyle(
     reading = speech["lip_reading"]
     shift = resting(habits.own.expression, reading) - resting(theirs.own.expression, reading)
     moved = {"decoder.offset": other["decoder.offset"] + shift, "mean": other["mean"] + shift}
-    decoder = {name: tensor for name, tensor in other.items() if name.startswith("decoder.")}
+    decoder = {name: tensor for name, tensor in other.items() if name.startswith(("decoder.", "own_voice"))}
     own = recenter(theirs.own, habits.own)
     return speech | decoder | moved, replace(
         theirs,

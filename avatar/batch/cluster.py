@@ -25,6 +25,7 @@ CPUS: dict[Kind, int] = {"preprocess": 2, "build": 4, "speak": 1, "evaluate": 2}
 WINDOW = 2  # jobs under way for each CPU of the cluster: enough that no node waits for us
 LOOK_EVERY = 1.0  # seconds
 KNOCK_SECONDS = 5.0
+START_SECONDS, TRIES = 60.0, 5  # of the board
 
 
 @dataclass
@@ -46,9 +47,7 @@ class RayEngine:
         self._connect(address)
         self._run, self._most = run, most
         self._task = self._ray.remote(max_retries=0)(_do)
-        here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        strategy = here(self._ray.get_runtime_context().get_node_id(), soft=True)
-        self._board = self._ray.remote(_Board).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        self._board = self._start_board()
         self._flights: dict[Any, _Flight] = {}
         self._looked, self._room = 0.0, 0
         self._largest: dict[str, float] = {}
@@ -65,6 +64,23 @@ class RayEngine:
             raise UserError(
                 f"--address {address}: no Ray cluster answers ({error}); start one with `ray start --head`"
             ) from error
+
+    def _start_board(self) -> Any:
+        """A board that answers; before any job, since where jobs fill a node and crash Ray may never start it."""
+        here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        strategy = here(self._ray.get_runtime_context().get_node_id(), soft=True)
+        reason = ""
+        for _ in range(TRIES):
+            board = self._ray.remote(_Board).options(num_cpus=0, scheduling_strategy=strategy).remote()
+            try:
+                self._ray.get(board.take.remote(), timeout=START_SECONDS)
+                return board
+            except self._ray.exceptions.RayActorError as error:  # as happens where a node has just been lost
+                reason = _first_line(error)
+            except self._ray.exceptions.GetTimeoutError:
+                reason = f"none within {START_SECONDS:g} s"
+        self._ray.shutdown()
+        raise UserError(f"the Ray cluster starts no worker ({reason}); see its logs")
 
     def _look(self) -> None:
         """See what the cluster has now: nodes come and go."""

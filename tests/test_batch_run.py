@@ -192,7 +192,9 @@ class started:  # noqa: N801
     """The batch in a process of its own, killed at the end."""
 
     def __init__(self, file: Path) -> None:
-        code = "import sys; from pathlib import Path; from tests.test_batch_run import go; go(Path(sys.argv[1]))"
+        # a background job of a shell is deaf to interrupts, and so would be what it starts
+        code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pathlib import Path; "
+        code += "from tests.test_batch_run import go; go(Path(sys.argv[1]))"
         self.process = subprocess.Popen([sys.executable, "-c", code, str(file)])
 
     def __enter__(self) -> subprocess.Popen[bytes]:

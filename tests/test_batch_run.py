@@ -193,8 +193,8 @@ class started:  # noqa: N801
 
     def __init__(self, file: Path) -> None:
         # a background job of a shell is deaf to interrupts, and so would be what it starts
-        code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pathlib import Path; "
-        code += "from tests.test_batch_run import go; go(Path(sys.argv[1]))"
+        code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += "from pathlib import Path; from tests.test_batch_run import go; go(Path(sys.argv[1]))"
         self.process = subprocess.Popen([sys.executable, "-c", code, str(file)])
 
     def __enter__(self) -> subprocess.Popen[bytes]:

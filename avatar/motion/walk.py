@@ -106,13 +106,16 @@ class PoseWalk:
     def _step(self, heard: Tensor) -> Tensor:
         following = self._index + 1
         if self._left <= 0 or following >= len(self._values):
-            self._go(int(self._price(heard).argmin()))
+            self._jump(int(self._price(self._mismatch(heard)).argmin()))
         elif self._voice is not None and self._age >= LEAST_STRETCH and self._age % EVERY == 0:
-            price = self._price(heard)
-            going_on = self._mismatch(heard)[following] + (self._tired[following] - 1).clamp_min(0)
-            self._go(following if going_on <= price.min() else int(price.argmin()))
+            mismatch = self._mismatch(heard)
+            price = self._price(mismatch)
+            if mismatch[following] + (self._tired[following] - 1).clamp_min(0) <= price.min():
+                self._index = following
+            else:
+                self._jump(int(price.argmin()))
         else:
-            self._go(following)
+            self._index = following
         self._left -= 1
         self._age += 1
         self._tired *= RECOVERY
@@ -129,10 +132,10 @@ class PoseWalk:
             return torch.zeros(len(self._values))
         return VOICE * ((self._voice - heard) / self._loud).square().mean(1)
 
-    def _price(self, heard: Tensor) -> Tensor:
+    def _price(self, mismatch: Tensor) -> Tensor:
         """What going on at every moment costs [T]."""
         count = len(self._values)
-        cost = self._mismatch(heard) + CHANCE * torch.rand(count, generator=self._generator) + self._tired + PRICE
+        cost = mismatch + CHANCE * torch.rand(count, generator=self._generator) + self._tired + PRICE
         if self._age:
             away = (self._values - self._values[self._index])[:, :GUIDES] / self._scale
             faster = SPEED_WEIGHT * (self._speed - self._speed[self._index])[:, :GUIDES] / self._scale
@@ -141,12 +144,10 @@ class PoseWalk:
         free = ((moments - self._index - 1).abs() >= NEAR) & (moments < count - LAST)
         return torch.where(free, cost, torch.inf) if free.any() else cost
 
-    def _go(self, target: int) -> None:
-        if target != self._index + 1 or self._left <= 0:
-            now = self._values[self._index] + self._fade() * self._offset
-            self._offset = now - self._values[target] if self._age else torch.zeros_like(now)
-            low, high = STRETCH_SECONDS
-            seconds = low + (high - low) * float(torch.rand(1, generator=self._generator))
-            self._left = int(seconds * self._fps) if self._voice is None else len(self._values)
-            self._age = 0
-        self._index = target
+    def _jump(self, target: int) -> None:
+        now = self._values[self._index] + self._fade() * self._offset
+        self._offset = now - self._values[target] if self._age else torch.zeros_like(now)
+        low, high = STRETCH_SECONDS
+        seconds = low + (high - low) * float(torch.rand(1, generator=self._generator))
+        self._left = int(seconds * self._fps) if self._voice is None else len(self._values)
+        self._index, self._age = target, 0

@@ -82,8 +82,9 @@ class PoseWalk:
         self._mean[:3] = 0
         self._mean[GUIDES:] = 0
         self._values = values
-        self._speed = torch.gradient(values, dim=0)[0] if len(values) > 1 else torch.zeros_like(values)
-        self._scale = values[:, :GUIDES].std(0).clamp_min(1e-3) if len(values) > 1 else torch.ones(GUIDES)
+        self._guides = guides = values[:, :GUIDES]
+        self._speed = torch.gradient(guides, dim=0)[0] if len(values) > 1 else torch.zeros_like(guides)
+        self._scale = guides.std(0).clamp_min(1e-3) if len(values) > 1 else torch.ones(GUIDES)
         self._voice = None if pose else voice
         self._loud = 1 if voice is None else voice.std(0).clamp_min(1e-2)
         self._fps, self._generator = own.fps, generator
@@ -137,8 +138,8 @@ class PoseWalk:
         count = len(self._values)
         cost = mismatch + CHANCE * torch.rand(count, generator=self._generator) + self._tired + PRICE
         if self._age:
-            away = (self._values - self._values[self._index])[:, :GUIDES] / self._scale
-            faster = SPEED_WEIGHT * (self._speed - self._speed[self._index])[:, :GUIDES] / self._scale
+            away = (self._guides - self._guides[self._index]) / self._scale
+            faster = SPEED_WEIGHT * (self._speed - self._speed[self._index]) / self._scale
             cost = cost + POSE * (away.square().mean(1) + faster.square().mean(1))
         moments = torch.arange(count)
         free = ((moments - self._index - 1).abs() >= NEAR) & (moments < count - LAST)

@@ -25,7 +25,8 @@ from avatar.motion.encoder import CHANNELS, encode, load_encoder
 from avatar.motion.features import LogMel
 from avatar.motion.practice import load_practice, practise
 
-INPUTS = (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + LogMel.width)
+PERCEIVED = 384
+INPUTS = (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + PERCEIVED + LogMel.width)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,7 +38,7 @@ def test_what_is_gathered_is_what_is_heard_about_now() -> None:
     with torch.no_grad():
         inputs, heard = gather(encoder, features), encode(encoder, features)
     assert inputs.shape == (21, INPUTS)
-    assert torch.allclose(heard_articulation(inputs), heard[:, CHANNELS:], atol=1e-6)
+    assert torch.allclose(heard_articulation(inputs), heard.articulation, atol=1e-6)
     width = INPUTS // (2 * REACH + 1)
     assert torch.equal(inputs[5, :width], inputs[3, REACH * width : (REACH + 1) * width])
     assert torch.allclose(inputs[7, 3 * width - LogMel.width : 3 * width], features[28:32].mean(0), atol=1e-6)

@@ -84,5 +84,5 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing"}))
     with pytest.raises(UserError, match="is not a speech model that can be loaded"):
         open_features(f"hubert:{tmp_path}")
-    with pytest.raises(UserError, match="features 'mfcc' are not known; there are: logmel, hubert"):
+    with pytest.raises(UserError, match="features 'mfcc' are not known; there are: whisper, hubert"):
         open_features("mfcc")

@@ -40,8 +40,8 @@ def a2m_pretrain(
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 8000,
     features: Annotated[
-        str, typer.Option(help="logmel, or hubert:FOLDER with your own HuBERT or wav2vec 2.0 model.")
-    ] = "logmel",
+        str, typer.Option(help="whisper, or hubert:FOLDER with your own HuBERT or wav2vec 2.0 model.")
+    ] = "whisper",
     seed: Seed = 0,
 ) -> None:
     """Train the phonetic encoder; resumes, and runs on several processes under torchrun."""

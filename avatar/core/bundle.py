@@ -16,7 +16,7 @@ from avatar.core.files import UserError, check_readable, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
-FORMAT = "avatar/4"
+FORMAT = "avatar/5"
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 
@@ -48,7 +48,7 @@ class Avatar:
     recipe: str  # YAML, as run
     provenance: dict[str, str]
     frame: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.uint8))  # [n] JPEG: a whole source frame
-    features: str = "logmel"  # what the speech model hears
+    features: str = "whisper"  # what the speech model hears
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
 
     def __repr__(self) -> str:

@@ -141,7 +141,7 @@ def blink_habits(track: Track, frames: Tensor) -> dict[str, float]:
 
 def find_lag(encoder: Encoder, features: Tensor, track: Track, frames: Tensor) -> int:
     """Frames by which the picture is later than the sound, where the generic encoder fits the lips best."""
-    heard = encode(encoder, features)[:, -len(ARTICULATION)]
+    heard = encode(encoder, features).articulation[:, 0]
     points, (upper, lower) = track.landmarks[..., :2], CURVES["opening"]
     seen = (points[:, upper] - points[:, lower]).norm(dim=-1)
     frames = frames[(frames >= MOST_LAG) & (frames < min(len(heard), len(seen)) - MOST_LAG)]

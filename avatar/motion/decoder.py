@@ -18,16 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION
-from avatar.motion import encoder as phonetic
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
 from avatar.motion.features import USUAL
 from avatar.motion.postnet import PostNet
 from avatar.motion.walk import LISTENED, listen
 
 REACH = 2  # motion frames to either side that are looked at
-CONTEXT = phonetic.CONTEXT + REACH  # motion frames to either side after which nothing of the sound matters any more
 COSINES = 1500
-NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of standardized inputs of unit length
+NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of standardized inputs whose mean square length is 1
 RIDGE = 3e-3  # of the mean of the squares
 LEAST_SPREAD = 1e-3
 AT_ONCE = 4096  # rows
@@ -67,9 +65,10 @@ class Decoder:
 
 
 def gather(encoder: Encoder, features: Tensor) -> Tensor:
-    """Inputs [T, I] of the decoder for features [t, D]: encoder output and mean features, of 5 frames each."""
-    padded = to_whole_frames(features)
-    frames = torch.cat([encode(encoder, padded), padded.view(-1, STRIDE, features.shape[1]).mean(1)], 1)
+    """Inputs [T, I] of the decoder for features [t, D]: of 5 frames each, all that `encode` tells, and mean features."""
+    heard = encode(encoder, features)
+    mean = to_whole_frames(features).unflatten(0, (-1, STRIDE)).mean(1)
+    frames = torch.cat([heard.hidden, heard.articulation, heard.perceived, mean], 1)
     index = torch.arange(len(frames))
     shifts = range(-REACH, REACH + 1)
     return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)
@@ -99,7 +98,7 @@ def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
 
     mean, usual = average(lambda rows: rows.inputs.sum(0)), average(lambda rows: rows.targets.sum(0))
     spread = average(lambda rows: (rows.inputs - mean).square().sum(0)).sqrt().clamp_min(LEAST_SPREAD)
-    scale = _shares(len(mean)) / spread
+    scale = len(mean) ** -0.5 / spread
     width = len(mean) + COSINES
     gram, cross, center = torch.zeros(width, width), torch.zeros(width, len(usual)), torch.zeros(width)
     for rows in examples:
@@ -112,15 +111,6 @@ def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
     spreads = gram.double() - torch.outer(center, center).double()
     weight = torch.linalg.solve(spreads + ridge * torch.eye(width, dtype=torch.float64), cross.double()).float()
     return Decoder(mean, scale, weight, usual - center @ weight)
-
-
-def _shares(width: int) -> Tensor:
-    """[I]: with it encoder output and features, standardized, are each of unit length on the average."""
-    frames = 2 * REACH + 1
-    heard = CHANNELS + len(ARTICULATION)
-    counts = torch.full((width // frames,), float(width - frames * heard))
-    counts[:heard] = frames * heard
-    return counts.rsqrt().repeat(frames)
 
 
 def _widen(inputs: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
 from avatar.motion.behaviour import Blinker, apply_gains, beside_speech, measure_lips, project, resting
-from avatar.motion.decoder import CONTEXT, Mouth, load_speaker
-from avatar.motion.encoder import STRIDE
+from avatar.motion.decoder import Mouth, load_speaker
+from avatar.motion.encoder import CONTEXT, STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
 from avatar.motion.walk import LISTENED, PoseWalk
 

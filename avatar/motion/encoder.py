@@ -1,7 +1,11 @@
-"""Features -> articulation: a dilated convolutional network, trained on synthesized speech whose phones are known."""
+"""Features -> articulation: a dilated convolutional network, trained on synthesized speech whose phones are known.
+
+It hears sound as the first layers of a speech recognizer do (`avatar.motion.whisper`), or as a model of the user's does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,29 +18,32 @@ from torch.nn import functional
 from avatar.core.articulation import ARTICULATION, CLASSES
 from avatar.core.files import UserError, check_readable, whole
 from avatar.motion.features import USUAL
+from avatar.motion.whisper import BANDS, packaged_whisper
 
-FORMAT = "encoder/2"
+FORMAT = "encoder/3"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
-CONTEXT = 24  # motion frames to either side that can matter
+PAIR = 2  # frames of what is perceived per motion frame: 50 Hz -> 25 Hz
+PART = 50  # motion frames that are heard at a time,
+CONTEXT = 26  # with so many more to either side
 
 
 class Encoder(nn.Module):
-    """Features [B, D, t] at 100 Hz -> hidden [B, 160, t / 4], articulation [B, 5, t / 4], classes [B, 8, t / 4]."""
+    """What is perceived [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T], classes [B, 8, T]."""
 
     def __init__(self, width: int, features: str = USUAL) -> None:
-        """features: the name of what it hears, `width` values a frame."""
+        """features: the name of what it hears, of which `perceive` makes `width` values a frame."""
         super().__init__()
         self.features = features
-        self.first = nn.Conv1d(width, CHANNELS, 5, padding=2)
-        self.fine = nn.ModuleList(Block(dilation) for dilation in (1, 2, 4))
-        self.down = nn.Conv1d(CHANNELS, CHANNELS, STRIDE, stride=STRIDE)
+        self.first = nn.Conv1d(width, CHANNELS, 1)
+        self.fine = nn.ModuleList(Block(dilation) for dilation in (1, 2))
+        self.down = nn.Conv1d(CHANNELS, CHANNELS, PAIR, stride=PAIR)
         self.coarse = nn.ModuleList(Block(dilation) for dilation in (1, 2, 4, 1))
         self.articulation = nn.Conv1d(CHANNELS, len(ARTICULATION), 1)
         self.classes = nn.Conv1d(CHANNELS, len(CLASSES), 1)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = functional.gelu(self.first(features))
+    def forward(self, perceived: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = functional.gelu(self.first(perceived))
         for block in self.fine:
             hidden = block(hidden)
         hidden = self.down(hidden)
@@ -59,10 +66,38 @@ class Block(nn.Module):
         return hidden + self.out(functional.gelu(self.mix(norm.transpose(1, 2))))
 
 
-def encode(encoder: Encoder, features: Tensor) -> Tensor:
-    """Features [t, D] at 100 Hz -> [t / 4, 165]: hidden, then articulation; the end is padded to a whole frame."""
-    hidden, articulation, _ = encoder(to_whole_frames(features).T[None])
-    return torch.cat([hidden, articulation], 1)[0].T
+@torch.no_grad()
+def perceive(features: Tensor, name: str) -> Tensor:
+    """What the encoder of features with that name is given [B, W, t / 2] of features [B, D, t]."""
+    return packaged_whisper()(features[:, :BANDS]) if name == USUAL else functional.avg_pool1d(features, STRIDE // PAIR)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording, motion frame by motion frame."""
+
+    hidden: Tensor  # [T, 160]
+    articulation: Tensor  # [T, 5]
+    perceived: Tensor  # [T, W]
+
+
+def encode(encoder: Encoder, features: Tensor) -> Heard:
+    """Features [t, D] at 100 Hz, of any length; the end is padded to a whole motion frame.
+
+    Two seconds are heard at a time, with one before and one after them; what is short enough is heard at once.
+    """
+    padded = to_whole_frames(features).T[None]
+    count, parts = padded.shape[2] // STRIDE, []
+    step = PART if count > PART + 2 * CONTEXT else max(1, count)
+    for start in range(0, count, step):
+        begin, end = max(0, start - CONTEXT), min(count, start + step + CONTEXT)
+        perceived = perceive(padded[..., begin * STRIDE : end * STRIDE], encoder.features)
+        hidden, articulation, _ = encoder(perceived)
+        whole_part = torch.cat([hidden, articulation, functional.avg_pool1d(perceived, PAIR)], 1)[0].T
+        parts.append(whole_part[start - begin : start - begin + step])
+    told = CHANNELS + len(ARTICULATION)
+    heard = torch.cat(parts)
+    return Heard(heard[:, :CHANNELS], heard[:, CHANNELS:told], heard[:, told:])
 
 
 def half_precision() -> torch.autocast:

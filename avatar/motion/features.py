@@ -16,12 +16,15 @@ SAMPLE_RATE = 16000
 RATE = 100  # frames a second
 HOP = SAMPLE_RATE // RATE
 WINDOW = 512
+MEL_WINDOW = 400
 BANDS = 80
-LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+HIGHEST_HZ = 8000.0
+LINEAR_HZ, BAND_HZ = 1000.0, 200 / 3  # of the mel scale of Slaney: linear up to there, a mel being so many hertz
+OCTAVES = math.log(6.4) / 27  # from there on, the logarithm of a mel
 PITCH_HZ = (65.0, 400.0)
 FLOOR = 1e-5
 AT_ONCE = 20 * SAMPLE_RATE
-USUAL = "logmel"
+USUAL = "whisper"
 
 
 class Features(Protocol):
@@ -38,7 +41,8 @@ class Features(Protocol):
 class LogMel:
     """80 log-mel bands, log energy, voicing and log pitch at 100 frames a second [t, 83].
 
-    Frame i is centred at sample (i + 0.5) * 160. Chunks of any size give the same frames.
+    Frame i is centred at sample (i + 0.5) * 160. Chunks of any size give the same frames. Window and bands are those
+    of Whisper, whose layers hear them (`avatar.motion.whisper`).
     """
 
     width = BANDS + 3
@@ -46,6 +50,7 @@ class LogMel:
 
     def __init__(self) -> None:
         self._window = torch.hann_window(WINDOW, periodic=True)
+        self._mel_window = torch.hann_window(MEL_WINDOW, periodic=True)
         self._bands = mel_bands()
         lead = (WINDOW - HOP) // 2  # half a window of silence before the first frame
         self._pending = torch.zeros(lead)
@@ -69,7 +74,9 @@ class LogMel:
     def _describe(self, frames: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(frames * self._window, n=2 * WINDOW)
         power = spectrum.real.square() + spectrum.imag.square()
-        mel = (power[:, ::2] @ self._bands + FLOOR).log()
+        edge = (WINDOW - MEL_WINDOW) // 2
+        narrow = torch.fft.rfft(frames[:, edge : edge + MEL_WINDOW] * self._mel_window).abs().square()
+        mel = (narrow @ self._bands + FLOOR).log()
         energy = (frames.square().mean(1) + FLOOR).log()
         pitch, voicing = _pitch(power, self._window)
         return torch.cat([mel / 4, energy[:, None] / 4, voicing[:, None], pitch[:, None]], 1)
@@ -88,14 +95,18 @@ def _pitch(power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mel_bands() -> Tensor:
-    """Triangular filters [WINDOW / 2 + 1, BANDS] on the HTK mel scale, each of unit sum."""
-    low, high = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, HIGHEST_HZ))
-    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
+    """Triangular filters [MEL_WINDOW / 2 + 1, BANDS] from 0 to 8000 Hz, each of about unit sum.
+
+    On the mel scale of Slaney 1998, Auditory Toolbox.
+    """
+    corner = LINEAR_HZ / BAND_HZ
+    mels = torch.linspace(0, corner + math.log(HIGHEST_HZ / LINEAR_HZ) / OCTAVES, BANDS + 2)
+    edges = torch.where(mels < corner, mels * BAND_HZ, LINEAR_HZ * torch.exp(OCTAVES * (mels - corner)))
+    bins = torch.linspace(0, SAMPLE_RATE / 2, MEL_WINDOW // 2 + 1)
     rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
     filters = torch.minimum(rise, fall).clamp_min(0)
-    return filters / filters.sum(0).clamp_min(1e-6)
+    return filters * 2 * SAMPLE_RATE / MEL_WINDOW / (edges[2:] - edges[:-2])
 
 
 def _open_logmel(where: str) -> Features:
@@ -106,7 +117,7 @@ FEATURES: dict[str, Callable[[str], Features]] = {USUAL: _open_logmel, "hubert":
 
 
 def open_features(name: str) -> Features:
-    """A stream of features: `logmel`, or `hubert:FOLDER` with a model of the user's. Raises: UserError."""
+    """A stream of features: `whisper` (what its layers hear), or `hubert:FOLDER` with a model of the user's. Raises: UserError."""
     kind, _, where = name.partition(":")
     if kind not in FEATURES:
         raise UserError(f"features '{name}' are not known; there are: {', '.join(FEATURES)}")

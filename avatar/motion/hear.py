@@ -20,5 +20,5 @@ def hear(samples: Tensor) -> Tensor:
         for start in range(0, -(-len(samples) // step), PART):
             before = min(MARGIN, start)
             window = samples[(start - before) * step : (start + PART + MARGIN) * step]
-            heard.append(encode(encoder, compute(window))[before : before + PART, -len(ARTICULATION) :])
+            heard.append(encode(encoder, compute(window)).articulation[before : before + PART])
     return torch.cat(heard) if heard else torch.zeros(0, len(ARTICULATION))

@@ -21,10 +21,10 @@ from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, half_precision, load_encoder
+from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, half_precision, load_encoder, perceive
 from avatar.motion.features import compute
 
-FORMAT = "lesson/1"
+FORMAT = "lesson/2"
 STEPS = 250
 CROP = 64  # motion frames
 BATCH = 12
@@ -134,9 +134,10 @@ def teach(
                 aligned = [align(*pair) for pair in zip(lessons, heard_lips, strict=True)]
             heard, wanted, weight = _batch(aligned, generator)
             with half_precision():
-                hidden, articulation, _ = encoder(heard)
+                perceived = perceive(heard, encoder.features)
+                hidden, articulation, _ = encoder(perceived)
                 with torch.no_grad():
-                    held = teacher(heard)[1]
+                    held = teacher(perceived)[1]
             articulation = articulation.float()
             error = (head(torch.cat([hidden.float(), articulation], 1)) - wanted).square().mean(1)
             loss = (error * weight).mean() + HOLD * (articulation - held.float()).square().mean()
@@ -163,7 +164,7 @@ def _hear_now(encoder: Encoder, head: LipHead | None, lesson: Lesson) -> Tensor:
 
 @torch.no_grad()
 def _articulation_curves(encoder: Encoder, lesson: Lesson) -> Tensor:
-    return encoder(lesson.features.T[None])[1][0].T[:, [0, 0, 1]]
+    return encode(encoder, lesson.features).articulation[:, [0, 0, 1]]
 
 
 def align(lesson: Lesson, heard: Tensor) -> Lesson:
@@ -195,8 +196,8 @@ def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tenso
 @torch.no_grad()
 def hear_lips(encoder: Encoder, head: LipHead, lesson: Lesson) -> Tensor:
     """Lip curves [T, 3] that the sound of a lesson gives."""
-    hidden, articulation, _ = encoder(lesson.features.T[None])
-    return head(torch.cat([hidden, articulation], 1))[0].T
+    heard = encode(encoder, lesson.features)
+    return head(torch.cat([heard.hidden, heard.articulation], 1).T[None])[0].T
 
 
 def leave_one_out(

@@ -18,7 +18,7 @@ from avatar.core.articulation import ARTICULATION, articulate, classify
 from avatar.core.files import UserError, whole
 from avatar.motion.corpus import list_shards, read_corpus
 from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import STRIDE, Encoder, half_precision, save_encoder
+from avatar.motion.encoder import STRIDE, Encoder, encode, half_precision, perceive, save_encoder
 from avatar.motion.features import RATE, USUAL, compute
 from avatar.motion.voices import Utterance
 
@@ -99,7 +99,7 @@ def fit(
     if not distributed.is_initialized():
         torch.set_num_threads(os.cpu_count() or 1)  # torch by itself leaves out the second thread of a core
     torch.manual_seed(seed)  # the only place where weights are drawn
-    encoder = Encoder(examples[0].features.shape[1], features)
+    encoder = Encoder(perceive(examples[0].features[None, :STRIDE].float().mT, features).shape[1], features)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=RATE_OF_LEARNING, weight_decay=0.01)
     plan = {"format": CHECKPOINT_FORMAT, "seed": str(seed), "steps": str(steps), "features": features}
     start = _resume(checkpoint, encoder, optimizer, plan) if checkpoint.exists() else 0
@@ -114,7 +114,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = RATE_OF_LEARNING * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
         with half_precision():  # the weights are in full precision
-            _, predicted, logits = encoder(heard)
+            _, predicted, logits = encoder(perceive(heard, features))
         loss = ((predicted.float() - articulation).square() * weight).mean()
         loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits.float(), classes)
         optimizer.zero_grad()
@@ -189,7 +189,7 @@ def _resume(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, plan
 @torch.no_grad()
 def score(encoder: Encoder, examples: Sequence[Example]) -> dict[str, float]:
     """Correlation of predicted and true articulation over utterances the encoder has not seen."""
-    predicted = torch.cat([encoder(example.features.float().T[None])[1][0].T for example in examples])
+    predicted = torch.cat([encode(encoder, example.features.float()).articulation for example in examples])
     truth = torch.cat([example.articulation for example in examples])
     matrix = torch.corrcoef(torch.cat([predicted, truth], 1).T)
     return {name: round(float(matrix[i, i + len(ARTICULATION)]), 3) for i, name in enumerate(ARTICULATION)}

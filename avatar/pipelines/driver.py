@@ -17,7 +17,8 @@ from avatar.core.motion_space import Motion, load_space, scale_torso
 from avatar.core.recipe import parse, yaml_values
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
-from avatar.motion.decoder import CONTEXT, load_own_encoder
+from avatar.motion.decoder import load_own_encoder
+from avatar.motion.encoder import CONTEXT
 from avatar.motion.drive import CHUNK, Driver, drive
 from avatar.motion.settings import MotionSettings
 from avatar.motion.style import restyle

@@ -1,0 +1,92 @@
+"""What a speech recognizer makes of sound on its way to words: the first two layers of Whisper's encoder, as they are.
+
+Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, section 2.2. What its first layers make of
+speech is nearly the same whoever speaks, in whatever room; lips follow it far better than anything learned from the few
+minutes of video that a project like this has (docs/figures.md). Its later layers, nearer to words, say less of lips.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avatar.core.files import UserError, check_readable
+
+BANDS = 80
+HEAD = 64  # channels of an attention head
+WIDEST_BIN = math.log10(40)  # its mel filters have unit area, ours unit sum over bins of 40 Hz
+OFFSET, SCALE = 4.0, 4.0  # its input is (log10 of the power of a band + 4) / 4; ours the natural log / 4
+
+
+class Whisper(nn.Module):
+    """Log-mel features [B, 80, t] of `avatar.motion.features`, 100 Hz -> [B, W, t / 2]; t even."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(BANDS, width, 3, padding=1)
+        self.second = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        heard = (mel * (4 / math.log(10)) - WIDEST_BIN + OFFSET) / SCALE
+        hidden = functional.gelu(self.second(functional.gelu(self.first(heard)))).transpose(1, 2)
+        hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden.transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """Self-attention and a network, each on what is normalized and added to what was there: [B, T, W] -> the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.query, self.value, self.out = (nn.Linear(width, width) for _ in range(3))
+        self.key = nn.Linear(width, width, bias=False)
+        self.wide_norm = nn.LayerNorm(width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed = self.norm(hidden)
+        heads = (
+            part.unflatten(2, (-1, HEAD)).transpose(1, 2)
+            for part in (self.query(normed), self.key(normed), self.value(normed))
+        )
+        attended = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        hidden = hidden + self.out(attended)
+        return hidden + self.narrow(functional.gelu(self.widen(self.wide_norm(hidden))))
+
+
+def positions(count: int, width: int) -> Tensor:
+    """Sines, then cosines, of each position [T, W] at wavelengths from 2 pi to 20000 pi."""
+    half = width // 2
+    angle = torch.arange(count)[:, None] * torch.exp(-math.log(10000) / (half - 1) * torch.arange(half))
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+def load_whisper(path: Path) -> Whisper:
+    """Layers of a file written by recipes/whisper_layers.py. Raises: UserError when it is no such file."""
+    check_readable(path, "speech recognizer")
+    try:
+        tensors = load_file(path)
+        layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("layers."))
+        whisper = Whisper(len(tensors["first.bias"]), layers)
+        whisper.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: holds no layers of Whisper; make it with recipes/whisper_layers.py") from error
+    return whisper.eval().requires_grad_(False)
+
+
+@functools.cache
+def packaged_whisper() -> Whisper:
+    """The layers of the package."""
+    return load_whisper(Path(str(files("avatar") / "assets" / "whisper.safetensors")))

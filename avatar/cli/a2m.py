@@ -38,7 +38,7 @@ def a2m_corpus(
 def a2m_pretrain(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Made by `avatar a2m corpus`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Weights file to write.")],
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2000,
     features: Annotated[
         str, typer.Option(help="whisper, or hubert:FOLDER with your own HuBERT or wav2vec 2.0 model.")
     ] = "whisper",

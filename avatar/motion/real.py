@@ -28,11 +28,12 @@ FORMAT = "lesson/2"
 STEPS = 250
 CROP = 64  # motion frames
 BATCH = 12
-HEAD_RATE, ENCODER_RATE = 2e-3, 2e-4
+HEAD_RATE, ENCODER_RATE = 2e-3, 1.5e-3
 DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 REACH, HIDDEN = 2, 64
+NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what the head is given, and makes of it, that are dropped while it learns
 LAG_COST = 0.01  # correlation that a frame of lag must gain
 ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
@@ -66,11 +67,12 @@ class LipHead(nn.Module):
         width = CHANNELS + len(ARTICULATION)
         self.linear = nn.Conv1d(width, len(CURVES), 1)
         self.first = nn.Conv1d(width, HIDDEN, 2 * REACH + 1, padding=REACH)
-        self.drop = nn.Dropout(0.3)
+        self.miss, self.drop = nn.Dropout(NOT_HEARD), nn.Dropout(NOT_SAID)
         self.second = nn.Conv1d(HIDDEN, len(CURVES), 1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, encoded: Tensor) -> Tensor:
+        encoded = self.miss(encoded)
         return self.linear(encoded) + self.second(self.drop(torch.tanh(self.first(encoded))))
 
 

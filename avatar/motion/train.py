@@ -22,7 +22,7 @@ from avatar.motion.encoder import STRIDE, Encoder, encode, half_precision, perce
 from avatar.motion.features import RATE, USUAL, compute
 from avatar.motion.voices import Utterance
 
-STEPS = 8000
+STEPS = 2000
 HELD_OUT = 1 / 25  # share of the shards
 CROP = 64  # motion frames
 BATCH = 12

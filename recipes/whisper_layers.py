@@ -1,7 +1,7 @@
-"""Take the first layers out of a Whisper model: python recipes/whisper_layers.py FOLDER -o avatar/assets/whisper.safetensors
+"""Take the first layers out of a Whisper model: python recipes/whisper_layers.py FOLDER -o whisper.safetensors
 
-FOLDER holds `model.safetensors` as the `transformers` library keeps it, of openai/whisper-tiny.en for the packaged ones.
-Another model, or another number of layers, makes another way to hear: train the encoder again afterwards (recipes/a2m.md).
+FOLDER holds `model.safetensors` as the `transformers` library keeps it; openai/whisper-tiny.en's for those of
+avatar/assets. Another model, or number of layers, is another way to hear: train the encoder again (recipes/a2m.md).
 """
 
 from __future__ import annotations

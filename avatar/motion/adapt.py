@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatar.core.articulation import ARTICULATION
 from avatar.core.bundle import Habits
 from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
@@ -22,9 +21,9 @@ from avatar.motion.settings import Calibration
 from avatar.motion.walk import listen
 
 MOST_LAG = 8  # frames
-HEARINGS = 3  # times that all is heard by another voice in another room: the lips must not depend on this one
+HEARINGS = 1  # times that all is heard by another voice in another room: the lips must not depend on this one
 OWN_WEIGHT = 2.0  # of what is heard as it was recorded, against 1 for each of those
-PRACTICE = 0.45  # weight of practice with synthesized speech against everything else
+PRACTICE = 0.2  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on

@@ -65,7 +65,7 @@ class Decoder:
 
 
 def gather(encoder: Encoder, features: Tensor) -> Tensor:
-    """Inputs [T, I] of the decoder for features [t, D]: of 5 frames each, all that `encode` tells, and mean features."""
+    """Inputs [T, I] of the decoder for features [t, D]: of 5 frames each, what `encode` tells, and mean features."""
     heard = encode(encoder, features)
     mean = to_whole_frames(features).unflatten(0, (-1, STRIDE)).mean(1)
     frames = torch.cat([heard.hidden, heard.articulation, heard.perceived, mean], 1)
@@ -109,7 +109,8 @@ def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
             cross += weighted.T @ (targets - usual)
             center += weighted.sum(0)
     spreads = gram.double() - torch.outer(center, center).double()
-    weight = torch.linalg.solve(spreads + ridge * torch.eye(width, dtype=torch.float64), cross.double()).float()
+    factor = torch.linalg.cholesky(spreads + ridge * torch.eye(width, dtype=torch.float64))
+    weight = torch.cholesky_solve(cross.double(), factor).float()
     return Decoder(mean, scale, weight, usual - center @ weight)
 
 

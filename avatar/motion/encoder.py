@@ -1,6 +1,6 @@
 """Features -> articulation: a dilated convolutional network, trained on synthesized speech whose phones are known.
 
-It hears sound as the first layers of a speech recognizer do (`avatar.motion.whisper`), or as a model of the user's does.
+It hears sound as the first layers of a speech recognizer do (`avatar.motion.whisper`), or as a model of the user's.
 """
 
 from __future__ import annotations

@@ -117,7 +117,10 @@ FEATURES: dict[str, Callable[[str], Features]] = {USUAL: _open_logmel, "hubert":
 
 
 def open_features(name: str) -> Features:
-    """A stream of features: `whisper` (what its layers hear), or `hubert:FOLDER` with a model of the user's. Raises: UserError."""
+    """A stream of features: `whisper` (what its layers hear), or `hubert:FOLDER`, a model of the user's.
+
+    Raises: UserError.
+    """
     kind, _, where = name.partition(":")
     if kind not in FEATURES:
         raise UserError(f"features '{name}' are not known; there are: {', '.join(FEATURES)}")

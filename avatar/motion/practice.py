@@ -20,6 +20,7 @@ from avatar.motion.decoder import Rows, gather
 from avatar.motion.encoder import STRIDE, Encoder
 
 RIDGE = 0.05  # of the mean of the squares of what is heard
+EVERY = 2  # frames: those between are much like their neighbours
 BOLDNESS = 1.5  # a regression on something heard with errors says less than it would have to
 
 
@@ -55,9 +56,9 @@ def practise(encoder: Encoder, own: Tensor, expression: Tensor, weight: float) -
     """
     practice = load_practice()
     parts = practice.features.split([STRIDE * length for length in practice.lengths])
-    heard = torch.cat([gather(encoder, part) for part in parts])
+    heard = torch.cat([gather(encoder, part) for part in parts])[::EVERY]
     centered, usual = own - own.mean(0), expression.mean(0)
     gram = centered.T @ centered + RIDGE * centered.square().sum() / len(ARTICULATION) * torch.eye(len(ARTICULATION))
     lips = torch.linalg.solve(gram, centered.T @ (expression - usual))  # [5, K]
-    meant = practice.articulation - practice.articulation.mean(0)
+    meant = (practice.articulation - practice.articulation.mean(0))[::EVERY]
     return Rows(heard, usual + BOLDNESS * meant @ lips, weight / len(heard))

@@ -1,8 +1,8 @@
 """What a speech recognizer makes of sound on its way to words: the first two layers of Whisper's encoder, as they are.
 
-Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, section 2.2. What its first layers make of
-speech is nearly the same whoever speaks, in whatever room; lips follow it far better than anything learned from the few
-minutes of video that a project like this has (docs/figures.md). Its later layers, nearer to words, say less of lips.
+Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, section 2.2. What its first layers make
+of speech is nearly the same whoever speaks, in whatever room; lips are told by it far better than by anything learned
+from a few minutes of video (docs/figures.md). Its later layers, nearer to words, say less of lips.
 """
 
 from __future__ import annotations

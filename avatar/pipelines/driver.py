@@ -18,8 +18,8 @@ from avatar.core.recipe import parse, yaml_values
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
 from avatar.motion.decoder import load_own_encoder
-from avatar.motion.encoder import CONTEXT
 from avatar.motion.drive import CHUNK, Driver, drive
+from avatar.motion.encoder import CONTEXT
 from avatar.motion.settings import MotionSettings
 from avatar.motion.style import restyle
 from avatar.pipelines.takes import make_take

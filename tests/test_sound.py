@@ -11,6 +11,7 @@ from avatar.core.lips import lip_curves
 from avatar.core.loudness import WANTED_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import read_audio, read_track
+from avatar.motion.encoder import PART
 from avatar.motion.hear import hear
 from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, study_sound
 from tests.conftest import Filmed
@@ -48,10 +49,10 @@ def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
 
 
 def test_hearing_in_parts_is_hearing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = 0.1 * torch.randn(4 * SAMPLE_RATE + 77, generator=torch.Generator().manual_seed(0))
+    samples = 0.1 * torch.randn(290 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
     once = hear(samples)
-    monkeypatch.setattr("avatar.motion.hear.PART", 33)
-    assert once.shape == (101, 5)
+    monkeypatch.setattr("avatar.motion.hear.AT_ONCE", 2 * PART)
+    assert once.shape == (290, 5)
     assert torch.allclose(hear(samples), once, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from avatar.core.take import Track
 from avatar.motion.behaviour import slope_on
 from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
 from avatar.motion.distort import distort
-from avatar.motion.encoder import STRIDE, Encoder, encode, load_encoder, to_whole_frames
+from avatar.motion.encoder import STRIDE, Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
 from avatar.motion.postnet import calibrate
 from avatar.motion.practice import practise
@@ -51,15 +51,16 @@ def adapt(
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
     target = track.expression - closure(track.eyes)[:, None] * slope
-    lag = find_lag(encoder, features, track, chosen)
-    own = _listen(encoder, features, target, chosen, lag, seed)
+    heard = gather(encoder, features)
+    lag = find_lag(heard_articulation(heard)[:, 0], track, chosen)
+    own = _listen(encoder, features, heard, target, chosen, lag, seed)
     practice = []
     if encoder.features == USUAL:  # other features are not known of what is practised
         weight = PRACTICE * sum(rows.weight * len(rows.targets) for rows in own)
         practice = [practise(encoder, heard_articulation(own[0].inputs), own[0].targets, weight)]
     if calibration == "adversarial":
-        heard = [rows.inputs for rows in (own[0], *practice)]
-        net, reach = calibrate(heard, own[0].targets, frames=2 * REACH + 1, seed=seed), 1.0
+        said = [rows.inputs for rows in (own[0], *practice)]
+        net, reach = calibrate(said, own[0].targets, frames=2 * REACH + 1, seed=seed), 1.0
         speaker = Speaker(encoder, net, target[chosen].mean(0))
     else:
         speaker = Speaker(encoder, solve([*own, *practice]), target[chosen].mean(0))
@@ -79,19 +80,21 @@ def adapt(
     return tensors, habits
 
 
-def _listen(encoder: Encoder, features: Tensor, target: Tensor, frames: Tensor, lag: int, seed: int) -> list[Rows]:
-    """The frames that are learned from: as they were recorded first, then by other voices."""
+def _listen(
+    encoder: Encoder, features: Tensor, heard: Tensor, target: Tensor, frames: Tensor, lag: int, seed: int
+) -> list[Rows]:
+    """The frames that are learned from: as they were recorded first (`heard`), then by other voices."""
     generator = torch.Generator().manual_seed(seed)
     heard_at = frames - lag
     inside = (heard_at >= 0) & (heard_at < len(features) // STRIDE)
     frames, heard_at = frames[inside], heard_at[inside]
     every = max(1, -(-len(frames) // MOST_FRAMES))
     frames, heard_at = frames[::every], heard_at[::every]
-    hearings = [gather(encoder, features)[heard_at]]
+    hearings = [heard[heard_at]]
     if encoder.features == USUAL:
         hearings += [gather(encoder, distort(features, generator))[heard_at] for _ in range(HEARINGS)]
     weights = [OWN_WEIGHT] + [1.0] * (len(hearings) - 1)
-    return [Rows(heard, target[frames], weight) for heard, weight in zip(hearings, weights, strict=True)]
+    return [Rows(inputs, target[frames], weight) for inputs, weight in zip(hearings, weights, strict=True)]
 
 
 def find_reach(own: list[Rows], practice: list[Rows], opening: Tensor) -> float:
@@ -138,9 +141,8 @@ def blink_habits(track: Track, frames: Tensor) -> dict[str, float]:
     }
 
 
-def find_lag(encoder: Encoder, features: Tensor, track: Track, frames: Tensor) -> int:
-    """Frames by which the picture is later than the sound, where the generic encoder fits the lips best."""
-    heard = encode(encoder, features).articulation[:, 0]
+def find_lag(heard: Tensor, track: Track, frames: Tensor) -> int:
+    """Frames by which the picture is later than the sound, where the opening that is heard [T] fits the lips best."""
     points, (upper, lower) = track.landmarks[..., :2], CURVES["opening"]
     seen = (points[:, upper] - points[:, lower]).norm(dim=-1)
     frames = frames[(frames >= MOST_LAG) & (frames < min(len(heard), len(seen)) - MOST_LAG)]

@@ -15,11 +15,11 @@ from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
 from avatar.motion.behaviour import Blinker, apply_gains, beside_speech, measure_lips, project, resting
 from avatar.motion.decoder import Mouth, load_speaker
-from avatar.motion.encoder import CONTEXT, STRIDE
+from avatar.motion.encoder import CONTEXT, PART, STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
 from avatar.motion.walk import LISTENED, PoseWalk
 
-CHUNK = 50  # motion frames made at a time
+CHUNK = PART  # motion frames made at a time: heard as they are when a person is learned
 FPS = RATE / STRIDE
 
 

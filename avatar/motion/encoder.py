@@ -93,11 +93,9 @@ def encode(encoder: Encoder, features: Tensor) -> Heard:
         begin, end = max(0, start - CONTEXT), min(count, start + step + CONTEXT)
         perceived = perceive(padded[..., begin * STRIDE : end * STRIDE], encoder.features)
         hidden, articulation, _ = encoder(perceived)
-        whole_part = torch.cat([hidden, articulation, functional.avg_pool1d(perceived, PAIR)], 1)[0].T
-        parts.append(whole_part[start - begin : start - begin + step])
-    told = CHANNELS + len(ARTICULATION)
-    heard = torch.cat(parts)
-    return Heard(heard[:, :CHANNELS], heard[:, CHANNELS:told], heard[:, told:])
+        told = (hidden, articulation, functional.avg_pool1d(perceived, PAIR))
+        parts.append([one[0].T[start - begin : start - begin + step] for one in told])
+    return Heard(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def half_precision() -> torch.autocast:

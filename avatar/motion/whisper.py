@@ -22,8 +22,7 @@ from avatar.core.files import UserError, check_readable
 
 BANDS = 80
 HEAD = 64  # channels of an attention head
-WIDEST_BIN = math.log10(40)  # its mel filters have unit area, ours unit sum over bins of 40 Hz
-OFFSET, SCALE = 4.0, 4.0  # its input is (log10 of the power of a band + 4) / 4; ours the natural log / 4
+BIN_HZ = 40  # of the spectrum: its mel filters have unit area over hertz, ours over bins
 
 
 class Whisper(nn.Module):
@@ -36,7 +35,8 @@ class Whisper(nn.Module):
         self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
 
     def forward(self, mel: Tensor) -> Tensor:
-        heard = (mel * (4 / math.log(10)) - WIDEST_BIN + OFFSET) / SCALE
+        power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
+        heard = (power + 4) / 4  # as Whisper was trained
         hidden = functional.gelu(self.second(functional.gelu(self.first(heard)))).transpose(1, 2)
         hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
         for layer in self.layers:

@@ -101,7 +101,7 @@ def taught_by_others(take: Take, people: Path | None, start: Path | None) -> Enc
     if people is None:
         return load_encoder(start)
     me = make_lesson(take).name
-    return teach([lesson for lesson in read_lessons(people) if lesson.name != me], start=start)[0]
+    return teach([lesson for lesson in read_lessons(people) if lesson.name != me], start=start)
 
 
 def say(tensors: dict[str, Tensor], habits: Habits, pcm: Tensor) -> Motion:

@@ -10,9 +10,8 @@ from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
-from avatar.motion.behaviour import slope_on
+from avatar.motion.behaviour import slope_on, smooth
 from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
-from avatar.motion.distort import distort
 from avatar.motion.encoder import STRIDE, Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
 from avatar.motion.postnet import calibrate
@@ -21,9 +20,8 @@ from avatar.motion.settings import Calibration
 from avatar.motion.walk import listen
 
 MOST_LAG = 8  # frames
-HEARINGS = 1  # times that all is heard by another voice in another room: the lips must not depend on this one
-OWN_WEIGHT = 2.0  # of what is heard as it was recorded, against 1 for each of those
-PRACTICE = 0.2  # weight of practice with synthesized speech against everything else
+DRIFT = 50.0  # frames: what lips do more slowly is a mood, which sound does not tell
+PRACTICE = 0.1  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on
@@ -53,17 +51,17 @@ def adapt(
     target = track.expression - closure(track.eyes)[:, None] * slope
     heard = gather(encoder, features)
     lag = find_lag(heard_articulation(heard)[:, 0], track, chosen)
-    own = _listen(encoder, features, heard, target, chosen, lag, seed)
+    own = _pair(heard, target[chosen] - drift(target[chosen]), chosen - lag)
     practice = []
     if encoder.features == USUAL:  # other features are not known of what is practised
-        weight = PRACTICE * sum(rows.weight * len(rows.targets) for rows in own)
-        practice = [practise(encoder, heard_articulation(own[0].inputs), own[0].targets, weight)]
+        weight = PRACTICE * len(own.targets)
+        practice = [practise(encoder, heard_articulation(own.inputs), own.targets, weight)]
     if calibration == "adversarial":
-        said = [rows.inputs for rows in (own[0], *practice)]
-        net, reach = calibrate(said, own[0].targets, frames=2 * REACH + 1, seed=seed), 1.0
+        said = [rows.inputs for rows in (own, *practice)]
+        net, reach = calibrate(said, own.targets, frames=2 * REACH + 1, seed=seed), 1.0
         speaker = Speaker(encoder, net, target[chosen].mean(0))
     else:
-        speaker = Speaker(encoder, solve([*own, *practice]), target[chosen].mean(0))
+        speaker = Speaker(encoder, solve([own, *practice]), target[chosen].mean(0))
         reach = find_reach(own, practice, reading)
     habits = Habits(
         expression_mean=track.expression[chosen].mean(0),
@@ -80,36 +78,33 @@ def adapt(
     return tensors, habits
 
 
-def _listen(
-    encoder: Encoder, features: Tensor, heard: Tensor, target: Tensor, frames: Tensor, lag: int, seed: int
-) -> list[Rows]:
-    """The frames that are learned from: as they were recorded first (`heard`), then by other voices."""
-    generator = torch.Generator().manual_seed(seed)
-    heard_at = frames - lag
-    inside = (heard_at >= 0) & (heard_at < len(features) // STRIDE)
-    frames, heard_at = frames[inside], heard_at[inside]
-    every = max(1, -(-len(frames) // MOST_FRAMES))
-    frames, heard_at = frames[::every], heard_at[::every]
-    hearings = [heard[heard_at]]
-    if encoder.features == USUAL:
-        hearings += [gather(encoder, distort(features, generator))[heard_at] for _ in range(HEARINGS)]
-    weights = [OWN_WEIGHT] + [1.0] * (len(hearings) - 1)
-    return [Rows(inputs, target[frames], weight) for inputs, weight in zip(hearings, weights, strict=True)]
+def drift(expression: Tensor) -> Tensor:
+    """What changes slowly in expressions [N, K], in the order of time, about nothing."""
+    slow = smooth(expression, DRIFT)
+    return slow - slow.mean(0)
 
 
-def find_reach(own: list[Rows], practice: list[Rows], opening: Tensor) -> float:
+def _pair(heard: Tensor, target: Tensor, heard_at: Tensor) -> Rows:
+    """The frames that are learned from: inputs `heard` [T, I] at frames [N], with targets [N, K]."""
+    inside = (heard_at >= 0) & (heard_at < len(heard))
+    heard_at, target = heard_at[inside], target[inside]
+    every = max(1, -(-len(target) // MOST_FRAMES))
+    return Rows(heard[heard_at[::every]], target[::every], 1.0)
+
+
+def find_reach(own: Rows, practice: list[Rows], opening: Tensor) -> float:
     """How much further the lips open than a model says that has not learned from what it hears: 1 or more.
 
     A model that minimizes errors says less than it would have to. Measured on the last part of the clip with a model
     that has seen only the first. opening: [K] lip opening of one unit of each mode.
     """
-    count = len(own[0].targets)
+    count = len(own.targets)
     if count < LEAST_TO_MEASURE:
         return USUAL_REACH
     border = int(count * (1 - MEASURED))
-    earlier = [Rows(rows.inputs[:border], rows.targets[:border], rows.weight) for rows in own]
-    said = solve([*earlier, *practice])(own[0].inputs[border:]) @ opening
-    ratio = said.std() / (own[0].targets[border:] @ opening).std().clamp_min(1e-6)
+    earlier = Rows(own.inputs[:border], own.targets[:border], own.weight)
+    said = solve([earlier, *practice])(own.inputs[border:]) @ opening
+    ratio = said.std() / (own.targets[border:] @ opening).std().clamp_min(1e-6)
     return float((WANTED_REACH / ratio.clamp_min(1e-3)).clamp(1.0, MOST_REACH))
 
 

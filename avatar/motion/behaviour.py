@@ -14,8 +14,10 @@ NEAREST = 8  # own expressions a predicted one is rebuilt from
 LLE_RIDGE = 1e-2
 LEAST_BETWEEN = 0.4  # s between two blinks
 SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a speaker's lip openings: closed, and pressed together
-PRESSED_FROM, PRESSED_WHOLLY = 0.35, 0.7  # heard closure
+PRESSED_FROM, PRESSED_WHOLLY = 0.5, 0.8  # heard closure
 CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
+QUIET, SETTLING = 35, 5  # motion frames without a voice after which a mouth rests; in which it gets there
+VOICED, VOICED_RAMP = 0.6, 0.15  # voicing from which on somebody speaks
 CALM_FRAMES = 2.0  # deviation of the Gaussian that takes a tracker's tremor out of brows and cheeks
 
 
@@ -28,11 +30,34 @@ def beside_speech(expression: Tensor, reading: Tensor) -> Tensor:
     centered = expression - expression.mean(0)
     lips = centered @ reading
     rest = centered - lips @ torch.linalg.pinv(lips, rtol=1e-4) @ centered
-    time = torch.arange(-int(3 * CALM_FRAMES), int(3 * CALM_FRAMES) + 1)
-    weight = torch.exp(-0.5 * (time / CALM_FRAMES).square())
-    inside = functional.conv1d(torch.ones(1, 1, len(rest)), weight[None, None], padding=len(time) // 2)
-    summed = functional.conv1d(rest.T[:, None], weight[None, None], padding=len(time) // 2)
+    return smooth(rest, CALM_FRAMES)
+
+
+def smooth(values: Tensor, frames: float) -> Tensor:
+    """Values [T, K] through a Gaussian of a deviation of so many frames; at the ends, of what there is."""
+    time = torch.arange(-int(3 * frames), int(3 * frames) + 1)
+    weight = torch.exp(-0.5 * (time / frames).square())[None, None]
+    inside = functional.conv1d(torch.ones(1, 1, len(values)), weight, padding=len(time) // 2)
+    summed = functional.conv1d(values.T[:, None], weight, padding=len(time) // 2)
     return (summed / inside)[:, 0].T
+
+
+class Rest:
+    """How far a mouth rests over time: wholly where nobody has spoken for one and a half seconds.
+
+    In shorter pauses lips do what they do for breath and for the words to come, which a person's model has learned.
+    """
+
+    def __init__(self) -> None:
+        self._voiced = torch.zeros(QUIET + SETTLING - 1)  # of the frames before
+
+    def take(self, voiced: Tensor) -> Tensor:
+        """Rest [T], 0..1, of the next frames, whose voicing [T] is given."""
+        known = torch.cat([self._voiced, voiced])
+        self._voiced = known[len(voiced) :]
+        loudest = functional.max_pool1d(known[None, None], QUIET, stride=1)
+        quiet = ((VOICED - loudest) / VOICED_RAMP).clamp(0, 1)
+        return functional.avg_pool1d(quiet, SETTLING, stride=1)[0, 0][1:]
 
 
 class Blinker:

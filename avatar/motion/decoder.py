@@ -1,7 +1,8 @@
 """What is heard -> one person's expression: the part of the speech model that is their own, solved in closed form.
 
-Ridge regression on what is heard now and about now, as it is and through random cosines (Rahimi and Recht 2007, Random
-Features for Large-Scale Kernel Machines, section 3: they stand for a Gaussian kernel). From seconds or minutes of one
+Ridge regression on what is heard now and about now, lips that anybody would show among it, as it is and through random
+cosines (Rahimi and Recht 2007, Random Features for Large-Scale Kernel Machines, section 3: they stand for a Gaussian
+kernel). From seconds or minutes of one
 person it predicts lips, all in all, a little better than a network fitted to the same (docs/figures.md), in seconds.
 """
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION
+from avatar.core.lips import CURVES
 from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
 from avatar.motion.features import USUAL
 from avatar.motion.postnet import PostNet
@@ -25,13 +27,15 @@ from avatar.motion.walk import LISTENED, listen
 
 REACH = 2  # motion frames to either side that are looked at
 COSINES = 1500
-NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of standardized inputs whose mean square length is 1
-RIDGE = 3e-3  # of the mean of the squares
+NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of inputs whose mean square length is 1, 1.5 with the lips
+LIPS_SHARE = 0.5  # of that length, for the lips that anybody would show
+LINE = 0.3  # weight of the straight line's kernel against 1 of the Gaussian
+NOISE = 2.2  # rows whose squares the weights' penalty is worth: the more is known, the less is guarded against
+LEAST_RIDGE = 3e-4  # of the mean of the squares: weights are kept in half precision
 LEAST_SPREAD = 1e-3
 AT_ONCE = 4096  # rows
 VOICING = -2  # of the log-mel features
-VOICED, VOICED_RAMP = 0.6, 0.15
-QUIET_BEFORE, QUIET_AFTER, SETTLING = 18, 4, 5  # motion frames without a voice; in which lips come to rest
+AHEAD = 4  # motion frames in which a voice is heard before it comes
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Mouth:
 
     expression: Tensor  # [T, K], without lids
     closure: Tensor  # [T] 0..1: how surely a sound is heard that only closed lips make
-    rest: Tensor  # [T] 0..1: 1 while nobody speaks
+    voiced: Tensor  # [T] 0..1: how surely somebody speaks, now or within a moment
     voice: Tensor  # [T, 10] of `avatar.motion.walk.listen`: what the head goes by
 
     def __getitem__(self, frames: slice) -> Mouth:
-        return Mouth(self.expression[frames], self.closure[frames], self.rest[frames], self.voice[frames])
+        return Mouth(self.expression[frames], self.closure[frames], self.voiced[frames], self.voice[frames])
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def gather(encoder: Encoder, features: Tensor) -> Tensor:
     """Inputs [T, I] of the decoder for features [t, D]: of 5 frames each, what `encode` tells, and mean features."""
     heard = encode(encoder, features)
     mean = to_whole_frames(features).unflatten(0, (-1, STRIDE)).mean(1)
-    frames = torch.cat([heard.hidden, heard.articulation, heard.perceived, mean], 1)
+    frames = torch.cat([heard.hidden, heard.articulation, heard.lips, heard.perceived, mean], 1)
     index = torch.arange(len(frames))
     shifts = range(-REACH, REACH + 1)
     return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)
@@ -89,8 +93,8 @@ class Rows:
     weight: float  # of each
 
 
-def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
-    """The decoder whose weighted squared error over all rows is least."""
+def solve(examples: Sequence[Rows], *, noise: float = NOISE) -> Decoder:
+    """The decoder whose weighted squared error over all rows, and `noise` times its weights', is least."""
     total = sum(len(rows.inputs) * rows.weight for rows in examples)
 
     def average(of: Callable[[Rows], Tensor]) -> Tensor:
@@ -98,7 +102,7 @@ def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
 
     mean, usual = average(lambda rows: rows.inputs.sum(0)), average(lambda rows: rows.targets.sum(0))
     spread = average(lambda rows: (rows.inputs - mean).square().sum(0)).sqrt().clamp_min(LEAST_SPREAD)
-    scale = len(mean) ** -0.5 / spread
+    scale = _lengths(len(mean)) / spread
     width = len(mean) + COSINES
     gram, cross, center = torch.zeros(width, width), torch.zeros(width, len(usual)), torch.zeros(width)
     for rows in examples:
@@ -109,15 +113,24 @@ def solve(examples: Sequence[Rows], *, ridge: float = RIDGE) -> Decoder:
             cross += weighted.T @ (targets - usual)
             center += weighted.sum(0)
     spreads = gram.double() - torch.outer(center, center).double()
+    ridge = max(LEAST_RIDGE, noise / total)
     factor = torch.linalg.cholesky(spreads + ridge * torch.eye(width, dtype=torch.float64))
     weight = torch.cholesky_solve(cross.double(), factor).float()
     return Decoder(mean, scale, weight, usual - center @ weight)
 
 
+def _lengths(width: int) -> Tensor:
+    """Of each input [I] in standard units: all count the same, but for lips, which together are worth half of them."""
+    lengths = torch.full((2 * REACH + 1, width // (2 * REACH + 1)), width**-0.5)
+    lips = lengths[:, CHANNELS + len(ARTICULATION) :][:, : len(CURVES)]
+    lips.fill_((LIPS_SHARE / lips.numel()) ** 0.5)
+    return lengths.flatten()
+
+
 def _widen(inputs: Tensor) -> Tensor:
     """Standardized inputs [N, I] and their random cosines [N, I + COSINES]."""
     direction, phase = _cosines(inputs.shape[1])
-    return torch.cat([inputs, math.sqrt(2 / COSINES) * torch.cos(inputs @ direction + phase)], 1)
+    return torch.cat([math.sqrt(LINE) * inputs, math.sqrt(2 / COSINES) * torch.cos(inputs @ direction + phase)], 1)
 
 
 @functools.cache
@@ -141,20 +154,14 @@ class Speaker:
         inputs = gather(self.encoder, features)
         closure = heard_articulation(inputs)[:, ARTICULATION.index("closure")]
         if self.encoder.features != USUAL:  # other features are not known of how loud and voiced they are
-            return Mouth(self.decoder(inputs), closure, torch.zeros_like(closure), torch.zeros(len(closure), LISTENED))
-        return Mouth(self.decoder(inputs), closure, silence(features), listen(to_whole_frames(features)))
+            return Mouth(self.decoder(inputs), closure, torch.ones_like(closure), torch.zeros(len(closure), LISTENED))
+        return Mouth(self.decoder(inputs), closure, voicing_ahead(features), listen(to_whole_frames(features)))
 
 
-def silence(features: Tensor) -> Tensor:
-    """How far the mouth is at rest [T], 0..1, by log-mel features [t, 83]: 1 when no voice is heard for some time.
-
-    Between words lips stay as they are; they rest where most of a second has no voiced sound, whatever noise it has.
-    """
+def voicing_ahead(features: Tensor) -> Tensor:
+    """The surest voicing [T], 0..1, from each motion frame to 4 beyond, by log-mel features [t, 83]."""
     voicing = to_whole_frames(features)[:, VOICING].view(1, 1, -1, STRIDE).amax(-1)
-    window = functional.pad(voicing, (QUIET_BEFORE, QUIET_AFTER))
-    voiced = functional.max_pool1d(window, QUIET_BEFORE + QUIET_AFTER + 1, stride=1)
-    quiet = ((VOICED - voiced) / VOICED_RAMP).clamp(0, 1)
-    return functional.avg_pool1d(functional.pad(quiet, (SETTLING - 1, 0), value=1.0), SETTLING, stride=1)[0, 0]
+    return functional.max_pool1d(functional.pad(voicing, (0, AHEAD)), AHEAD + 1, stride=1)[0, 0]
 
 
 def pack_speaker(speaker: Speaker) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
-from avatar.motion.behaviour import Blinker, apply_gains, beside_speech, measure_lips, project, resting
+from avatar.motion.behaviour import Blinker, Rest, apply_gains, beside_speech, measure_lips, project, resting
 from avatar.motion.decoder import Mouth, load_speaker
 from avatar.motion.encoder import CONTEXT, PART, STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
@@ -57,6 +57,7 @@ class Driver:
         draw, voice = torch.Generator().manual_seed(controls.seed), tensors.get("own_voice")
         self._walk = PoseWalk(habits, face, draw, pose=pose, voice=voice)
         self._blinker = Blinker(habits, fps, torch.Generator().manual_seed(controls.seed + 1))
+        self._quiet = Rest()
         self._closed = resting(self._own, tensors["lip_reading"])
         self._lips = measure_lips(self._own, tensors["lip_reading"])
         self._frame = 0
@@ -74,7 +75,7 @@ class Driver:
         now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
         self._frame += count
         expression = project(mouth.expression, self._own, self._controls.lle)
-        expression = expression + mouth.rest[:, None] * (self._closed - expression)
+        expression = expression + self._quiet.take(mouth.voiced)[:, None] * (self._closed - expression)
         shut = self._blinker.take(now.blink)
         pose = self._walk.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.voice)
         gain = self._habits.mouth_reach * now.mouth_gain * now.expression_gain

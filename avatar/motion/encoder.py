@@ -1,4 +1,5 @@
-"""Features -> articulation: a dilated convolutional network, trained on synthesized speech whose phones are known.
+"""Features -> articulation and lips: a dilated convolutional network, trained on synthesized speech whose phones are
+known, then on real lips (`avatar.motion.real`).
 
 It hears sound as the first layers of a speech recognizer do (`avatar.motion.whisper`), or as a model of the user's.
 """
@@ -17,15 +18,18 @@ from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, CLASSES
 from avatar.core.files import UserError, check_readable, whole
+from avatar.core.lips import CURVES
 from avatar.motion.features import USUAL
 from avatar.motion.whisper import BANDS, packaged_whisper
 
-FORMAT = "encoder/3"
+FORMAT = "encoder/4"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 PAIR = 2  # frames of what is perceived per motion frame: 50 Hz -> 25 Hz
 PART = 50  # motion frames that are heard at a time,
 CONTEXT = 26  # with so many more to either side
+LIP_REACH, LIP_HIDDEN = 2, 64
+NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what lips are told by, and make of it, that are dropped while they learn
 
 
 class Encoder(nn.Module):
@@ -41,6 +45,7 @@ class Encoder(nn.Module):
         self.coarse = nn.ModuleList(Block(dilation) for dilation in (1, 2, 4, 1))
         self.articulation = nn.Conv1d(CHANNELS, len(ARTICULATION), 1)
         self.classes = nn.Conv1d(CHANNELS, len(CLASSES), 1)
+        self.lips = LipHead()
 
     def forward(self, perceived: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = functional.gelu(self.first(perceived))
@@ -50,6 +55,23 @@ class Encoder(nn.Module):
         for block in self.coarse:
             hidden = block(hidden)
         return hidden, torch.sigmoid(self.articulation(hidden)), self.classes(hidden)
+
+
+class LipHead(nn.Module):
+    """Hidden and articulation [B, 165, T] -> lip curves [B, 3, T] of nobody in particular, in standard units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = CHANNELS + len(ARTICULATION)
+        self.linear = nn.Conv1d(width, len(CURVES), 1)
+        self.first = nn.Conv1d(width, LIP_HIDDEN, 2 * LIP_REACH + 1, padding=LIP_REACH)
+        self.miss, self.drop = nn.Dropout(NOT_HEARD), nn.Dropout(NOT_SAID)
+        self.second = nn.Conv1d(LIP_HIDDEN, len(CURVES), 1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        encoded = self.miss(encoded)
+        return self.linear(encoded) + self.second(self.drop(torch.tanh(self.first(encoded))))
 
 
 class Block(nn.Module):
@@ -78,6 +100,7 @@ class Heard:
 
     hidden: Tensor  # [T, 160]
     articulation: Tensor  # [T, 5]
+    lips: Tensor  # [T, 3] curves of nobody in particular
     perceived: Tensor  # [T, W]
 
 
@@ -93,7 +116,8 @@ def encode(encoder: Encoder, features: Tensor) -> Heard:
         begin, end = max(0, start - CONTEXT), min(count, start + step + CONTEXT)
         perceived = perceive(padded[..., begin * STRIDE : end * STRIDE], encoder.features)
         hidden, articulation, _ = encoder(perceived)
-        told = (hidden, articulation, functional.avg_pool1d(perceived, PAIR))
+        lips = encoder.lips(torch.cat([hidden, articulation], 1))
+        told = (hidden, articulation, lips, functional.avg_pool1d(perceived, PAIR))
         parts.append([one[0].T[start - begin : start - begin + step] for one in told])
     return Heard(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

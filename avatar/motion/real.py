@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
-from avatar.core.articulation import ARTICULATION
 from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, half_precision, load_encoder, perceive
+from avatar.motion.encoder import STRIDE, Encoder, Heard, encode, half_precision, load_encoder, perceive
 from avatar.motion.features import compute
 
 FORMAT = "lesson/2"
@@ -32,8 +31,6 @@ HEAD_RATE, ENCODER_RATE = 2e-3, 1.5e-3
 DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
-REACH, HIDDEN = 2, 64
-NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what the head is given, and makes of it, that are dropped while it learns
 LAG_COST = 0.01  # correlation that a frame of lag must gain
 ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
@@ -57,23 +54,6 @@ class Score:
     name: str
     before: dict[str, float]  # of the encoder as it was
     after: dict[str, float]
-
-
-class LipHead(nn.Module):
-    """Encoder output [B, 165, T] -> lip curves [B, 3, T] of nobody in particular."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = CHANNELS + len(ARTICULATION)
-        self.linear = nn.Conv1d(width, len(CURVES), 1)
-        self.first = nn.Conv1d(width, HIDDEN, 2 * REACH + 1, padding=REACH)
-        self.miss, self.drop = nn.Dropout(NOT_HEARD), nn.Dropout(NOT_SAID)
-        self.second = nn.Conv1d(HIDDEN, len(CURVES), 1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, encoded: Tensor) -> Tensor:
-        encoded = self.miss(encoded)
-        return self.linear(encoded) + self.second(self.drop(torch.tanh(self.first(encoded))))
 
 
 def make_lesson(take: Take) -> Lesson:
@@ -117,22 +97,22 @@ def teach(
     steps: int = STEPS,
     seed: int = 0,
     report: Report | None = None,
-) -> tuple[Encoder, LipHead]:
+) -> Encoder:
     """Fine-tune an encoder on lessons of at least 64 frames each; start: its file, the packaged one unless said."""
     lessons = [lesson for lesson in lessons if len(lesson.lips) >= CROP]
     aligned, moments = list(lessons), [round(share * steps) for share in ALIGNED]
     generator = torch.Generator().manual_seed(seed)
     encoder, teacher = load_encoder(start).train(), load_encoder(start)
+    head = list(encoder.lips.parameters())
+    rest = [weight for name, weight in encoder.named_parameters() if not name.startswith("lips.")]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        head = LipHead()
-        rates = [HEAD_RATE, ENCODER_RATE]
-        groups = [{"params": model.parameters()} for model in (head, encoder)]
+        rates, groups = [HEAD_RATE, ENCODER_RATE], [{"params": head}, {"params": rest}]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
         for step in range(steps):
             if step in moments:
-                heard_lips = [_hear_now(encoder, head if step else None, lesson) for lesson in lessons]
+                heard_lips = [_hear_now(encoder, lesson, taught=step > 0) for lesson in lessons]
                 aligned = [align(*pair) for pair in zip(lessons, heard_lips, strict=True)]
             heard, wanted, weight = _batch(aligned, generator)
             with half_precision():
@@ -141,7 +121,7 @@ def teach(
                 with torch.no_grad():
                     held = teacher(perceived)[1]
             articulation = articulation.float()
-            error = (head(torch.cat([hidden.float(), articulation], 1)) - wanted).square().mean(1)
+            error = (encoder.lips(torch.cat([hidden.float(), articulation], 1)) - wanted).square().mean(1)
             loss = (error * weight).mean() + HOLD * (articulation - held.float()).square().mean()
             optimizer.zero_grad()
             loss.backward()
@@ -149,24 +129,19 @@ def teach(
             schedule.step()
             if report:
                 report("encoder", step + 1, steps)
-    return encoder.eval(), head.eval()
-
-
-def _hear_now(encoder: Encoder, head: LipHead | None, lesson: Lesson) -> Tensor:
-    """Lip curves [T, 3] by models that are being trained; without a head, what the articulation says of them."""
-    encoder.eval()
-    if head is None:
-        heard = _articulation_curves(encoder, lesson)
-    else:
-        heard = hear_lips(encoder, head.eval(), lesson)
-        head.train()
-    encoder.train()
-    return heard
+    return encoder.eval()
 
 
 @torch.no_grad()
-def _articulation_curves(encoder: Encoder, lesson: Lesson) -> Tensor:
-    return encode(encoder, lesson.features).articulation[:, [0, 0, 1]]
+def _hear_now(encoder: Encoder, lesson: Lesson, *, taught: bool) -> Tensor:
+    """Lip curves [T, 3] by an encoder in training; before it was taught any lips, what articulation says of them."""
+    heard = encode(encoder.eval(), lesson.features)
+    encoder.train()
+    return heard.lips if taught else _say_lips(heard)
+
+
+def _say_lips(heard: Heard) -> Tensor:
+    return heard.articulation[:, [0, 0, 1]]
 
 
 def align(lesson: Lesson, heard: Tensor) -> Lesson:
@@ -195,13 +170,6 @@ def _batch(lessons: Sequence[Lesson], generator: torch.Generator) -> tuple[Tenso
     return torch.stack(heard), torch.stack(wanted), torch.stack(weight)
 
 
-@torch.no_grad()
-def hear_lips(encoder: Encoder, head: LipHead, lesson: Lesson) -> Tensor:
-    """Lip curves [T, 3] that the sound of a lesson gives."""
-    heard = encode(encoder, lesson.features)
-    return head(torch.cat([heard.hidden, heard.articulation], 1).T[None])[0].T
-
-
 def leave_one_out(
     lessons: Sequence[Lesson],
     *,
@@ -219,10 +187,12 @@ def leave_one_out(
     generic = load_encoder(start)
     for fold in range(folds):
         others = [lesson for index, lesson in enumerate(lessons) if index % folds != fold]
-        encoder, head = teach(others, start=start, steps=steps, seed=seed)
+        encoder = teach(others, start=start, steps=steps, seed=seed)
         for lesson in lessons[fold::folds]:
-            before = _correlate(_articulation_curves(generic, lesson), lesson)
-            scores.append(Score(lesson.name, before, _correlate(hear_lips(encoder, head, lesson), lesson)))
+            with torch.no_grad():
+                before, after = (encode(each, lesson.features) for each in (generic, encoder))
+            pair = (_correlate(_say_lips(before), lesson), _correlate(after.lips, lesson))
+            scores.append(Score(lesson.name, *pair))
         if report:
             report("folds", fold + 1, folds)
     return sorted(scores, key=lambda score: score.name)

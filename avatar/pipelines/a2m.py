@@ -74,7 +74,7 @@ def train_on_takes(folder: Path, out: Path, *, start: Path | None = None, seed: 
     check_writable(out)
     lessons = read_lessons(folder)
     with stage_bars() as report:
-        encoder, _ = teach(lessons, start=start, seed=seed, report=report)
+        encoder = teach(lessons, start=start, seed=seed, report=report)
     seconds = sum(float(lesson.weight.sum()) for lesson in lessons) / 25
     save_encoder(encoder, out, {"seed": str(seed), "takes": str(len(lessons)), "seconds": f"{seconds:.0f}"})
     return len(lessons)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatar.core.articulation import ARTICULATION
+from avatar.core.lips import CURVES
 from avatar.metrics import correlation
-from avatar.motion.behaviour import measure_lips
+from avatar.motion.behaviour import QUIET, SETTLING, Rest, measure_lips
 from avatar.motion.decoder import (
     COSINES,
     REACH,
@@ -26,7 +27,7 @@ from avatar.motion.features import LogMel
 from avatar.motion.practice import EVERY, load_practice, practise
 
 PERCEIVED = 384
-INPUTS = (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + PERCEIVED + LogMel.width)
+INPUTS = (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + len(CURVES) + PERCEIVED + LogMel.width)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -45,9 +46,11 @@ def test_what_is_gathered_is_what_is_heard_about_now() -> None:
 
 
 def test_a_line_and_a_curve_are_found() -> None:
-    inputs = draw(3000, 1240)
-    targets = torch.stack([inputs[:, 4], inputs[:, 4] + 2 * inputs[:, 9] + 3, torch.zeros(3000)], 1)
-    found = solve([Rows(inputs[:2000], targets[:2000], 1.0)], ridge=1e-6)(inputs[2000:])
+    """Inputs are much alike, as those of neighbouring frames are: eight things in 1240 numbers."""
+    things = draw(3000, 8)
+    inputs = things @ draw(8, 1240, seed=1) + 0.1 * draw(3000, 1240, seed=2)
+    targets = torch.stack([things[:, 4], things[:, 4] + things[:, 1].square() + 2, torch.zeros(3000)], 1)
+    found = solve([Rows(inputs[:2000], targets[:2000], 1.0)], noise=0.1)(inputs[2000:])
     assert correlation(found[:, 0], targets[2000:, 0]) > 0.9
     assert correlation(found[:, 1], targets[2000:, 1]) > 0.9
     assert (found.mean(0) - torch.tensor([0.0, 3.0, 0.0])).abs().max() < 0.2
@@ -88,6 +91,35 @@ def test_practice_keeps_the_persons_own_way_of_moving() -> None:
         assert correlation(rows.targets[:, mode], meant[:, mode]) > 0.9
 
 
+def test_lips_that_anybody_would_show_are_believed_before_the_rest() -> None:
+    """From few rows, what one of the lips' columns tells is learned sooner than what another one does."""
+    width, lips = 248, CHANNELS + len(ARTICULATION)
+    inputs = draw(60, 5 * width)
+    middle = REACH * width + lips
+    told = solve([Rows(inputs, inputs[:, middle : middle + 1], 1.0)])
+    elsewhere = solve([Rows(inputs, inputs[:, middle + 20 : middle + 21], 1.0)])
+    others = draw(500, 5 * width, seed=7)
+    right = correlation(told(others)[:, 0], others[:, middle])
+    assert right > 0.5
+    assert right > 2 * correlation(elsewhere(others)[:, 0], others[:, middle + 20])
+
+
+@settings(max_examples=20, deadline=None)
+@given(pauses=st.lists(st.integers(1, 60), min_size=1, max_size=4), step=st.integers(1, 50))
+def test_a_mouth_rests_in_long_pauses_alone_whatever_the_steps(pauses: list[int], step: int) -> None:
+    voiced = torch.cat([torch.cat([torch.ones(3), torch.zeros(pause)]) for pause in pauses])
+    rest, together = Rest(), Rest().take(voiced)
+    parts = torch.cat([rest.take(part) for part in (torch.zeros(0), *voiced.split(step))])
+    assert torch.allclose(parts, together)
+    start = 0
+    for pause in pauses:
+        silent = together[start + 3 : start + 3 + pause]
+        assert (silent[2 : QUIET - 1] == 0).all()  # the first two still come from rest, where it was one
+        if pause >= QUIET + SETTLING:
+            assert silent[-1] == 1
+        start += 3 + pause
+
+
 @settings(max_examples=20, deadline=None)
 @given(closure=st.floats(0, 1), seed=st.integers(0, 100))
 def test_lips_shut_where_they_must_and_never_further(closure: float, seed: int) -> None:
@@ -100,7 +132,7 @@ def test_lips_shut_where_they_must_and_never_further(closure: float, seed: int) 
     assert (after <= before + 1e-5)[usual].all()
     assert (after >= torch.minimum(before, lips.shut) - 1e-4).all()
     assert (after >= lips.least - 1e-4).all()
-    if closure < 0.3:
+    if closure < 0.5:
         assert torch.allclose(pressed[usual], own[usual])
-    if closure > 0.7:
+    if closure > 0.8:
         assert (after <= lips.shut + 1e-4).all()

@@ -12,7 +12,7 @@ from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
 from avatar.motion.behaviour import slope_on, smooth
 from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
-from avatar.motion.encoder import STRIDE, Encoder, load_encoder, to_whole_frames
+from avatar.motion.encoder import Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
 from avatar.motion.postnet import calibrate
 from avatar.motion.practice import practise

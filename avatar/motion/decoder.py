@@ -27,7 +27,7 @@ from avatar.motion.walk import LISTENED, listen
 
 REACH = 2  # motion frames to either side that are looked at
 COSINES = 1500
-NARROWNESS = 0.25  # of the Gaussian kernel: exp(-.25 d^2) of inputs whose mean square length is 1, 1.5 with the lips
+NARROWNESS = 0.5  # of the Gaussian kernel: exp(-.5 d^2) of inputs whose mean square length is 1, 1.5 with the lips
 LIPS_SHARE = 0.5  # of that length, for the lips that anybody would show
 LINE = 0.3  # weight of the straight line's kernel against 1 of the Gaussian
 NOISE = 2.2  # rows whose squares the weights' penalty is worth: the more is known, the less is guarded against

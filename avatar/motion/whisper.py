@@ -79,8 +79,9 @@ def load_whisper(path: Path) -> Whisper:
     try:
         tensors = load_file(path)
         layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("layers."))
-        whisper = Whisper(len(tensors["first.bias"]), layers)
-        whisper.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        with torch.device("meta"):  # draws no weights: whether it was read before must not change what others draw
+            whisper = Whisper(len(tensors["first.bias"]), layers)
+        whisper.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path}: holds no layers of Whisper; make it with recipes/whisper_layers.py") from error
     return whisper.eval().requires_grad_(False)

@@ -22,8 +22,8 @@ from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import open_take
 from avatar.motion.adapt import adapt, closure
 from avatar.motion.behaviour import beside_speech
-from avatar.motion.decoder import REACH, load_speaker
-from avatar.motion.encoder import STRIDE
+from avatar.motion.decoder import load_speaker
+from avatar.motion.encoder import REACH, STRIDE
 from avatar.motion.features import compute
 from avatar.motion.postnet import HIDDEN, SAID_BY, PostNet
 from avatar.motion.practice import load_practice

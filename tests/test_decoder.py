@@ -11,23 +11,15 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
 from avatar.metrics import correlation
 from avatar.motion.behaviour import QUIET, SETTLING, Rest, measure_lips
-from avatar.motion.decoder import (
-    COSINES,
-    REACH,
-    Rows,
-    Speaker,
-    gather,
-    heard_articulation,
-    load_speaker,
-    pack_speaker,
-    solve,
-)
-from avatar.motion.encoder import CHANNELS, encode, load_encoder
+from avatar.motion.decoder import COSINES, Rows, Speaker, load_speaker, pack_speaker, solve
+from avatar.motion.encoder import CHANNELS, DIRECTIONS, REACH, encode, load_encoder
 from avatar.motion.features import LogMel
+from avatar.motion.inputs import gather, heard_articulation, split_frames
 from avatar.motion.practice import EVERY, load_practice, practise
 
 PERCEIVED = 384
-INPUTS = (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + len(CURVES) + PERCEIVED + LogMel.width)
+OF_A_FRAME = CHANNELS + len(ARTICULATION) + len(CURVES) + PERCEIVED + LogMel.width
+INPUTS = (2 * REACH + 1) * OF_A_FRAME + DIRECTIONS
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,15 +32,17 @@ def test_what_is_gathered_is_what_is_heard_about_now() -> None:
         inputs, heard = gather(encoder, features), encode(encoder, features)
     assert inputs.shape == (21, INPUTS)
     assert torch.allclose(heard_articulation(inputs), heard.articulation, atol=1e-6)
-    width = INPUTS // (2 * REACH + 1)
-    assert torch.equal(inputs[5, :width], inputs[3, REACH * width : (REACH + 1) * width])
-    assert torch.allclose(inputs[7, 3 * width - LogMel.width : 3 * width], features[28:32].mean(0), atol=1e-6)
+    frames = split_frames(inputs)
+    assert frames.shape == (21, 2 * REACH + 1, OF_A_FRAME)
+    assert torch.equal(frames[5, 0], frames[3, REACH])
+    assert torch.allclose(frames[7, REACH, -LogMel.width :], features[28:32].mean(0), atol=1e-6)
+    assert inputs[:, -DIRECTIONS:].std(0).min() > 0
 
 
 def test_a_line_and_a_curve_are_found() -> None:
-    """Inputs are much alike, as those of neighbouring frames are: eight things in 1240 numbers."""
+    """Inputs are much alike, as those of neighbouring frames are: eight things in 1272 numbers."""
     things = draw(3000, 8)
-    inputs = things @ draw(8, 1240, seed=1) + 0.1 * draw(3000, 1240, seed=2)
+    inputs = things @ draw(8, 1272, seed=1) + 0.1 * draw(3000, 1272, seed=2)
     targets = torch.stack([things[:, 4], things[:, 4] + things[:, 1].square() + 2, torch.zeros(3000)], 1)
     found = solve([Rows(inputs[:2000], targets[:2000], 1.0)], noise=0.1)(inputs[2000:])
     assert correlation(found[:, 0], targets[2000:, 0]) > 0.9
@@ -60,8 +54,8 @@ def test_a_line_and_a_curve_are_found() -> None:
 @settings(max_examples=5, deadline=None)
 @given(weight=st.integers(1, 4), count=st.integers(20, 60))
 def test_a_weight_counts_as_often_as_it_says(weight: int, count: int) -> None:
-    inputs, targets = draw(count, 1240), draw(count, 2, seed=1)
-    others = Rows(draw(30, 1240, seed=2), draw(30, 2, seed=3), 1.0)
+    inputs, targets = draw(count, 1272), draw(count, 2, seed=1)
+    others = Rows(draw(30, 1272, seed=2), draw(30, 2, seed=3), 1.0)
     once = solve([Rows(inputs, targets, float(weight)), others])
     often = solve([Rows(inputs, targets, 1.0)] * weight + [others])
     assert torch.allclose(once(inputs), often(inputs), atol=1e-3)
@@ -94,11 +88,11 @@ def test_practice_keeps_the_persons_own_way_of_moving() -> None:
 def test_lips_that_anybody_would_show_are_believed_before_the_rest() -> None:
     """From few rows, what one of the lips' columns tells is learned sooner than what another one does."""
     width, lips = 248, CHANNELS + len(ARTICULATION)
-    inputs = draw(60, 5 * width)
+    inputs = draw(60, 5 * width + DIRECTIONS)
     middle = REACH * width + lips
     told = solve([Rows(inputs, inputs[:, middle : middle + 1], 1.0)])
     elsewhere = solve([Rows(inputs, inputs[:, middle + 20 : middle + 21], 1.0)])
-    others = draw(500, 5 * width, seed=7)
+    others = draw(500, 5 * width + DIRECTIONS, seed=7)
     right = correlation(told(others)[:, 0], others[:, middle])
     assert right > 0.5
     assert right > 2 * correlation(elsewhere(others)[:, 0], others[:, middle + 20])

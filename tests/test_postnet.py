@@ -17,11 +17,12 @@ from avatar.core.take import read_audio, read_track
 from avatar.metrics import correlation
 from avatar.motion import postnet
 from avatar.motion.adapt import adapt
-from avatar.motion.decoder import REACH, Speaker, gather, heard_articulation, load_speaker
+from avatar.motion.decoder import Speaker, load_speaker
 from avatar.motion.drive import Driver, drive
-from avatar.motion.encoder import load_encoder
+from avatar.motion.encoder import REACH, load_encoder
 from avatar.motion.features import LogMel, compute
-from avatar.motion.postnet import SAID_BY, begin_postnet, hear_about, train_postnet
+from avatar.motion.inputs import gather, hear_about, heard_articulation
+from avatar.motion.postnet import SAID_BY, begin_postnet, train_postnet
 from avatar.motion.style import restyle
 from avatar.pipelines.build import build
 from avatar.pipelines.driver import own_motion, start_driver
@@ -87,7 +88,7 @@ def test_articulation_is_found_in_what_was_gathered() -> None:
     features = torch.randn(60, LogMel.width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         inputs = gather(load_encoder(), features)
-    about = hear_about(inputs, FRAMES)
+    about = hear_about(inputs)
     assert torch.equal(about[:, REACH], heard_articulation(inputs))
     assert torch.equal(about[4, 0], about[2, REACH])
 

@@ -10,17 +10,17 @@ from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
-from avatar.motion.behaviour import slope_on, smooth
-from avatar.motion.decoder import REACH, Rows, Speaker, gather, heard_articulation, pack_speaker, solve
+from avatar.motion.behaviour import drift, slope_on
+from avatar.motion.decoder import Rows, Speaker, pack_speaker, solve
 from avatar.motion.encoder import Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
+from avatar.motion.inputs import gather, heard_articulation
 from avatar.motion.postnet import calibrate
 from avatar.motion.practice import practise
 from avatar.motion.settings import Calibration
 from avatar.motion.walk import listen
 
 MOST_LAG = 8  # frames
-DRIFT = 50.0  # frames: what lips do more slowly is a mood, which sound does not tell
 PRACTICE = 0.1  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
@@ -58,7 +58,7 @@ def adapt(
         practice = [practise(encoder, heard_articulation(own.inputs), own.targets, weight)]
     if calibration == "adversarial":
         said = [rows.inputs for rows in (own, *practice)]
-        net, reach = calibrate(said, own.targets, frames=2 * REACH + 1, seed=seed), 1.0
+        net, reach = calibrate(said, own.targets, seed=seed), 1.0
         speaker = Speaker(encoder, net, target[chosen].mean(0))
     else:
         speaker = Speaker(encoder, solve([own, *practice]), target[chosen].mean(0))
@@ -76,12 +76,6 @@ def adapt(
         voice = listen(to_whole_frames(features))
         tensors["own_voice"] = voice[(chosen - lag).clamp(0, len(voice) - 1)]
     return tensors, habits
-
-
-def drift(expression: Tensor) -> Tensor:
-    """What changes slowly in expressions [N, K], in the order of time, about nothing."""
-    slow = smooth(expression, DRIFT)
-    return slow - slow.mean(0)
 
 
 def _pair(heard: Tensor, target: Tensor, heard_at: Tensor) -> Rows:

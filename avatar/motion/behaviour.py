@@ -18,6 +18,7 @@ PRESSED_FROM, PRESSED_WHOLLY = 0.5, 0.8  # heard closure
 CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
 QUIET, SETTLING = 35, 5  # motion frames without a voice after which a mouth rests; in which it gets there
 VOICED, VOICED_RAMP = 0.6, 0.15  # voicing from which on somebody speaks
+DRIFT = 50.0  # frames: what lips do more slowly is a mood, which sound does not tell
 CALM_FRAMES = 2.0  # deviation of the Gaussian that takes a tracker's tremor out of brows and cheeks
 
 
@@ -40,6 +41,12 @@ def smooth(values: Tensor, frames: float) -> Tensor:
     inside = functional.conv1d(torch.ones(1, 1, len(values)), weight, padding=len(time) // 2)
     summed = functional.conv1d(values.T[:, None], weight, padding=len(time) // 2)
     return (summed / inside)[:, 0].T
+
+
+def drift(values: Tensor) -> Tensor:
+    """What changes slowly in values [N, K], in the order of time, about nothing."""
+    slow = smooth(values, DRIFT)
+    return slow - slow.mean(0)
 
 
 class Rest:

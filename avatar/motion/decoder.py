@@ -20,15 +20,16 @@ from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
-from avatar.motion.encoder import CHANNELS, STRIDE, Encoder, encode, from_tensors, to_whole_frames
+from avatar.motion.encoder import CHANNELS, DIRECTIONS, STRIDE, Encoder, from_tensors, to_whole_frames
 from avatar.motion.features import USUAL
+from avatar.motion.inputs import gather, heard_articulation, split_frames
 from avatar.motion.postnet import PostNet
 from avatar.motion.walk import LISTENED, listen
 
-REACH = 2  # motion frames to either side that are looked at
 COSINES = 1500
-NARROWNESS = 0.5  # of the Gaussian kernel: exp(-.5 d^2) of inputs whose mean square length is 1, 1.5 with the lips
+NARROWNESS = 0.5  # of the Gaussian kernel: exp(-.5 d^2) of inputs whose mean square length is 1, 2 with the next two
 LIPS_SHARE = 0.5  # of that length, for the lips that anybody would show
+DIRECTIONS_SHARE = 0.5  # beside it, for what lips go by: the farther these reach, the more they count
 LINE = 0.3  # weight of the straight line's kernel against 1 of the Gaussian
 NOISE = 2.2  # rows whose squares the weights' penalty is worth: the more is known, the less is guarded against
 LEAST_RIDGE = 3e-4  # of the mean of the squares: weights are kept in half precision
@@ -68,22 +69,6 @@ class Decoder:
         return {"mean": self.mean, "scale": self.scale, "weight": self.weight.half(), "offset": self.offset}
 
 
-def gather(encoder: Encoder, features: Tensor) -> Tensor:
-    """Inputs [T, I] of the decoder for features [t, D]: of 5 frames each, what `encode` tells, and mean features."""
-    heard = encode(encoder, features)
-    mean = to_whole_frames(features).unflatten(0, (-1, STRIDE)).mean(1)
-    frames = torch.cat([heard.hidden, heard.articulation, heard.lips, heard.perceived, mean], 1)
-    index = torch.arange(len(frames))
-    shifts = range(-REACH, REACH + 1)
-    return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)
-
-
-def heard_articulation(inputs: Tensor) -> Tensor:
-    """Articulation [N, 5] of the middle frame of inputs [N, I]."""
-    start = REACH * (inputs.shape[1] // (2 * REACH + 1)) + CHANNELS
-    return inputs[:, start : start + len(ARTICULATION)]
-
-
 @dataclass(frozen=True)
 class Rows:
     """What is heard, and the expressions that go with it."""
@@ -102,6 +87,7 @@ def solve(examples: Sequence[Rows], *, noise: float = NOISE) -> Decoder:
 
     mean, usual = average(lambda rows: rows.inputs.sum(0)), average(lambda rows: rows.targets.sum(0))
     spread = average(lambda rows: (rows.inputs - mean).square().sum(0)).sqrt().clamp_min(LEAST_SPREAD)
+    spread[-DIRECTIONS:] = spread[-DIRECTIONS:].norm()
     scale = _lengths(len(mean)) / spread
     width = len(mean) + COSINES
     gram, cross, center = torch.zeros(width, width), torch.zeros(width, len(usual)), torch.zeros(width)
@@ -120,11 +106,13 @@ def solve(examples: Sequence[Rows], *, noise: float = NOISE) -> Decoder:
 
 
 def _lengths(width: int) -> Tensor:
-    """Of each input [I] in standard units: all count the same, but for lips, which together are worth half of them."""
-    lengths = torch.full((2 * REACH + 1, width // (2 * REACH + 1)), width**-0.5)
-    lips = lengths[:, CHANNELS + len(ARTICULATION) :][:, : len(CURVES)]
+    """Of each input [I] in standard units: all count the same, but for lips and directions, which have their shares."""
+    wide = width - DIRECTIONS
+    lengths = torch.full((width,), wide**-0.5)
+    lips = split_frames(lengths)[:, CHANNELS + len(ARTICULATION) :][:, : len(CURVES)]
     lips.fill_((LIPS_SHARE / lips.numel()) ** 0.5)
-    return lengths.flatten()
+    lengths[-DIRECTIONS:] = DIRECTIONS_SHARE**0.5
+    return lengths
 
 
 def _widen(inputs: Tensor) -> Tensor:

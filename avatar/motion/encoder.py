@@ -22,18 +22,22 @@ from avatar.core.lips import CURVES
 from avatar.motion.features import USUAL
 from avatar.motion.whisper import BANDS, packaged_whisper
 
-FORMAT = "encoder/4"
+FORMAT = "encoder/5"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 PAIR = 2  # frames of what is perceived per motion frame: 50 Hz -> 25 Hz
 PART = 50  # motion frames that are heard at a time,
 CONTEXT = 26  # with so many more to either side
 LIP_REACH, LIP_HIDDEN = 2, 64
+REACH = 2  # motion frames to either side that a person's regression looks at
+DIRECTIONS = 32
 NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what lips are told by, and make of it, that are dropped while they learn
 
 
 class Encoder(nn.Module):
     """What is perceived [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T], classes [B, 8, T]."""
+
+    directions: Tensor  # [32, 5 W] along which lips go by what is perceived in five frames: `avatar.motion.directions`
 
     def __init__(self, width: int, features: str = USUAL) -> None:
         """features: the name of what it hears, of which `perceive` makes `width` values a frame."""
@@ -46,6 +50,7 @@ class Encoder(nn.Module):
         self.articulation = nn.Conv1d(CHANNELS, len(ARTICULATION), 1)
         self.classes = nn.Conv1d(CHANNELS, len(CLASSES), 1)
         self.lips = LipHead()
+        self.register_buffer("directions", torch.zeros(DIRECTIONS, (2 * REACH + 1) * width))
 
     def forward(self, perceived: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = functional.gelu(self.first(perceived))

@@ -18,7 +18,7 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import load_space
 from avatar.motion.behaviour import beside_speech
-from avatar.motion.encoder import CHANNELS
+from avatar.motion.inputs import hear_about
 
 SAID_BY = [ARTICULATION.index(name) for name in ("opening", "opening", "width", "protrusion")]  # of the lips' curves
 HIDDEN = 64
@@ -32,7 +32,7 @@ LEAST_SPREAD = 0.05  # of a mode, which is of unit variance over people
 
 @dataclass(frozen=True)
 class PostNet:
-    """Inputs [T, I] of `avatar.motion.decoder.gather` -> expression [T, K]; a convolution over the frames in them."""
+    """Inputs [T, I] of `avatar.motion.inputs.gather` -> expression [T, K]; a convolution over the frames in them."""
 
     usual: Tensor  # [5] articulation of what the person says
     spread: Tensor  # [5]
@@ -47,8 +47,7 @@ class PostNet:
 
     def listen(self, inputs: Tensor) -> Tensor:
         """Articulation [T, F, 5] of each frame and those about it, in standard units of what the person says."""
-        frames = self.first.shape[1] // len(ARTICULATION)
-        return (hear_about(inputs, frames) - self.usual) / self.spread
+        return (hear_about(inputs) - self.usual) / self.spread
 
     def move(self, heard: Tensor) -> Tensor:
         """Expression [..., K] of articulation [..., F, 5]."""
@@ -61,19 +60,14 @@ class PostNet:
         return {field.name: getattr(self, field.name).detach() for field in fields(self)}
 
 
-def hear_about(inputs: Tensor, frames: int) -> Tensor:
-    """Articulation [T, F, 5] in inputs [T, I] that hold encoder output and features of F frames."""
-    return inputs.view(len(inputs), frames, -1)[..., CHANNELS : CHANNELS + len(ARTICULATION)]
-
-
-def calibrate(heard: Sequence[Tensor], seen: Tensor, *, frames: int, seed: int) -> PostNet:
+def calibrate(heard: Sequence[Tensor], seen: Tensor, *, seed: int) -> PostNet:
     """A post-net for a person seen with expressions [N, K] without lids, in the order of time.
 
-    heard: inputs [N, I], of `frames` frames each, of the person's own sound and of others'.
+    heard: inputs [N, I] of the person's own sound and of others'.
     """
     reading = read_lips(load_space().basis)
     along = seen - beside_speech(seen, reading)  # the driver adds the rest to whatever is said
-    return train_postnet([hear_about(inputs, frames) for inputs in heard], along, reading, seed=seed)
+    return train_postnet([hear_about(inputs) for inputs in heard], along, reading, seed=seed)
 
 
 def begin_postnet(heard: Tensor, seen: Tensor, reading: Tensor, generator: torch.Generator) -> PostNet:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.files import whole
-from avatar.motion.decoder import Rows, gather
+from avatar.motion.decoder import Rows
 from avatar.motion.encoder import STRIDE, Encoder
+from avatar.motion.inputs import gather
 
 RIDGE = 0.05  # of the mean of the squares of what is heard
 EVERY = 2  # frames: those between are much like their neighbours

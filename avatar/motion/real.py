@@ -19,9 +19,12 @@ from torch import Tensor
 from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
+from avatar.motion.behaviour import drift
+from avatar.motion.directions import find_directions
 from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import STRIDE, Encoder, Heard, encode, half_precision, load_encoder, perceive
 from avatar.motion.features import compute
+from avatar.motion.inputs import beside
 
 FORMAT = "lesson/2"
 STEPS = 250
@@ -32,6 +35,7 @@ DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 LAG_COST = 0.01  # correlation that a frame of lag must gain
+MOST_LESSONS = 200  # of which directions are found
 ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
 Report = Callable[[str, int, int], None]  # stage, done, total
@@ -129,7 +133,17 @@ def teach(
             schedule.step()
             if report:
                 report("encoder", step + 1, steps)
-    return encoder.eval()
+    encoder.eval()
+    encoder.directions.copy_(find_directions(_perceive_lips(encoder, lesson) for lesson in aligned[:MOST_LESSONS]))
+    return encoder
+
+
+@torch.no_grad()
+def _perceive_lips(encoder: Encoder, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """What is perceived about each believed frame, and the lips' curves without what they do slowly."""
+    sure = lesson.weight > 0
+    perceived = beside(encode(encoder, lesson.features).perceived[: len(sure)])
+    return perceived[sure], (lesson.lips - drift(lesson.lips))[sure]
 
 
 @torch.no_grad()

@@ -1,0 +1,46 @@
+"""What lips go by: directions found from many people against those that made their lips."""
+
+from __future__ import annotations
+
+import torch
+from torch.func import jacrev, vmap
+
+from avatar.motion.decoder import LEAST_RIDGE, LINE, NARROWNESS, NOISE
+from avatar.motion.directions import find_directions, in_standard_units, outer_gradients
+from avatar.motion.encoder import DIRECTIONS
+
+WIDTH = 60
+
+
+def draw(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_directions_are_those_that_lips_go_by_in_units_of_the_inputs() -> None:
+    """Two mixtures of 60 numbers move the lips, one of them bent; the numbers have units of their own."""
+    causes, units = torch.linalg.qr(draw(WIDTH, 2, seed=0)).Q, torch.linspace(0.01, 30, WIDTH)
+    people = []
+    for person in range(6):
+        standard = draw(400, WIDTH, seed=1 + person)
+        cause = standard @ causes
+        lips = torch.stack([cause[:, 0], cause[:, 1] + 0.5 * cause[:, 1].square(), cause.sum(1)], 1)
+        people.append((standard * units + 5, lips + 0.5 * draw(400, 3, seed=50 + person)))
+    found = find_directions(people) * units
+    assert found.shape == (DIRECTIONS, WIDTH)
+    longest = torch.linalg.svd(found).Vh[:2]
+    assert torch.linalg.svdvals(longest @ causes).min() > 0.95
+
+
+def test_gradients_are_those_of_the_regression() -> None:
+    inputs, curves = draw(50, 7, seed=3), in_standard_units(draw(50, 2, seed=4))
+
+    def kernel(one: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        near = torch.exp(-NARROWNESS * (one - others).square().sum(-1))
+        return near + LINE * others @ one
+
+    rows = (inputs / 7**0.5).double()
+    gram = torch.stack([kernel(row, rows) for row in rows])
+    weights = torch.linalg.solve(gram + max(50 * LEAST_RIDGE, NOISE) * torch.eye(50), curves.double())
+    gradients = vmap(jacrev(lambda row: kernel(row, rows) @ weights))(rows)  # [50, 2, 7]
+    expected = torch.einsum("nci,ncj->ij", gradients, gradients) / 50
+    assert torch.allclose(outer_gradients(inputs, curves).double(), expected, rtol=1e-3, atol=1e-5)

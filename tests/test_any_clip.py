@@ -87,7 +87,7 @@ def test_a_rotated_clip_stands_upright(clip: Path, tmp_path: Path) -> None:
     turned = convert(clip, tmp_path / "turned.mp4", *X264, "-vf", "transpose=1,pad=256:300:0:22")
     tagged = convert(turned, tmp_path / "tagged.mp4", "-c", "copy", before=("-display_rotation", "90")) if (
         b"display_rotation" in subprocess.run([ffmpeg_binary(), "-h", "full"], capture_output=True).stdout
-    ) else convert(turned, tmp_path / "tagged.mp4", "-c", "copy", "-metadata:s:v", "rotate=270")  # fmt: skip
+    ) else convert(turned, tmp_path / "tagged.mp4", "-c", "copy", "-metadata:s:v", "rotate=90")  # fmt: skip
     assert (probe(tagged).width, probe(tagged).height) == (300, 256)
     take = make_take(tagged, tmp_path / "x.take", Wishes(size=128))
     assert take.quality["face_found"] > 0.9

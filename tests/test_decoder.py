@@ -11,7 +11,7 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
 from avatar.metrics import correlation
 from avatar.motion.behaviour import QUIET, SETTLING, Rest, measure_lips
-from avatar.motion.decoder import COSINES, LINE, NARROWNESS, Rows, Speaker, load_speaker, pack_speaker, solve, widen
+from avatar.motion.decoder import COSINES, Rows, Speaker, load_speaker, pack_speaker, solve
 from avatar.motion.encoder import CHANNELS, DIRECTIONS, REACH, encode, load_encoder
 from avatar.motion.features import LogMel
 from avatar.motion.inputs import gather, heard_articulation, split_frames
@@ -49,15 +49,6 @@ def test_a_line_and_a_curve_are_found() -> None:
     assert correlation(found[:, 1], targets[2000:, 1]) > 0.9
     assert (found.mean(0) - torch.tensor([0.0, 3.0, 0.0])).abs().max() < 0.2
     assert found[:, 2].abs().max() < 1e-3
-
-
-@pytest.mark.parametrize("width", [600, 3000])
-def test_widened_inputs_are_as_alike_as_the_kernel_says(width: int) -> None:
-    inputs = draw(40, width) / width**0.5
-    wide = widen(inputs)
-    assert wide.shape == (40, width + COSINES)
-    near = torch.exp(-NARROWNESS * torch.cdist(inputs, inputs).square())
-    assert (wide @ wide.T - near - LINE * inputs @ inputs.T).abs().max() < 0.06
 
 
 @settings(max_examples=5, deadline=None)

@@ -26,7 +26,7 @@ from avatar.motion.inputs import gather, heard_articulation, split_frames
 from avatar.motion.postnet import PostNet
 from avatar.motion.walk import LISTENED, listen
 
-COSINES = 1500  # half of them sines
+COSINES = 1500
 NARROWNESS = 0.5  # of the Gaussian kernel: exp(-.5 d^2) of inputs whose mean square length is 1, 2 with the next two
 LIPS_SHARE = 0.5  # of that length, for the lips that anybody would show
 DIRECTIONS_SHARE = 0.5  # beside it, for what lips go by: the farther these reach, the more they count
@@ -62,7 +62,7 @@ class Decoder:
     offset: Tensor  # [K]
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return widen((inputs - self.mean) * self.scale) @ self.weight + self.offset
+        return _widen((inputs - self.mean) * self.scale) @ self.weight + self.offset
 
     def tensors(self) -> dict[str, Tensor]:
         """As they are kept in an avatar file."""
@@ -93,7 +93,7 @@ def solve(examples: Sequence[Rows], *, noise: float = NOISE) -> Decoder:
     gram, cross, center = torch.zeros(width, width), torch.zeros(width, len(usual)), torch.zeros(width)
     for rows in examples:
         for inputs, targets in zip(rows.inputs.split(AT_ONCE), rows.targets.split(AT_ONCE), strict=True):
-            wide = widen((inputs - mean) * scale)
+            wide = _widen((inputs - mean) * scale)
             weighted = rows.weight / total * wide
             gram += weighted.T @ wide
             cross += weighted.T @ (targets - usual)
@@ -115,27 +115,19 @@ def _lengths(width: int) -> Tensor:
     return lengths
 
 
-def widen(inputs: Tensor) -> Tensor:
-    """Standardized inputs [N, I], and cosines and sines along random directions: [N, I + COSINES]."""
-    along = inputs @ _directions(inputs.shape[1])
-    waves = torch.cat([along.cos(), along.sin()], 1)
-    return torch.cat([math.sqrt(LINE) * inputs, math.sqrt(2 / COSINES) * waves], 1)
+def _widen(inputs: Tensor) -> Tensor:
+    """Standardized inputs [N, I] and their random cosines [N, I + COSINES]."""
+    direction, phase = _cosines(inputs.shape[1])
+    return torch.cat([math.sqrt(LINE) * inputs, math.sqrt(2 / COSINES) * torch.cos(inputs @ direction + phase)], 1)
 
 
 @functools.cache
-def _directions(width: int) -> Tensor:
-    """Directions [I, COSINES / 2], the same for ever: numpy keeps this stream as it is (NEP 19).
-
-    Orthogonal, as long as independent ones are: nearer to the kernel by as many (Yu et al. 2016, Orthogonal Random
-    Features, section 3). Of inputs fewer than directions every so many are.
-    """
-    draw, count = np.random.RandomState(0), COSINES // 2
-    parts = []
-    for start in range(0, count, width):
-        turn, triangle = np.linalg.qr(draw.standard_normal((width, min(width, count - start))))
-        parts.append(turn * np.sign(np.diag(triangle)))  # the one with a positive diagonal: no library's choice
-    length = np.sqrt(2 * NARROWNESS * draw.chisquare(width, count))
-    return torch.from_numpy(np.concatenate(parts, 1) * length).float()
+def _cosines(width: int) -> tuple[Tensor, Tensor]:
+    """Directions [I, COSINES] and phases, the same for ever: numpy keeps this stream as it is (NEP 19)."""
+    draw = np.random.RandomState(0)
+    direction = draw.standard_normal((width, COSINES)) * math.sqrt(2 * NARROWNESS)
+    phase = draw.uniform(0, 2 * math.pi, COSINES)
+    return torch.from_numpy(direction).float(), torch.from_numpy(phase).float()
 
 
 class Speaker:

@@ -10,7 +10,7 @@ from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
-from avatar.motion.behaviour import drift, slope_on
+from avatar.motion.behaviour import slope_on, without_drift
 from avatar.motion.decoder import Rows, Speaker, pack_speaker, solve
 from avatar.motion.encoder import Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
@@ -51,7 +51,7 @@ def adapt(
     target = track.expression - closure(track.eyes)[:, None] * slope
     heard = gather(encoder, features)
     lag = find_lag(heard_articulation(heard)[:, 0], track, chosen)
-    own = _pair(heard, target[chosen] - drift(target[chosen]), chosen - lag)
+    own = _pair(heard, without_drift(target[chosen]), chosen - lag)
     practice = []
     if encoder.features == USUAL:  # other features are not known of what is practised
         weight = PRACTICE * len(own.targets)

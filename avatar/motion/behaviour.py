@@ -43,10 +43,10 @@ def smooth(values: Tensor, frames: float) -> Tensor:
     return (summed / inside)[:, 0].T
 
 
-def drift(values: Tensor) -> Tensor:
-    """What changes slowly in values [N, K], in the order of time, about nothing."""
+def without_drift(values: Tensor) -> Tensor:
+    """Values [N, K], in the order of time, without what changes slowly in them; their mean stays."""
     slow = smooth(values, DRIFT)
-    return slow - slow.mean(0)
+    return values - (slow - slow.mean(0))
 
 
 class Rest:

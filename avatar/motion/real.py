@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from avatar.core.files import stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.take import Take, read_audio, read_track
-from avatar.motion.behaviour import drift
+from avatar.motion.behaviour import without_drift
 from avatar.motion.directions import find_directions
 from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import STRIDE, Encoder, Heard, encode, half_precision, load_encoder, perceive
@@ -134,16 +134,20 @@ def teach(
             if report:
                 report("encoder", step + 1, steps)
     encoder.eval()
-    encoder.directions.copy_(find_directions(_perceive_lips(encoder, lesson) for lesson in aligned[:MOST_LESSONS]))
+    encoder.directions.copy_(find_directions(_perceive_lips(encoder, aligned[:MOST_LESSONS], report)))
     return encoder
 
 
 @torch.no_grad()
-def _perceive_lips(encoder: Encoder, lesson: Lesson) -> tuple[Tensor, Tensor]:
-    """What is perceived about each believed frame, and the lips' curves without what they do slowly."""
-    sure = lesson.weight > 0
-    perceived = beside(encode(encoder, lesson.features).perceived[: len(sure)])
-    return perceived[sure], (lesson.lips - drift(lesson.lips))[sure]
+def _perceive_lips(
+    encoder: Encoder, lessons: Sequence[Lesson], report: Report | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each lesson, what is perceived about the believed frames, and the lips' curves without what they do slowly."""
+    for done, lesson in enumerate(lessons, start=1):
+        sure = lesson.weight > 0
+        yield beside(encode(encoder, lesson.features).perceived)[sure], without_drift(lesson.lips)[sure]
+        if report:
+            report("directions", done, len(lessons))
 
 
 @torch.no_grad()

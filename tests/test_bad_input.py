@@ -89,6 +89,13 @@ def test_wrong_use_exits_with_two(tmp_path: Path) -> None:
     assert run("nonsense").returncode == 2
 
 
+def test_other_files_are_no_sound_by_chance(tmp_path: Path) -> None:
+    by_chance = b"x" * 1000 + bytes.fromhex("fffb9064") + bytes(413) + b"x" * 1000  # ffmpeg hears ADPCM in it
+    (tmp_path / "x.avatar").write_bytes(by_chance)
+    with pytest.raises(UserError, match=r"x.avatar: is not a video or sound file"):
+        list(read_speech(tmp_path / "x.avatar"))
+
+
 def test_speech_of_zero_length_silent_video_and_nan(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "empty.wav", 16000, np.zeros(0, np.int16))
     with pytest.raises(UserError, match=r"empty.wav: .*(zero length|not a video or sound)"):

@@ -74,7 +74,8 @@ def probe(path: Path) -> VideoInfo:
     # imageio-ffmpeg ships no ffprobe; what `ffmpeg -i` prints has all we need
     command = [ffmpeg_binary(), "-hide_banner", "-i", f"file:{path}"]
     text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode("utf-8", "replace")
-    if "Stream #" not in text:
+    # of other files' bytes ffmpeg makes a film by chance, and says that it is hardly sure
+    if "Stream #" not in text or "misdetection possible" in text:
         raise UserError(f"{path}: is not a video or sound file that ffmpeg can read, or it is cut short")
     video = next((line for line in text.splitlines() if "Video:" in line and "attached pic" not in line), None)
     width = height = 0

@@ -10,11 +10,13 @@ from torch import Tensor
 from avatar.core.bundle import Avatar
 from avatar.core.controls import Controls
 from avatar.core.motion_space import Motion
+from avatar.motion.drive import Pace
+from avatar.motion.encoder import CONTEXT
 from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import own_controls, start_driver
 from avatar.render.device import DeviceName
 
-AHEAD = 4  # frames of sound heard beyond a frame: 160 ms
+PACE = Pace(chunk=1, before=CONTEXT, ahead=4)  # 160 ms of sound beyond a frame
 
 
 class Session:
@@ -26,7 +28,7 @@ class Session:
         Raises: UserError when the avatar was built with another MotionSpace, or a style or pose is not a Take.
         """
         self._avatar, self._gain = avatar, gain
-        self._driver = start_driver(avatar, controls or own_controls(avatar), chunk=1, ahead=AHEAD)
+        self._driver = start_driver(avatar, controls or own_controls(avatar), pace=PACE)
 
     def push(self, pcm: Tensor) -> Motion:
         """The frames (perhaps none) that more sound [n] float32 -1..1 completes. The size of what is pushed is free."""

@@ -75,7 +75,7 @@ def test_foreign_edited_and_future_avatars(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, {"format": "avatar/9"})
     with pytest.raises(UserError, match="format avatar/9"):
         load_avatar(path)
-    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/7", "avatar": "{}"})
+    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/8", "avatar": "{}"})
     with pytest.raises(UserError, match="damaged or edited"):
         load_avatar(path)
     with pytest.raises(UserError, match="no such avatar file"):

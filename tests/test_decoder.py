@@ -11,7 +11,20 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
 from avatar.metrics import correlation
 from avatar.motion.behaviour import QUIET, SETTLING, Rest, measure_lips
-from avatar.motion.decoder import COSINES, Rows, Speaker, load_speaker, pack_speaker, solve
+from avatar.motion.decoder import (
+    CENTERS,
+    DIRECTIONS_SHARE,
+    LEAST_RIDGE,
+    LINE,
+    NARROWNESS,
+    NOISE,
+    Rows,
+    Speaker,
+    _lengths,
+    load_speaker,
+    pack_speaker,
+    solve,
+)
 from avatar.motion.encoder import CHANNELS, DIRECTIONS, REACH, encode, load_encoder
 from avatar.motion.features import LogMel
 from avatar.motion.inputs import gather, heard_articulation, split_frames
@@ -19,7 +32,8 @@ from avatar.motion.practice import EVERY, load_practice, practise
 
 PERCEIVED = 384
 OF_A_FRAME = CHANNELS + len(ARTICULATION) + len(CURVES) + PERCEIVED + LogMel.width
-INPUTS = (2 * REACH + 1) * OF_A_FRAME + DIRECTIONS
+FRAMES = 2 * REACH + 1
+INPUTS = FRAMES * OF_A_FRAME + DIRECTIONS
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -33,16 +47,16 @@ def test_what_is_gathered_is_what_is_heard_about_now() -> None:
     assert inputs.shape == (21, INPUTS)
     assert torch.allclose(heard_articulation(inputs), heard.articulation, atol=1e-6)
     frames = split_frames(inputs)
-    assert frames.shape == (21, 2 * REACH + 1, OF_A_FRAME)
-    assert torch.equal(frames[5, 0], frames[3, REACH])
+    assert frames.shape == (21, FRAMES, OF_A_FRAME)
+    assert torch.equal(frames[5, 0], frames[5 - REACH, REACH])
     assert torch.allclose(frames[7, REACH, -LogMel.width :], features[28:32].mean(0), atol=1e-6)
     assert inputs[:, -DIRECTIONS:].std(0).min() > 0
 
 
 def test_a_line_and_a_curve_are_found() -> None:
-    """Inputs are much alike, as those of neighbouring frames are: eight things in 1272 numbers."""
+    """Inputs are much alike, as those of neighbouring frames are: eight things in 1271 numbers."""
     things = draw(3000, 8)
-    inputs = things @ draw(8, 1272, seed=1) + 0.1 * draw(3000, 1272, seed=2)
+    inputs = things @ draw(8, 1271, seed=1) + 0.1 * draw(3000, 1271, seed=2)
     targets = torch.stack([things[:, 4], things[:, 4] + things[:, 1].square() + 2, torch.zeros(3000)], 1)
     found = solve([Rows(inputs[:2000], targets[:2000], 1.0)], noise=0.1)(inputs[2000:])
     assert correlation(found[:, 0], targets[2000:, 0]) > 0.9
@@ -51,11 +65,44 @@ def test_a_line_and_a_curve_are_found() -> None:
     assert found[:, 2].abs().max() < 1e-3
 
 
+def test_from_few_rows_it_is_the_regression_with_its_kernel_as_it_is() -> None:
+    """Against kernel ridge regression in float64, where what is told lies between what was learned from."""
+    inputs, targets = draw(90, INPUTS), draw(90, 2, seed=1)
+    between = inputs.mean(0) + draw(40, 90, seed=2) @ (inputs - inputs.mean(0)) / 20
+    scale = _lengths(INPUTS) / inputs.std(0, correction=0)
+    scale[-DIRECTIONS:] = DIRECTIONS_SHARE**0.5 / inputs[:, -DIRECTIONS:].std(0, correction=0).norm()
+
+    def kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        left, right = (((each - inputs.mean(0)) * scale).double() for each in (one, other))
+        return torch.exp(-NARROWNESS * torch.cdist(left, right).square()) + LINE * left @ right.T
+
+    gram, told = kernel(inputs, inputs), kernel(between, inputs)
+    center = torch.eye(90).double() - 1 / 90
+    ridge = max(LEAST_RIDGE * 90, NOISE) * torch.eye(90)
+    weights = center @ torch.linalg.solve(center @ gram @ center + ridge, (targets - targets.mean(0)).double())
+    expected = (told - gram.mean(0)) @ weights + targets.mean(0)
+    found = solve([Rows(inputs, targets, 1.0)])(between)
+    assert (found - expected).abs().max() < 0.01 * expected.std()
+
+
+def test_long_clips_are_told_from_a_part_of_their_rows() -> None:
+    """Ten things move 4000 rows: six hundred of them say what all say."""
+    things = draw(4500, 10)
+    inputs = things @ draw(10, INPUTS, seed=1) + 0.1 * draw(4500, INPUTS, seed=2)
+    targets = torch.sin(things[:, :2]) + 0.5 * draw(4500, 2, seed=3)
+    decoder = solve([Rows(inputs[:4000], targets[:4000], 1.0)])
+    assert len(decoder.centers) == CENTERS
+    few = solve([Rows(inputs[:CENTERS], targets[:CENTERS], 1.0)])
+    true = torch.sin(things[4000:, :2])
+    error, error_of_few = ((each(inputs[4000:]) - true).square().mean() for each in (decoder, few))
+    assert error < 0.5 * error_of_few
+
+
 @settings(max_examples=5, deadline=None)
 @given(weight=st.integers(1, 4), count=st.integers(20, 60))
 def test_a_weight_counts_as_often_as_it_says(weight: int, count: int) -> None:
-    inputs, targets = draw(count, 1272), draw(count, 2, seed=1)
-    others = Rows(draw(30, 1272, seed=2), draw(30, 2, seed=3), 1.0)
+    inputs, targets = draw(count, 1271), draw(count, 2, seed=1)
+    others = Rows(draw(30, 1271, seed=2), draw(30, 2, seed=3), 1.0)
     once = solve([Rows(inputs, targets, float(weight)), others])
     often = solve([Rows(inputs, targets, 1.0)] * weight + [others])
     assert torch.allclose(once(inputs), often(inputs), atol=1e-3)
@@ -65,7 +112,7 @@ def test_a_packed_speaker_says_the_same() -> None:
     decoder = solve([Rows(draw(200, INPUTS), draw(200, 4, seed=1), 1.0)])
     speaker = Speaker(load_encoder(), decoder, torch.zeros(4))
     packed = pack_speaker(speaker)
-    assert packed["decoder.weight"].shape == (INPUTS + COSINES, 4)
+    assert packed["decoder.weight"].shape == (200, 4)
     features = draw(200, LogMel.width, seed=5)
     before, after = speaker(features), load_speaker(packed)(features)
     assert (before.expression - after.expression).abs().max() < 0.02 * before.expression.std()
@@ -88,11 +135,11 @@ def test_practice_keeps_the_persons_own_way_of_moving() -> None:
 def test_lips_that_anybody_would_show_are_believed_before_the_rest() -> None:
     """From few rows, what one of the lips' columns tells is learned sooner than what another one does."""
     width, lips = 248, CHANNELS + len(ARTICULATION)
-    inputs = draw(60, 5 * width + DIRECTIONS)
+    inputs = draw(60, FRAMES * width + DIRECTIONS)
     middle = REACH * width + lips
     told = solve([Rows(inputs, inputs[:, middle : middle + 1], 1.0)])
     elsewhere = solve([Rows(inputs, inputs[:, middle + 20 : middle + 21], 1.0)])
-    others = draw(500, 5 * width + DIRECTIONS, seed=7)
+    others = draw(500, FRAMES * width + DIRECTIONS, seed=7)
     right = correlation(told(others)[:, 0], others[:, middle])
     assert right > 0.5
     assert right > 2 * correlation(elsewhere(others)[:, 0], others[:, middle + 20])

@@ -17,11 +17,11 @@ from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.take import read_audio, read_track
-from avatar.live import AHEAD
+from avatar.live import PACE
 from avatar.metrics import correlation
 from avatar.motion.adapt import adapt
 from avatar.motion.behaviour import Blinker, project
-from avatar.motion.drive import Driver, drive
+from avatar.motion.drive import FILES, Driver, Pace, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
 from avatar.motion.style import restyle
@@ -276,17 +276,25 @@ def test_another_takes_head_is_followed(adapted: Adapted, actor: Filmed) -> None
     assert torch.allclose(motion.torso, pose.torso[: len(motion)], atol=1e-4)
 
 
+def test_long_speech_is_heard_in_a_stream_as_at_once(adapted: Adapted) -> None:
+    pcm = speech(10.0)[0].repeat(5)[: 47 * 16000]
+    at_once = Driver(*adapted, fps=25, controls=Controls(), pace=Pace(chunk=10**6))
+    whole = concatenate([at_once.push(pcm), at_once.finish()])
+    streamed = run(adapted, pcm, chunk=7000)
+    assert len(whole) == len(streamed) == 47 * 25
+    assert len(whole) > 2 * FILES.chunk
+    apart = (streamed.expression - whole.expression).abs().amax(1)
+    assert apart.max() < 0.1 * whole.expression.std(0).mean(), "a frame beside a border is told from what is beyond it"
+    frames = torch.arange(len(apart)) % FILES.chunk
+    assert apart[(frames > 1) & (frames < FILES.chunk - 2)].max() < 2e-3
+
+
 @pytest.mark.parametrize("cuts", [[97, 3000, 1], [16000], [640, 161]])
 def test_live_motion_is_the_files_motion(adapted: Adapted, cuts: list[int]) -> None:
     pcm, _ = speech(5.0)
 
     def live(sizes: list[int]) -> tuple[Motion, int]:
-        driver, parts, start, late = (
-            Driver(*adapted, fps=25, controls=Controls(), chunk=1, ahead=AHEAD),
-            [],
-            0,
-            0,
-        )
+        driver, parts, start, late = Driver(*adapted, fps=25, controls=Controls(), pace=PACE), [], 0, 0
         while start < len(pcm):
             size = sizes[len(parts) % len(sizes)]
             parts.append(driver.push(pcm[start : start + size]))

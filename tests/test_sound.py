@@ -49,10 +49,10 @@ def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
 
 
 def test_hearing_in_parts_is_hearing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = 0.1 * torch.randn(290 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
+    samples = 0.1 * torch.randn(740 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
     once = hear(samples)
     monkeypatch.setattr("avatar.motion.hear.AT_ONCE", 2 * PART)
-    assert once.shape == (290, 5)
+    assert once.shape == (740, 5)
     assert torch.allclose(hear(samples), once, atol=1e-4)
 
 

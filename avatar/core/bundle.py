@@ -16,7 +16,7 @@ from avatar.core.files import UserError, check_readable, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 
-FORMAT = "avatar/7"
+FORMAT = "avatar/8"
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 

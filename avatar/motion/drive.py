@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -15,20 +15,27 @@ from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.adapt import closure
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, beside_speech, measure_lips, project, resting
 from avatar.motion.decoder import Mouth, load_speaker
-from avatar.motion.encoder import CONTEXT, PART, STRIDE
+from avatar.motion.encoder import BEYOND, PART, STEP, STRIDE
 from avatar.motion.features import RATE, SAMPLE_RATE, USUAL, open_features
 from avatar.motion.walk import LISTENED, PoseWalk
 
-CHUNK = PART  # motion frames made at a time: heard as they are when a person is learned
 FPS = RATE / STRIDE
 
 
-class Driver:
-    """A stream of motion for a stream of sound.
+@dataclass(frozen=True)
+class Pace:
+    """How a stream is heard. The defaults are for files: all is heard as it is when a person is learned."""
 
-    chunk: motion frames made at a time; ahead: frames of sound heard beyond the last of them. The defaults are for
-    files: all sound that can matter is heard. The size of what is pushed changes nothing.
-    """
+    chunk: int = 6 * STEP  # motion frames made at a time
+    before: int = PART  # frames of sound heard before them,
+    ahead: int = BEYOND  # and after
+
+
+FILES = Pace()
+
+
+class Driver:
+    """A stream of motion for a stream of sound. The size of what is pushed changes nothing."""
 
     def __init__(
         self,
@@ -39,8 +46,7 @@ class Driver:
         controls: Controls,
         pose: Motion | None = None,
         features: str = USUAL,
-        chunk: int = CHUNK,
-        ahead: int = CONTEXT,
+        pace: Pace = FILES,
     ) -> None:
         """pose: somebody's tracked motion whose head, shoulders and gaze are taken instead of the person's habits.
 
@@ -48,7 +54,7 @@ class Driver:
         """
         if fps != FPS:
             raise ValueError(f"drive works at {FPS:g} frames/s, the avatar has {fps:g}")
-        self._stream = _Stream(tensors, features, chunk, ahead)
+        self._stream = _Stream(tensors, features, pace)
         self._habits, self._controls, self._fps = habits, controls, fps
         self._slope, self._rest = tensors["lid_slope"], tensors["mean"]
         self._own = habits.own.expression - closure(habits.own.eyes)[:, None] * self._slope
@@ -89,9 +95,9 @@ class Driver:
 class _Stream:
     """Expression and closure for a stream of sound, each frame made once, with enough sound before and after it."""
 
-    def __init__(self, tensors: dict[str, Tensor], features: str, chunk: int, ahead: int) -> None:
+    def __init__(self, tensors: dict[str, Tensor], features: str, pace: Pace) -> None:
         self._speaker, self._feature = load_speaker(tensors, features), open_features(features)
-        self._chunk, self._ahead = chunk, ahead
+        self._pace = pace
         self._held = torch.zeros(0, self._feature.width)
         self._before = 0  # motion frames at the start of `held` that were already given out
         self._samples = self._given = 0
@@ -99,13 +105,13 @@ class _Stream:
     def push(self, pcm: Tensor) -> Mouth:
         self._samples += len(pcm)
         self._held = torch.cat([self._held, self._feature.push(pcm)])
-        made = [self._nothing()]
-        while len(self._held) // STRIDE >= self._before + self._chunk + self._ahead:
-            window = self._held[: (self._before + self._chunk + self._ahead) * STRIDE]
-            made.append(self._speaker(window)[self._before : self._before + self._chunk])
-            self._given += self._chunk
-            keep = min(CONTEXT, self._before + self._chunk)
-            self._held = self._held[(self._before + self._chunk - keep) * STRIDE :]
+        made, chunk = [self._nothing()], self._pace.chunk
+        while len(self._held) // STRIDE >= self._before + chunk + self._pace.ahead:
+            window = self._held[: (self._before + chunk + self._pace.ahead) * STRIDE]
+            made.append(self._speaker(window)[self._before : self._before + chunk])
+            self._given += chunk
+            keep = min(self._pace.before, self._before + chunk)
+            self._held = self._held[(self._before + chunk - keep) * STRIDE :]
             self._before = keep
         return Mouth(*(torch.cat([getattr(part, field.name) for part in made]) for field in fields(Mouth)))
 
@@ -129,7 +135,7 @@ def drive(driver: Driver, speech: Iterable[Tensor]) -> Iterator[Motion]:
     held: list[Motion] = []
     for pcm in speech:
         held.append(driver.push(pcm))
-        if sum(len(motion) for motion in held) >= CHUNK:
+        if sum(len(motion) for motion in held) >= FILES.chunk:
             yield concatenate(held)
             held = []
     yield concatenate([*held, driver.finish()])

@@ -26,11 +26,13 @@ FORMAT = "encoder/5"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 PAIR = 2  # frames of what is perceived per motion frame: 50 Hz -> 25 Hz
-PART = 50  # motion frames that are heard at a time,
-CONTEXT = 26  # with so many more to either side
+PART = 150  # motion frames that are heard at a time,
+CONTEXT = 25  # with so many more to either side
+STEP = PART // 2  # and from one such part to the next
+BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can change what is heard before
 LIP_REACH, LIP_HIDDEN = 2, 64
-REACH = 2  # motion frames to either side that a person's regression looks at
-DIRECTIONS = 32
+REACH = 1  # motion frames to either side that a person's regression looks at,
+DIRECTIONS, DIRECTION_REACH = 32, 2  # and what along so many directions through so many frames to either side
 NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what lips are told by, and make of it, that are dropped while they learn
 
 
@@ -50,7 +52,7 @@ class Encoder(nn.Module):
         self.articulation = nn.Conv1d(CHANNELS, len(ARTICULATION), 1)
         self.classes = nn.Conv1d(CHANNELS, len(CLASSES), 1)
         self.lips = LipHead()
-        self.register_buffer("directions", torch.zeros(DIRECTIONS, (2 * REACH + 1) * width))
+        self.register_buffer("directions", torch.zeros(DIRECTIONS, (2 * DIRECTION_REACH + 1) * width))
 
     def forward(self, perceived: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = functional.gelu(self.first(perceived))
@@ -112,19 +114,30 @@ class Heard:
 def encode(encoder: Encoder, features: Tensor) -> Heard:
     """Features [t, D] at 100 Hz, of any length; the end is padded to a whole motion frame.
 
-    Two seconds are heard at a time, with one before and one after them; what is short enough is heard at once.
+    Six seconds are heard at a time, with one before and one after them, and every moment twice, in the first and in the
+    second half of such a part: lips are told better by the mean of both than by either (docs/figures.md). What is short
+    enough is heard once.
     """
     padded = to_whole_frames(features).T[None]
-    count, parts = padded.shape[2] // STRIDE, []
-    step = PART if count > PART + 2 * CONTEXT else max(1, count)
-    for start in range(0, count, step):
-        begin, end = max(0, start - CONTEXT), min(count, start + step + CONTEXT)
-        perceived = perceive(padded[..., begin * STRIDE : end * STRIDE], encoder.features)
-        hidden, articulation, _ = encoder(perceived)
-        lips = encoder.lips(torch.cat([hidden, articulation], 1))
-        told = (hidden, articulation, lips, functional.avg_pool1d(perceived, PAIR))
-        parts.append([one[0].T[start - begin : start - begin + step] for one in told])
-    return Heard(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    count = padded.shape[2] // STRIDE
+    if count <= BEYOND:
+        return Heard(*_hear_part(encoder, padded))
+    total: list[Tensor] = []
+    for start in range(-STEP, count, STEP):
+        begin, first, last = max(0, start - CONTEXT), max(0, start), min(count, start + PART)
+        told = _hear_part(encoder, padded[..., begin * STRIDE : (last + CONTEXT) * STRIDE])
+        total = total or [one.new_zeros(count, one.shape[1]) for one in told]
+        for sum_, one in zip(total, told, strict=True):
+            sum_[first:last] += one[first - begin : last - begin] / 2
+    return Heard(*total)
+
+
+def _hear_part(encoder: Encoder, features: Tensor) -> tuple[Tensor, ...]:
+    """Hidden, articulation, lips and perceived [T, ...] of features [1, D, 4 T]."""
+    perceived = perceive(features, encoder.features)
+    hidden, articulation, _ = encoder(perceived)
+    lips = encoder.lips(torch.cat([hidden, articulation], 1))
+    return tuple(one[0].T for one in (hidden, articulation, lips, functional.avg_pool1d(perceived, PAIR)))
 
 
 def half_precision() -> torch.autocast:

@@ -9,7 +9,7 @@ from avatar.core.articulation import ARTICULATION
 from avatar.motion.encoder import PART, STRIDE, encode, load_encoder
 from avatar.motion.features import HOP, compute
 
-AT_ONCE = 30 * PART  # motion frames in memory at a time; what is heard together stays together
+AT_ONCE = 10 * PART  # motion frames in memory at a time; what is heard together stays together
 
 
 def hear(samples: Tensor) -> Tensor:

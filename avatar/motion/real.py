@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from avatar.motion.directions import find_directions
 from avatar.motion.distort import hear_crop
 from avatar.motion.encoder import STRIDE, Encoder, Heard, encode, half_precision, load_encoder, perceive
 from avatar.motion.features import compute
-from avatar.motion.inputs import beside
+from avatar.motion.inputs import perceive_about
 
 FORMAT = "lesson/2"
 STEPS = 250
@@ -35,7 +36,7 @@ DISTORTED = 0.7  # share of what is heard that is another voice in another room
 HOLD = 5.0  # weight of staying with the synthesized articulation, which lies within 0..1
 EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
 LAG_COST = 0.01  # correlation that a frame of lag must gain
-MOST_LESSONS = 200  # of which directions are found
+MOST_LESSONS = 60  # of which directions are found, at once in memory
 ALIGNED = (0.0, 0.4, 0.7)  # shares of the steps after which sound and lips of each person are brought together
 
 Report = Callable[[str, int, int], None]  # stage, done, total
@@ -134,20 +135,17 @@ def teach(
             if report:
                 report("encoder", step + 1, steps)
     encoder.eval()
-    encoder.directions.copy_(find_directions(_perceive_lips(encoder, aligned[:MOST_LESSONS], report)))
+    people = [_perceive_lips(encoder, lesson) for lesson in aligned[:MOST_LESSONS]]
+    found = find_directions(people, seed=seed, report=report and partial(report, "directions"))
+    encoder.directions.copy_(found)
     return encoder
 
 
 @torch.no_grad()
-def _perceive_lips(
-    encoder: Encoder, lessons: Sequence[Lesson], report: Report | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each lesson, what is perceived about the believed frames, and the lips' curves without what they do slowly."""
-    for done, lesson in enumerate(lessons, start=1):
-        sure = lesson.weight > 0
-        yield beside(encode(encoder, lesson.features).perceived)[sure], without_drift(lesson.lips)[sure]
-        if report:
-            report("directions", done, len(lessons))
+def _perceive_lips(encoder: Encoder, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """What is perceived about the believed frames, and the lips' curves without what they do slowly."""
+    sure = lesson.weight > 0
+    return perceive_about(encode(encoder, lesson.features).perceived)[sure], without_drift(lesson.lips)[sure]
 
 
 @torch.no_grad()

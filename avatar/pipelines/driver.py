@@ -18,8 +18,7 @@ from avatar.core.recipe import parse, yaml_values
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.motion.adapt import adapt
 from avatar.motion.decoder import load_own_encoder
-from avatar.motion.drive import CHUNK, Driver, drive
-from avatar.motion.encoder import CONTEXT
+from avatar.motion.drive import FILES, Driver, Pace, drive
 from avatar.motion.settings import MotionSettings
 from avatar.motion.style import restyle
 from avatar.pipelines.takes import make_take
@@ -49,13 +48,10 @@ def own_motion(avatar: Avatar) -> MotionSettings:
     return parse(MotionSettings, recipe.get("motion") or {}, "the avatar's recipe, motion")
 
 
-def start_driver(
-    avatar: Avatar, controls: Controls, *, beside: Path | None = None, chunk: int = CHUNK, ahead: int = CONTEXT
-) -> Driver:
+def start_driver(avatar: Avatar, controls: Controls, *, beside: Path | None = None, pace: Pace = FILES) -> Driver:
     """A driver of an avatar.
 
-    beside: a file to make; a style that is a clip is preprocessed into a folder next to it. chunk, ahead: as of
-    `Driver`.
+    beside: a file to make; a style that is a clip is preprocessed into a folder next to it.
 
     Raises: UserError when the avatar is of another MotionSpace, or a pose or style cannot be read.
     """
@@ -71,8 +67,7 @@ def start_driver(
         controls=controls,
         pose=pose,
         features=avatar.features,
-        chunk=chunk,
-        ahead=ahead,
+        pace=pace,
     )
 
 

@@ -10,7 +10,7 @@ from avatar.core.eyes import are_shut, count_blinks
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import Track
-from avatar.motion.behaviour import slope_on, without_drift
+from avatar.motion.behaviour import DRIFT, slope_on, without_drift
 from avatar.motion.decoder import Rows, Speaker, pack_speaker, solve
 from avatar.motion.encoder import Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import USUAL, compute
@@ -23,6 +23,7 @@ from avatar.motion.walk import listen
 MOST_LAG = 8  # frames
 PRACTICE = 0.1  # weight of practice with synthesized speech against everything else
 MOST_FRAMES = 20000  # learned from; of longer clips every second, third... frame
+MOOD, LEAST_MOOD = 1 / 16, 20  # of the clip, and in frames: what spreads lips more slowly is not speech
 LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
 LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the reach is measured on
 WANTED_REACH, USUAL_REACH, MOST_REACH = 0.9, 1.3, 1.7  # of the person's own range of lip opening
@@ -45,13 +46,13 @@ def adapt(
     Returns: the tensors of the speech model (for the avatar file), and the person's habits.
     """
     space, encoder = load_space(), encoder or load_encoder()
-    features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, 0]
+    features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, : len(CURVES)]
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
     target = track.expression - closure(track.eyes)[:, None] * slope
     heard = gather(encoder, features)
     lag = find_lag(heard_articulation(heard)[:, 0], track, chosen)
-    own = _pair(heard, without_drift(target[chosen]), chosen - lag)
+    own = _pair(heard, without_mood(target[chosen], reading), chosen - lag)
     practice = []
     if encoder.features == USUAL:  # other features are not known of what is practised
         weight = PRACTICE * len(own.targets)
@@ -62,7 +63,7 @@ def adapt(
         speaker = Speaker(encoder, net, target[chosen].mean(0))
     else:
         speaker = Speaker(encoder, solve([own, *practice]), target[chosen].mean(0))
-        reach = find_reach(own, practice, reading)
+        reach = find_reach(own, practice, reading[:, 0])
     habits = Habits(
         expression_mean=track.expression[chosen].mean(0),
         expression_std=track.expression[chosen].std(0),
@@ -71,11 +72,24 @@ def adapt(
         mouth_reach=reach,
         **blink_habits(track, chosen),
     )
-    tensors = pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading}
+    tensors = pack_speaker(speaker) | {"lid_slope": slope, "lip_reading": reading[:, 0].contiguous()}
     if encoder.features == USUAL:
         voice = listen(to_whole_frames(features))
         tensors["own_voice"] = voice[(chosen - lag).clamp(0, len(voice) - 1)]
     return tensors, habits
+
+
+def without_mood(expression: Tensor, reading: Tensor) -> Tensor:
+    """Expressions [N, K], in the order of time, without what changes slowly in them, the lips' width least of all.
+
+    A smile spreads lips for seconds. The fewer there are, the sooner that goes together, by chance, with what is heard:
+    what width does slowly is told by the length of what is learned from. reading: [K, 3] curves of one unit of each mode.
+    """
+    width = list(CURVES).index("width")
+    along, curve = torch.linalg.pinv(reading.T)[:, width], expression @ reading[:, width : width + 1]
+    steady = without_drift(expression)
+    wanted = without_drift(curve, max(LEAST_MOOD, min(DRIFT, MOOD * len(expression))))
+    return steady + (wanted - steady @ reading[:, width : width + 1]) * along
 
 
 def _pair(heard: Tensor, target: Tensor, heard_at: Tensor) -> Rows:

@@ -43,9 +43,12 @@ def smooth(values: Tensor, frames: float) -> Tensor:
     return (summed / inside)[:, 0].T
 
 
-def without_drift(values: Tensor) -> Tensor:
-    """Values [N, K], in the order of time, without what changes slowly in them; their mean stays."""
-    slow = smooth(values, DRIFT)
+def without_drift(values: Tensor, frames: float = DRIFT) -> Tensor:
+    """Values [N, K], in the order of time, without what changes slowly in them; their mean stays.
+
+    frames: deviation of the Gaussian that what changes slowly is seen through.
+    """
+    slow = smooth(values, frames)
     return values - (slow - slow.mean(0))
 
 

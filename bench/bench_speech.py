@@ -1,19 +1,21 @@
 """How well lips follow sound, on the motion alone: python -m bench.bench_speech TAKE... [--language de].
 
 Adapted: the speech model is adapted to the first 80 % of a stretch of a Take and tested on the rest, for stretches of
-20 s and for the whole. Lip opening, height and width are read off the tracked landmarks and off the expression that the
-sound gives; correlations at the best lag of 5 frames to either side. Against: speech energy, a copy of the person's own
-motion from another moment, and the encoder's articulation as it is. The packaged encoder was taught by clips of this
-project: to test on one of them, give --people and --encoder, so that each is tested with one taught by the others only.
+20 s and for the whole; then to all but each fifth in turn, which says the same with five times the frames. Lip
+opening, height and width are read off the tracked landmarks and off the expression that the sound gives; correlations
+at the best lag of 5 frames to either side. Against: speech energy, a copy of the person's own motion from another
+moment, and the encoder's articulation as it is. The packaged encoder was taught by clips of this project: to test on
+one of them, give --people and --encoder, so that each is tested with one taught by the others only.
 
 With --language, that of the first Take, the person also says synthesized sentences by voices that nothing was trained
-on: how often lips shut at p, b and m (opening under 15 % of the person's range within 60 ms), and how opening and width
-follow the phones in that language and in three that nothing was trained on. Writes bench/results/speech.json.
+on: how often lips shut at p, b and m (opening under 15 % of the person's range within 60 ms), and how opening and
+width follow the phones in that language and in three that nothing was trained on. Writes bench/results/speech.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import time
@@ -41,7 +43,7 @@ from avatar.motion.sentences import make_sentence
 from avatar.motion.voices import Manner, synthesize
 from avatar.pipelines.a2m import read_lessons
 
-SHARE = 0.8
+SHARE, FIFTHS = 0.8, 5
 STRETCH = 500  # frames
 LEAST_TESTED = 60
 FAR = 250  # frames to another moment
@@ -80,20 +82,36 @@ def cut(take: Take, start: int, stop: int) -> Stretch:
 
 def measure(stretch: Stretch, space: MotionSpace, encoder: Encoder) -> dict[str, list[float]]:
     """Correlations [3] of each way of driving, over the frames that were not learned from."""
-    learned = torch.nonzero(stretch.usable[: stretch.border]).squeeze(1).tolist()
-    tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=learned, seed=0, encoder=encoder)
     count = min(len(stretch.audio) // FRAME, len(stretch.usable))
-    ways = {"adapted": say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)[:, :3]}
-    ways["articulation"] = hear(stretch.audio)[:, [0, 0, 1]]
-    ways["energy"] = measure_level(stretch.audio)[:, None].expand(-1, 3)
-    lips = lip_curves(stretch.track.landmarks)
-    ways["own motion from elsewhere"] = lips.roll(FAR % len(lips), 0)
-    tested = slice(stretch.border, count)
-    sure = stretch.usable[tested]
-    return {
-        way: [best_correlation(said[tested][:, i], lips[tested][:, i], sure) for i in range(3)]
-        for way, said in ways.items()
+    tested, lips = slice(stretch.border, count), lip_curves(stretch.track.landmarks)
+    others = {
+        "articulation": hear(stretch.audio)[:, [0, 0, 1]],
+        "energy": measure_level(stretch.audio)[:, None].expand(-1, 3),
+        "own motion from elsewhere": lips.roll(FAR % len(lips), 0),
     }
+    borders = [round(part * count / FIFTHS) for part in range(FIFTHS + 1)]
+    fifths = [slice(*ends) for ends in itertools.pairwise(borders)]
+    enough = [part for part in fifths if stretch.usable[part].sum() >= SHARE * LEAST_TESTED]
+    each = [compare(adapted(stretch, part, space, encoder), stretch, part) for part in enough]
+    return {
+        "adapted": compare(adapted(stretch, tested, space, encoder), stretch, tested),
+        "adapted, each fifth left out": torch.tensor(each).mean(0).tolist(),
+    } | {way: compare(said, stretch, tested) for way, said in others.items()}
+
+
+def adapted(stretch: Stretch, left_out: slice, space: MotionSpace, encoder: Encoder) -> Tensor:
+    """Curves [T, 3] of a person who was learned without some of the frames."""
+    learned = stretch.usable.clone()
+    learned[left_out] = False
+    frames = torch.nonzero(learned).squeeze(1).tolist()
+    tensors, habits = adapt(stretch.audio, stretch.track, fps=25, frames=frames, seed=0, encoder=encoder)
+    return say(tensors, habits, stretch.audio).expression @ read_lips(space.basis)[:, :3]
+
+
+def compare(said: Tensor, stretch: Stretch, tested: slice) -> list[float]:
+    """Correlations [3] of curves [T, 3] with the lips that were seen."""
+    lips, sure = lip_curves(stretch.track.landmarks), stretch.usable[tested]
+    return [best_correlation(said[tested][:, i], lips[tested][:, i], sure) for i in range(3)]
 
 
 def taught_by_others(take: Take, people: Path | None, start: Path | None) -> Encoder:

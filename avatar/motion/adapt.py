@@ -83,7 +83,7 @@ def without_mood(expression: Tensor, reading: Tensor) -> Tensor:
     """Expressions [N, K], in the order of time, without what changes slowly in them, the lips' width least of all.
 
     A smile spreads lips for seconds. The fewer there are, the sooner that goes together, by chance, with what is heard:
-    what width does slowly is told by the length of what is learned from. reading: [K, 3] curves of one unit of each mode.
+    what counts as slow goes by how much is learned from. reading: [K, 3] curves of one unit of each mode.
     """
     width = list(CURVES).index("width")
     along, curve = torch.linalg.pinv(reading.T)[:, width], expression @ reading[:, width : width + 1]

@@ -1,10 +1,10 @@
 """What is heard -> one person's expression: the part of the speech model that is their own, solved in closed form.
 
 Kernel ridge regression on what is heard now and about now, lips that anybody would show among it. The kernel is a
-Gaussian's and a straight line's, between what is heard and up to six hundred moments of the person's own clip (the
-subset of regressors, Quinonero-Candela and Rasmussen 2005, A Unifying View of Sparse Approximate Gaussian Process
-Regression, section 5), in the directions that they differ in most. From seconds or minutes of one person it predicts
-lips, all in all, a little better than a network fitted to the same (docs/figures.md), in seconds.
+Gaussian's and a straight line's, between what is heard and six hundred moments of the clip, and of practice (the subset
+of regressors, Quinonero-Candela and Rasmussen 2005, A Unifying View of Sparse Approximate Gaussian Process Regression,
+section 5), by what these moments differ in most. From seconds or minutes of one person it predicts lips, all in all, a
+little better than a network fitted to the same (docs/figures.md), in seconds.
 """
 
 from __future__ import annotations
@@ -95,14 +95,15 @@ def solve(examples: Sequence[Rows], *, noise: float = NOISE) -> Decoder:
     project = project[:, None] * _components([(inputs * project, weight) for inputs, weight in chosen])
     centers = torch.cat([inputs for inputs, _ in chosen]) @ project
     count = len(centers)
-    gram, cross, about = torch.zeros(count, count).double(), torch.zeros(count, len(usual)).double(), torch.zeros(count)
+    gram, about = torch.zeros(count, count).double(), torch.zeros(count).double()
+    cross = torch.zeros(count, len(usual)).double()
     for rows in examples:
         for inputs, targets in zip(rows.inputs.split(AT_ONCE), rows.targets.split(AT_ONCE), strict=True):
             near = _kernel((inputs - mean) @ project, centers).double()
             weighted = rows.weight / total * near
             gram += weighted.T @ near
             cross += weighted.T @ (targets - usual).double()
-            about = about + weighted.sum(0)
+            about += weighted.sum(0)
     penalty = _kernel(centers, centers).double() + JITTER * torch.eye(count)
     factor = torch.linalg.cholesky(gram - torch.outer(about, about) + max(LEAST_RIDGE, noise / total) * penalty)
     weight = torch.cholesky_solve(cross, factor).float()

@@ -16,7 +16,7 @@ from avatar.pipelines.draw import draw
 from avatar.pipelines.driver import own_controls, start_driver
 from avatar.render.device import DeviceName
 
-PACE = Pace(chunk=1, before=CONTEXT, ahead=4)  # 160 ms of sound beyond a frame
+PACE = Pace(chunk=1, before=2 * CONTEXT, ahead=4)  # 160 ms of sound beyond a frame
 
 
 class Session:

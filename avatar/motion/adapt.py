@@ -86,10 +86,10 @@ def without_mood(expression: Tensor, reading: Tensor) -> Tensor:
     what counts as slow goes by how much is learned from. reading: [K, 3] curves of one unit of each mode.
     """
     width = list(CURVES).index("width")
-    along, curve = torch.linalg.pinv(reading.T)[:, width], expression @ reading[:, width : width + 1]
+    read, along = reading[:, width : width + 1], torch.linalg.pinv(reading.T)[:, width]
     steady = without_drift(expression)
-    wanted = without_drift(curve, max(LEAST_MOOD, min(DRIFT, MOOD * len(expression))))
-    return steady + (wanted - steady @ reading[:, width : width + 1]) * along
+    wanted = without_drift(expression @ read, max(LEAST_MOOD, min(DRIFT, MOOD * len(expression))))
+    return steady + (wanted - steady @ read) * along
 
 
 def _pair(heard: Tensor, target: Tensor, heard_at: Tensor) -> Rows:

@@ -49,7 +49,7 @@ class Controls(Settings):
     head: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own head motion; 0 = still
     gaze: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own shifts of gaze; 0 = straight
     temperature: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times what the face does beside the sound
-    lle: float = Field(0.3, ge=0, le=1)  # pull towards motions this person has made
+    lle: float = Field(0.1, ge=0, le=1)  # pull towards motions this person has made
     pose: Annotated[str, AfterValidator(_known_pose)] = "generated"  # or `still`, or `take:DIR`
     style: str | None = None  # a clip or a Take whose manner of speaking is taken on
     seed: int = Field(0, ge=0)  # of every random draw

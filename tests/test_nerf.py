@@ -410,11 +410,11 @@ def test_takes_that_cannot_be_opened_are_refused(tmp_path: Path) -> None:
 def test_a_data_folder_of_the_adnerf_family_becomes_an_avatar(actor: Filmed, tmp_path: Path) -> None:
     export_adnerf(actor.take, tmp_path / "data")
     out, renderer = tmp_path / "a.avatar", TINY | {"kind": "nerf"}
-    recipe = Recipe(steps=3, train_size=SIZE, holdout=0.1, renderer=renderer, controls={"lle": 0.1})
+    recipe = Recipe(steps=3, train_size=SIZE, holdout=0.1, renderer=renderer, controls={"lle": 0.2})
     build(tmp_path / "data", out, recipe=recipe)
     avatar = load_avatar(out)
     assert avatar.kind == "nerf"
-    assert own_controls(avatar).lle == 0.1
+    assert own_controls(avatar).lle == 0.2
     scores = evaluate(avatar, open_take(out.with_suffix(".take")))
     assert {score.region for score in scores} >= {"whole", "mouth", "seam of head and torso"}
     write_wav(tmp_path / "a.wav", read_audio(actor.take)[:16000])

@@ -9,56 +9,87 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avatar.core.bundle import Avatar, load_avatar, save_avatar
-    from avatar.core.motion_space import Motion, MotionSpace
+    from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
+    from avatar.core.controls import Controls, resolve_controls
+    from avatar.core.files import UserError
+    from avatar.core.motion_space import Motion, MotionSpace, load_motion
+    from avatar.core.recipe import Recipe
+    from avatar.core.speech_model import SpeechModel
     from avatar.core.take import Take, Track, open_take
     from avatar.pipelines.build import build
     from avatar.pipelines.evaluate import evaluate
     from avatar.pipelines.speak import reenact, speak
+    from avatar.pipelines.style import learn_style
     from avatar.pipelines.takes import make_take
+    from avatar.pipelines.upgrade import upgrade
+    from avatar.play.look import Look
+    from avatar.play.player import Player
+    from avatar.play.session import Session
     from cuda_ext.ops import set_threads
-    from preprocess.run import Wishes
+    from preprocess.run import TakeRequest
 
 _HOMES = {
-    "Avatar": "avatar.core.bundle",
+    "Avatar": "avatar.core.avatar_file",
+    "Controls": "avatar.core.controls",
+    "Look": "avatar.play.look",
     "Motion": "avatar.core.motion_space",
     "MotionSpace": "avatar.core.motion_space",
+    "Player": "avatar.play.player",
+    "Recipe": "avatar.core.recipe",
+    "Session": "avatar.play.session",
+    "SpeakingStyle": "avatar.core.avatar_file",
+    "SpeechModel": "avatar.core.speech_model",
     "Take": "avatar.core.take",
+    "TakeRequest": "preprocess.run",
     "Track": "avatar.core.take",
-    "Wishes": "preprocess.run",
+    "UserError": "avatar.core.files",
     "build": "avatar.pipelines.build",
     "evaluate": "avatar.pipelines.evaluate",
-    "load_avatar": "avatar.core.bundle",
+    "learn_style": "avatar.pipelines.style",
+    "load_avatar": "avatar.core.avatar_file",
+    "load_motion": "avatar.core.motion_space",
     "make_take": "avatar.pipelines.takes",
     "open_take": "avatar.core.take",
     "reenact": "avatar.pipelines.speak",
-    "save_avatar": "avatar.core.bundle",
+    "resolve_controls": "avatar.core.controls",
+    "save_avatar": "avatar.core.avatar_file",
     "set_threads": "cuda_ext.ops",
     "speak": "avatar.pipelines.speak",
+    "upgrade": "avatar.pipelines.upgrade",
 }
 
 __all__ = [
     "Avatar",
+    "Controls",
+    "Look",
     "Motion",
     "MotionSpace",
+    "Player",
+    "Recipe",
+    "Session",
+    "SpeakingStyle",
+    "SpeechModel",
     "Take",
+    "TakeRequest",
     "Track",
-    "Wishes",
+    "UserError",
     "build",
     "evaluate",
+    "learn_style",
     "load_avatar",
+    "load_motion",
     "make_take",
     "open_take",
     "reenact",
+    "resolve_controls",
     "save_avatar",
     "set_threads",
     "speak",
+    "upgrade",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "live":
-        return importlib.import_module("avatar.live")
     if name not in _HOMES:
         raise AttributeError(f"module 'avatar' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from avatar.core.bundle import load_avatar
+from avatar.core.avatar_file import load_avatar
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_frames, read_mattes, read_plate, read_track, with_holdout, with_size
 from avatar.metrics import psnr, region_masks
 from avatar.pipelines.evaluate import body_masks
+from avatar.play.composite import over
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
-from avatar.render.composite import over
 from avatar.render.nerf import NerfRenderer, NerfSettings
 from avatar.render.nerf.renderer import begin
 from avatar.render.train import Schedule, train

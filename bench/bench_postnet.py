@@ -20,14 +20,14 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import best_correlation, lip_curves, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import open_take
-from avatar.motion.adapt import adapt, closure
-from avatar.motion.behaviour import beside_speech
-from avatar.motion.decoder import load_speaker
+from avatar.learn.adapt import adapt, closure
+from avatar.learn.postnet import HIDDEN, SAID_BY, PostNet
+from avatar.learn.settings import Calibration
+from avatar.learn.synthetic_samples import load_synthetic_speech
+from avatar.motion.behaviour import speech_residual
 from avatar.motion.encoder import REACH, STRIDE
 from avatar.motion.features import compute
-from avatar.motion.postnet import HIDDEN, SAID_BY, PostNet
-from avatar.motion.practice import load_practice
-from avatar.motion.settings import Calibration
+from avatar.motion.regression import load_speech_to_motion
 from bench.bench_speech import Stretch, cut, say
 
 
@@ -36,7 +36,7 @@ def generic(space: MotionSpace) -> PostNet:
 
     Modes have unit variance over people, so that curves of the lips deviate by the norms of their readings.
     """
-    meant, reading = load_practice().articulation, read_lips(space.basis)
+    meant, reading = load_synthetic_speech().articulation, read_lips(space.basis)
     wide = (2 * REACH + 1) * len(ARTICULATION)
     nothing = torch.zeros(HIDDEN, wide), torch.zeros(HIDDEN), torch.zeros(space.modes, HIDDEN), torch.zeros(space.modes)
     lips = reading.norm(dim=0)[:, None] * torch.linalg.pinv(reading)
@@ -68,9 +68,9 @@ def measure(stretch: Stretch, space: MotionSpace, way: str, seed: int) -> dict[s
     lips = lip_curves(stretch.track.landmarks)
     correlations = [best_correlation(said[tested][:, i], lips[tested][:, i], sure) for i in range(3)]
     seen = stretch.track.expression - closure(stretch.track.eyes)[:, None] * tensors["lid_slope"]
-    seen = seen - beside_speech(seen, reading)
+    seen = seen - speech_residual(seen, reading)
     spread = seen[learned].std(0).clamp_min(0.05)
-    given = load_speaker(tensors)(features).expression[tested][sure]
+    given = load_speech_to_motion(tensors)(features).expression[tested][sure]
     far = frechet(given / spread, seen[tested][sure] / spread)
     wide = float(said[tested][sure][:, 0].std() / (seen[tested][sure] @ reading)[:, 0].std())
     return {"correlations": correlations, "distance": far, "opening": wide, "seconds": took}

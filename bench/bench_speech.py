@@ -26,22 +26,22 @@ import torch
 from torch import Tensor
 
 from avatar.core.articulation import articulate
-from avatar.core.bundle import Habits
+from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import Controls
 from avatar.core.lips import CURVES, best_correlation, lip_curves, read_lips
 from avatar.core.loudness import FRAME, gain_of, measure_level
 from avatar.core.motion_space import Motion, MotionSpace, concatenate, load_space
 from avatar.core.take import Take, Track, open_take, read_audio, read_track
+from avatar.learn.adapt import adapt
+from avatar.learn.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, Line, espeak_line
+from avatar.learn.finetune import finetune, make_training_clip
+from avatar.learn.sentences import make_sentence
+from avatar.learn.synthesizers import Manner, synthesize
 from avatar.metrics import correlation
-from avatar.motion.adapt import adapt
-from avatar.motion.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, Line, espeak_line
-from avatar.motion.drive import Driver, drive
+from avatar.motion.articulation import predict_articulation
+from avatar.motion.driver import Driver, drive
 from avatar.motion.encoder import Encoder, load_encoder
-from avatar.motion.hear import hear
-from avatar.motion.real import make_lesson, teach
-from avatar.motion.sentences import make_sentence
-from avatar.motion.voices import Manner, synthesize
-from avatar.pipelines.a2m import read_lessons
+from avatar.pipelines.speech_encoder import read_training_clips
 
 SHARE, FIFTHS = 0.8, 5
 STRETCH = 500  # frames
@@ -85,7 +85,7 @@ def measure(stretch: Stretch, space: MotionSpace, encoder: Encoder) -> dict[str,
     count = min(len(stretch.audio) // FRAME, len(stretch.usable))
     tested, lips = slice(stretch.border, count), lip_curves(stretch.track.landmarks)
     others = {
-        "articulation": hear(stretch.audio)[:, [0, 0, 1]],
+        "articulation": predict_articulation(stretch.audio)[:, [0, 0, 1]],
         "energy": measure_level(stretch.audio)[:, None].expand(-1, 3),
         "own motion from elsewhere": lips.roll(FAR % len(lips), 0),
     }
@@ -118,11 +118,11 @@ def taught_by_others(take: Take, people: Path | None, start: Path | None) -> Enc
     """The encoder, or one that is taught by everybody in a folder but the person of a Take."""
     if people is None:
         return load_encoder(start)
-    me = make_lesson(take).name
-    return teach([lesson for lesson in read_lessons(people) if lesson.name != me], start=start)
+    me = make_training_clip(take).name
+    return finetune([clip for clip in read_training_clips(people) if clip.name != me], start=start)
 
 
-def say(tensors: dict[str, Tensor], habits: Habits, pcm: Tensor) -> Motion:
+def say(tensors: dict[str, Tensor], habits: SpeakingStyle, pcm: Tensor) -> Motion:
     """What the person does while saying something; their blinks, which move lips a little, are left out."""
     driver = Driver(tensors, habits, fps=25, controls=Controls(blink=0.0, temperature=0.0))
     return concatenate(list(drive(driver, pcm.split(16000))))
@@ -139,7 +139,7 @@ def measure_voices(take: Take, space: MotionSpace, language: str) -> dict[str, d
     return {name: measure_lines(tensors, habits, some, read_lips(space.basis)) for name, some in spoken.items()}
 
 
-def measure_lines(tensors: dict[str, Tensor], habits: Habits, lines: list[Line], read: Tensor) -> dict[str, float]:
+def measure_lines(tensors: dict[str, Tensor], habits: SpeakingStyle, lines: list[Line], read: Tensor) -> dict[str, float]:
     """How often lips shut where they must, and how they follow the phones; read [K, 3] reads curves off expressions."""
     own = habits.own.expression @ read[:, 0]
     low, high = own.quantile(0.01), own.quantile(0.99)

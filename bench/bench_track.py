@@ -21,10 +21,10 @@ import torch
 
 from avatar.core.encode import write_video
 from avatar.core.geometry import mean_rotation, to_vector
+from avatar.core.landmarks import BROWS, CHIN, LEFT_LID, LOWER_LIP, RIGHT_LID, UPPER_FACE, UPPER_LIP
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_track
 from preprocess.fit import MESH_POINTS, fit_poses
-from preprocess.landmarks import BROWS, CHIN, LEFT_LID, LOWER_LIP, RIGHT_LID, UPPER_FACE, UPPER_LIP
 from preprocess.rotations import Poses
 from preprocess.run import make_take
 from preprocess.texture import Mesh

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar.core.bundle import load_avatar
+from avatar.core.avatar_file import load_avatar
 from avatar.core.media import probe, read_speech, write_wav
 from avatar.core.take import open_take, read_track
 from avatar.pipelines.speak import draw

@@ -153,7 +153,7 @@ def training_step(scene: Scene, *, rate: float = 1e-4) -> Callable[[], Tensor]:
 
 def avatar_scene(path: Path, take: Path, frame: int) -> Scene:
     """A frame of a trained avatar, posed and fitted to a real frame."""
-    from avatar.core.bundle import load_avatar
+    from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take, read_frames, read_track
     from avatar.render.gaussian import GaussianRenderer
 

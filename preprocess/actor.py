@@ -15,6 +15,7 @@ import torch
 
 from avatar.core.articulation import Phone, articulate
 from avatar.core.encode import write_video
+from avatar.core.landmarks import INNER_LIPS
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
 from preprocess.actor_face import (
@@ -29,7 +30,6 @@ from preprocess.actor_face import (
     smooth_normals,
 )
 from preprocess.fit import FOCAL_PER_SIZE
-from preprocess.landmarks import INNER_LIPS
 from preprocess.rotations import exponential
 from preprocess.torso import apply_torso
 

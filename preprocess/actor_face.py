@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avatar.core.landmarks import INNER_LIPS, OUTER_LIPS
 from avatar.core.motion_space import MotionSpace
-from preprocess.landmarks import INNER_LIPS, OUTER_LIPS
 
 Array = np.ndarray
 

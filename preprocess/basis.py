@@ -10,10 +10,10 @@ import mediapipe as mp
 import numpy as np
 import torch
 
+from avatar.core.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, POINTS, RIGHT_EYE, RIGHT_LID, RIGID
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import open_take, read_track
 from preprocess.fit import FOCAL_PER_SIZE, fit_modes, fit_poses, measure_offsets, pick_neutral, point_importance
-from preprocess.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, POINTS, RIGHT_EYE, RIGHT_LID, RIGID
 from preprocess.rotations import Poses
 
 EYE_DISTANCE_CM = 9.0  # between the outer eye corners of the mean adult face

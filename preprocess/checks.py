@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from avatar.core.files import UserError
+from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
 from avatar.core.take import Span, Track
-from preprocess.landmarks import LOWER_LIP, UPPER_LIP
 from preprocess.spans import covered
 
 LEAST_FACE_SECONDS = 3.0
@@ -62,8 +62,8 @@ class Verdict:
         return f"{self.grade}: {'; '.join(self.advice)}." if self.advice else f"{self.grade}."
 
 
-def judge(quality: Mapping[str, float]) -> Verdict:
-    """Judge a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
+def assess_quality(quality: Mapping[str, float]) -> Verdict:
+    """Assess a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
     moved, seconds = quality.get("camera_px", 0.0), quality.get("seconds", SHORT_SECONDS)
     fatal = (
         (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),

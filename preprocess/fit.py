@@ -13,9 +13,9 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from avatar.core.landmarks import IRISES, LEFT_EYE, LEFT_LID, LIPS, LOWER_LIP, POINTS, RIGHT_EYE, RIGHT_LID, UPPER_LIP
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
-from preprocess.landmarks import IRISES, LEFT_EYE, LEFT_LID, LIPS, LOWER_LIP, POINTS, RIGHT_EYE, RIGHT_LID, UPPER_LIP
 from preprocess.rotations import Poses, exponential, nearest_rotation
 from preprocess.texture import Mesh, refine_by_texture
 

@@ -21,8 +21,10 @@ import torch
 
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera
+from avatar.core.landmarks import IBUG68
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
+from avatar.core.progress import Progress, no_progress
 from avatar.core.take import (
     Take,
     Track,
@@ -37,13 +39,12 @@ from avatar.core.take import (
 )
 from preprocess.checks import measure_track
 from preprocess.fit import fit_poses, fit_to_poses
-from preprocess.landmarks import IBUG68
 from preprocess.matte import Matting, refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
 from preprocess.rotations import Poses
-from preprocess.sound import Hear, Sound, study_sound
+from preprocess.sound import PredictArticulation, Sound, study_sound
 from preprocess.torso import with_torso
 from preprocess.trackers import LandmarkDetector, fill_gaps
 
@@ -56,10 +57,9 @@ OFF_CENTER_PX = 2.0
 TRAIN_PARTS, PARTS = 10, 11  # the family's split
 
 Array = np.ndarray
-Progress = Callable[[str, int, int], None]
 
 
-def export_adnerf(take: Take, out: Path, *, progress: Progress | None = None) -> None:
+def export_adnerf(take: Take, out: Path, *, progress: Progress = no_progress) -> None:
     """Write a Take as an AD-NeRF-family data folder. `track_params.pt` is not written: it is a pickled face model
     that this project does not have; nothing after their `process.py` reads it but GaussianTalker.
 
@@ -77,8 +77,7 @@ def export_adnerf(take: Take, out: Path, *, progress: Progress | None = None) ->
     track, plate = read_track(take), read_plate(take).numpy()
     for frame in range(take.length):
         _export_frame(take, track, plate, part, frame)
-        if progress:
-            progress("export", frame + 1, take.length)
+        progress("export", frame + 1, take.length)
     shutil.copy(sound, part / "aud.wav")
     shutil.copy(take.root / "background.png", part / "background.png")
     _write(part / "bc.jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, 100])
@@ -161,11 +160,16 @@ def _export_blinks(track: Track, part: Path) -> None:
 
 
 def import_adnerf(
-    folder: Path, out: Path, *, holdout: float = 0.1, hear: Hear | None = None, progress: Progress | None = None
+    folder: Path,
+    out: Path,
+    *,
+    holdout: float = 0.1,
+    predict: PredictArticulation | None = None,
+    progress: Progress = no_progress,
 ) -> Take:
     """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
 
-    Only text, pictures and sound are read, nothing pickled. hear: as for `make_take`.
+    Only text, pictures and sound are read, nothing pickled. predict: as for `make_take`.
     Raises: UserError naming what is missing or odd.
     """
     if out.exists():
@@ -184,13 +188,24 @@ def import_adnerf(
     track, _ = with_torso(track, np.arange(len(frames)), *_readers(part))
     plate = _import_plate(folder, size)
     cv2.imwrite(str(part / "background.png"), plate)
-    sound = _import_sound(folder, part, track, hear)
+    sound = _import_sound(folder, part, track, predict)
     train, test = split_frames(len(frames), holdout)
     quality = measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0}
     crop = (0.0, 0.0, float(size))
     source = {"name": folder.name, "format": "adnerf", "consent": "not stated"}
     take = Take(
-        part, 25.0, len(frames), Camera(cameras["focal"], size), crop, train, test, tuple(sound.spans), source, quality
+        root=part,
+        fps=25.0,
+        length=len(frames),
+        camera=Camera(cameras["focal"], size),
+        crop=crop,
+        train=train,
+        test=test,
+        excluded=tuple(sound.spans),
+        source=source,
+        request={},
+        quality=quality,
+        space_id=load_space().id,
     )
     write_take(take, part)
     save_track(track, part / "track.safetensors")
@@ -258,7 +273,7 @@ def _without_slip(folder: Path, rotation: Array, translation: Array, known: Arra
     return {"rotation": rotation, "translation": translation, "known": known}
 
 
-def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progress | None) -> tuple[Array, Array]:
+def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progress) -> tuple[Array, Array]:
     landmarks, found, matting = np.zeros((len(frames), 478, 3)), np.zeros(len(frames), bool), Matting()
     profiles = np.zeros((len(frames), SAMPLES, 3), np.uint8)
     with LandmarkDetector() as detector:
@@ -273,8 +288,7 @@ def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progr
                 str(part / "mattes" / f"{index:06d}.png"),
                 refine_matte(picture, matting(picture)) if matte is None else matte,
             )
-            if progress:
-                progress("import", index + 1, len(frames))
+            progress("import", index + 1, len(frames))
     matting.close()
     return refine_lips(landmarks, profiles, found.astype(np.float64)), found
 
@@ -321,11 +335,11 @@ def _import_plate(folder: Path, size: int) -> Array:
     raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")
 
 
-def _import_sound(folder: Path, part: Path, track: Track, hear: Hear | None) -> Sound:
+def _import_sound(folder: Path, part: Path, track: Track, predict: PredictArticulation | None) -> Sound:
     path = folder / "aud.wav"
     if not path.exists():
         raise UserError(f"{path}: is missing; it holds the speech")
-    sound = study_sound(torch.cat(list(read_speech(path))), track.landmarks, track.confidence, track.fps, hear)
+    sound = study_sound(torch.cat(list(read_speech(path))), track.landmarks, track.confidence, track.fps, predict)
     write_wav(part / "audio.wav", sound.samples)
     return sound
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocess.landmarks import POINTS
+from avatar.core.landmarks import POINTS
+from avatar.core.progress import Progress
 from preprocess.matte import Matting, median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
 from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
@@ -19,7 +20,6 @@ from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_pat
 BATCH = 16
 QUALITY = 95
 FAST = 0.008  # mean change of the mask over two frames from which the one between is looked at itself
-Progress = Callable[[str, int, int], None]
 
 Array = np.ndarray
 Detect = Callable[[Array], Array | None]

@@ -37,6 +37,18 @@ class Matting:
         self._network.close()
 
 
+def matte_of_picture(picture: Array) -> Array:
+    """Matte [H, W] uint8 of the person in a single picture [H, W, 3] uint8 RGB of any shape."""
+    height, width = picture.shape[:2]
+    scale = 512 / max(height, width)  # about the size that the network sees
+    even = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
+    small = np.ascontiguousarray(cv2.resize(picture, even, interpolation=cv2.INTER_AREA))
+    network = Matting()
+    matte = refine_matte(small, network(small))
+    network.close()
+    return cv2.resize(matte, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def refine_matte(frame: Array, mask: Array) -> Array:
     """Matte [S, S] uint8 of a frame [S, S, 3] uint8 RGB: its soft mask [S / 2, S / 2] sharpened in a narrow band.
 

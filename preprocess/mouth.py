@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.landmarks import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
+from avatar.core.landmarks import LEFT_CORNER, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 
 SAMPLES = 64
 HALF_LENGTH, HALF_WIDTH, COLUMNS = 0.25, 0.03, 7  # of the line, in distances of the outer eye corners

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from preprocess.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW, JAW_CORNERS, OUTER_LIPS
+from avatar.core.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW, JAW_CORNERS, OUTER_LIPS
 
 BACKGROUND, HEAD, NECK, TORSO, MOUTH, TEETH = range(6)
 PERSON = 127  # of a matte

@@ -12,7 +12,7 @@ from avatar.core.geometry import to_vector
 from avatar.core.lips import lip_curves
 from avatar.core.page import Axis, to_curve, to_list, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate, read_still
-from preprocess.checks import Verdict, judge
+from preprocess.checks import Verdict, assess_quality
 from preprocess.mouth import LOWER_ROW, UPPER_ROW
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
 from preprocess.spans import covered
@@ -51,7 +51,7 @@ def write_report(take: Take, track: Track, level: Array) -> None:
     pictures, mattes = read_frames(take, frames).numpy(), read_mattes(take, frames).numpy()
     points = [track.landmarks[frame].numpy() for frame in frames]
     shown = list(zip(pictures, mattes, points, strict=True))
-    seen, verdict = take.quality["plate_seen"], judge(take.quality)
+    seen, verdict = take.quality["plate_seen"], assess_quality(take.quality)
     sections = [
         ("Contact sheet", to_picture(_contact_sheet(take), "Struck out in red: left out of training.")),
         ("Crop", _crop(take)),

@@ -30,7 +30,7 @@ RESTING_LIPS = 0.006  # eye distances a second
 SOMEBODY_ELSE_FRAMES = 38
 
 Array = np.ndarray
-Hear = Callable[[Tensor], Tensor]
+PredictArticulation = Callable[[Tensor], Tensor]
 """Samples [n] at 16 kHz -> articulation [t, 5] at 25 frames/s: opening and width first."""
 
 
@@ -53,7 +53,9 @@ class Sound:
     quality: dict[str, float]
 
 
-def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: float, hear: Hear | None) -> Sound:
+def study_sound(
+    samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: float, predict: PredictArticulation | None
+) -> Sound:
     """Study the sound [n] of a clip of 25 frames/s with landmarks [T, 478, 3] px and confidence [T].
 
     The samples given are changed: an hour of sound is held once.
@@ -66,8 +68,8 @@ def study_sound(samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: flo
     curves, seen = lip_curves(landmarks).double().numpy(), confidence.numpy() > 0.3
     quality = {"sound_rms": rms}
     clipped = find_clipped(samples)
-    if hear is not None and seen.sum() >= LEAST_FRAMES:
-        offset = find_offset(hear(samples).numpy(), curves, seen)
+    if predict is not None and seen.sum() >= LEAST_FRAMES:
+        offset = find_offset(predict(samples).numpy(), curves, seen)
         quality["lip_sync"] = offset.strength
         if offset.strength >= SURE and offset.agreed and abs(offset.frames) >= LEAST_OFFSET:
             samples = delay(samples, offset.frames, fps)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.landmarks import CHIN
 from avatar.core.take import Span, Track
-from preprocess.landmarks import CHIN
 
 COLORS, THUMBNAIL = 512, 256  # numbers that describe a frame: a colour histogram, a grey thumbnail,
 DESCRIPTION = COLORS + THUMBNAIL + 1  # and how much of its captioned line is caption

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from avatar.core.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
 from preprocess.flow import follow
-from preprocess.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
 from preprocess.rotations import Poses, exponential, logarithm, nearest_rotation
 
 KEY_EVERY = 12  # frames

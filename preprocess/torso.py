@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
+from avatar.core.landmarks import CHIN, FOREHEAD
 from avatar.core.take import Track
 from preprocess.flow import follow
-from preprocess.landmarks import CHIN, FOREHEAD
 
 POINTS_MOST = 120
 POINTS_LEAST = 12

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from avatar.core.files import UserError
+from avatar.core.landmarks import POINTS
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.fit import Texture, fit_track
-from preprocess.landmarks import POINTS
 from preprocess.quiet import quiet
 
 LONGEST_GAP = 5  # frames without a face that are filled in

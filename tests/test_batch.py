@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from avatar.batch.address import Digests, address, digest, fingerprint, unchanged
 from avatar.batch.expand import read_batch
-from avatar.batch.foreman import Foreman
 from avatar.batch.jobs import Job, Need, from_json, schema
 from avatar.batch.journal import Journal, log_path
 from avatar.batch.plan import make_plan
+from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError
 
 
@@ -287,7 +287,7 @@ jobs:
 - {kind: speak, avatar: anna.avatar, speech: one.wav, output: big.mp4, cpus: 8}
 """
     plan, _ = make_plan(write(folder, text))
-    foreman = Foreman(plan)
+    foreman = Scheduler(plan)
     bert = str(folder / "bert.avatar")
     taken = [foreman.next(Room(1, liked)) for liked in ([], [bert], [bert], [], [])]  # type: ignore[arg-type]
     assert [job and job.id for job in taken] == [

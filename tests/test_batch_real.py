@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from avatar.batch import storage
-from avatar.core.bundle import load_avatar
+from avatar.core.avatar_file import load_avatar
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls
 from avatar.core.media import probe, write_wav
 from avatar.core.recipe import Recipe
 from avatar.pipelines.build import build
-from avatar.pipelines.draw import Look
 from avatar.pipelines.speak import speak
+from avatar.play.draw import Look
 from tests.conftest import Filmed
 
 

@@ -25,7 +25,7 @@ from avatar.batch.local import LocalEngine
 from avatar.batch.machine import Machine, this_machine
 from avatar.batch.plan import Plan, make_plan
 from avatar.batch.report import write_report
-from avatar.batch.run import Snapshot, Wishes, run_batch
+from avatar.batch.run import RunOptions, Snapshot, run_batch
 from avatar.cli.batch_table import draw_table, dress_seconds
 from avatar.core.files import UserError
 
@@ -53,11 +53,11 @@ def plan_of(file: Path) -> Plan:
 
 
 def go(
-    file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **wishes: bool | float
+    file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **options: bool | float
 ) -> Snapshot:
     state = file.with_suffix(".batch")
     engine = LocalEngine(HERE, state, workers=workers, command=OBEYS)
-    return run_batch(plan_of(file), engine, state, wishes=Wishes(**wishes), show=show)  # type: ignore[arg-type]
+    return run_batch(plan_of(file), engine, state, options=RunOptions(**options), show=show)  # type: ignore[arg-type]
 
 
 def records(file: Path) -> dict[str, Record]:

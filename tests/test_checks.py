@@ -8,7 +8,7 @@ import pytest
 
 from avatar.core.files import UserError
 from preprocess.camera_motion import camera_motion
-from preprocess.checks import check_faces, judge, lips_follow
+from preprocess.checks import assess_quality, check_faces, lips_follow
 from preprocess.crop import choose_crop, pick_face
 from preprocess.matte import fill_smooth, median_of_three, refine_matte
 
@@ -47,25 +47,25 @@ def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:
 
 def test_verdict_says_what_to_film_differently() -> None:
     good = {"usable": 1.0, "eye_px": 130.0, "yaw_degrees": 5.0, "sound_rms": 0.1, "lip_motion": 0.05, "camera_px": 0.2}
-    assert str(judge(good)) == "Good."
-    assert "only 5 s" in str(judge(good | {"seconds": 5.0}))
-    assert "film closer" in str(judge(good | {"eye_px": 40.0}))
+    assert str(assess_quality(good)) == "Good."
+    assert "only 5 s" in str(assess_quality(good | {"seconds": 5.0}))
+    assert "film closer" in str(assess_quality(good | {"eye_px": 40.0}))
     fatal = {"usable": (0.1, "left out"), "sound_rms": (0.0, "no speech"), "lip_motion": (0.001, "lips")}
     for name, (value, word) in (fatal | {"camera_px": (30.0, "tripod")}).items():
-        words = str(judge(good | {name: value}))
+        words = str(assess_quality(good | {name: value}))
         assert words.startswith("Not usable"), words
         assert word in words
-    assert str(judge(good | {"camera_px": 3.0})).startswith("Usable")
+    assert str(assess_quality(good | {"camera_px": 3.0})).startswith("Usable")
     long = good | {"seconds": 20.0, "lip_sync": 2.0}
-    assert "do not follow the sound" in str(judge(long))
-    assert "sound" not in str(judge(long | {"seconds": 5.0})), "too short to tell"
+    assert "do not follow the sound" in str(assess_quality(long))
+    assert "sound" not in str(assess_quality(long | {"seconds": 5.0})), "too short to tell"
     assert lips_follow(good)
     assert lips_follow(long | {"seconds": 5.0})
     assert not lips_follow(long)
     assert not lips_follow(good | {"lip_motion": 0.001})
-    assert "music or noise" in str(judge(good | {"pause_depth_db": 8.0}))
-    assert "clipped" in str(judge(good | {"clipped": 0.5}))
-    assert "into 40% of the frames" in str(judge(good | {"captions": 0.4}))
+    assert "music or noise" in str(assess_quality(good | {"pause_depth_db": 8.0}))
+    assert "clipped" in str(assess_quality(good | {"clipped": 0.5}))
+    assert "into 40% of the frames" in str(assess_quality(good | {"captions": 0.4}))
 
 
 def test_median_takes_out_a_flicker() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from avatar.core.bundle import Avatar, Habits, load_avatar, save_avatar
+from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
 from avatar.core.controls import Controls, load_controls
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, whole
@@ -34,7 +34,7 @@ def make_motion(frames: int = 5, modes: int = 3) -> Motion:
 
 
 def make_avatar() -> Avatar:
-    habits = Habits(torch.zeros(3), torch.ones(3), 0.3, 0.15, 0.04, make_motion())
+    habits = SpeakingStyle(torch.zeros(3), torch.ones(3), 0.3, 0.15, 0.04, make_motion())
     return Avatar(
         "gaussian", {"base": torch.arange(4.0)}, {"w": torch.ones(2)}, habits,
         torch.zeros(16, 16, 3, dtype=torch.uint8), Camera(32.0, 16), 25.0, "abc", "name: x", {"consent": "own clip"},

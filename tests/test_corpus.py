@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from avatar.core.articulation import ARTICULATION, SILENCE, articulate, classify, from_ipa
 from avatar.core.files import UserError
-from avatar.motion.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, list_shards, make_corpus, plan_line, read_corpus
+from avatar.learn.corpus import UNSEEN_LANGUAGES, UNSEEN_VARIANTS, list_shards, make_corpus, plan_line, read_corpus
+from avatar.learn.room_acoustics import record
+from avatar.learn.sentences import read_words
+from avatar.learn.synthesizers import SAMPLE_RATE, Manner, synthesize
 from avatar.motion.encoder import load_encoder
-from avatar.motion.rooms import record
-from avatar.motion.sentences import read_words
-from avatar.motion.voices import SAMPLE_RATE, Manner, synthesize
 
-train = importlib.import_module("avatar.motion.train")
+train = importlib.import_module("avatar.learn.pretrain")
 
 
 @pytest.fixture(scope="module")

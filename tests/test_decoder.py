@@ -9,26 +9,26 @@ from hypothesis import strategies as st
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
+from avatar.learn.synthetic_samples import EVERY, load_synthetic_speech, synthetic_rows
 from avatar.metrics import correlation
 from avatar.motion.behaviour import QUIET, SETTLING, Rest, measure_lips
-from avatar.motion.decoder import (
+from avatar.motion.encoder import CHANNELS, DIRECTIONS, REACH, encode, load_encoder
+from avatar.motion.features import LogMel
+from avatar.motion.regression import (
     CENTERS,
     DIRECTIONS_SHARE,
     LEAST_RIDGE,
     LINE,
-    NARROWNESS,
     NOISE,
+    RBF_GAMMA,
     Rows,
-    Speaker,
+    SpeechToMotion,
     _lengths,
-    load_speaker,
-    pack_speaker,
+    load_speech_to_motion,
+    pack_speech_to_motion,
     solve,
 )
-from avatar.motion.encoder import CHANNELS, DIRECTIONS, REACH, encode, load_encoder
-from avatar.motion.features import LogMel
-from avatar.motion.inputs import gather, heard_articulation, split_frames
-from avatar.motion.practice import EVERY, load_practice, practise
+from avatar.motion.regression_inputs import centre_articulation, regression_inputs, split_frames
 
 PERCEIVED = 384
 OF_A_FRAME = CHANNELS + len(ARTICULATION) + len(CURVES) + PERCEIVED + LogMel.width
@@ -43,9 +43,9 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_what_is_gathered_is_what_is_heard_about_now() -> None:
     encoder, features = load_encoder(), draw(81, LogMel.width)
     with torch.no_grad():
-        inputs, heard = gather(encoder, features), encode(encoder, features)
+        inputs, heard = regression_inputs(encoder, features), encode(encoder, features)
     assert inputs.shape == (21, INPUTS)
-    assert torch.allclose(heard_articulation(inputs), heard.articulation, atol=1e-6)
+    assert torch.allclose(centre_articulation(inputs), heard.articulation, atol=1e-6)
     frames = split_frames(inputs)
     assert frames.shape == (21, FRAMES, OF_A_FRAME)
     assert torch.equal(frames[5, 0], frames[5 - REACH, REACH])
@@ -74,7 +74,7 @@ def test_from_few_rows_it_is_the_regression_with_its_kernel_as_it_is() -> None:
 
     def kernel(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         left, right = (((each - inputs.mean(0)) * scale).double() for each in (one, other))
-        return torch.exp(-NARROWNESS * torch.cdist(left, right).square()) + LINE * left @ right.T
+        return torch.exp(-RBF_GAMMA * torch.cdist(left, right).square()) + LINE * left @ right.T
 
     gram, told = kernel(inputs, inputs), kernel(between, inputs)
     center = torch.eye(90).double() - 1 / 90
@@ -110,24 +110,24 @@ def test_a_weight_counts_as_often_as_it_says(weight: int, count: int) -> None:
 
 def test_a_packed_speaker_says_the_same() -> None:
     decoder = solve([Rows(draw(200, INPUTS), draw(200, 4, seed=1), 1.0)])
-    speaker = Speaker(load_encoder(), decoder, torch.zeros(4))
-    packed = pack_speaker(speaker)
+    speaker = SpeechToMotion(load_encoder(), decoder, torch.zeros(4))
+    packed = pack_speech_to_motion(speaker)
     assert packed["decoder.weight"].shape == (200, 4)
     features = draw(200, LogMel.width, seed=5)
-    before, after = speaker(features), load_speaker(packed)(features)
+    before, after = speaker(features), load_speech_to_motion(packed)(features)
     assert (before.expression - after.expression).abs().max() < 0.02 * before.expression.std()
     assert before.closure.shape == (50,)
 
 
 def test_practice_keeps_the_persons_own_way_of_moving() -> None:
-    practice = load_practice()
-    assert len(practice.features) == 4 * len(practice.articulation) == 4 * sum(practice.lengths)
+    synthetic = load_synthetic_speech()
+    assert len(synthetic.features) == 4 * len(synthetic.articulation) == 4 * sum(synthetic.lengths)
     own = torch.rand(400, len(ARTICULATION), generator=torch.Generator().manual_seed(0))
     way = draw(len(ARTICULATION), 3, seed=1)
     with torch.no_grad():
-        rows = practise(load_encoder(), own, own @ way, weight=100.0)
+        rows = synthetic_rows(load_encoder(), own, own @ way, weight=100.0)
     assert rows.weight * len(rows.inputs) == pytest.approx(100.0)
-    meant = (practice.articulation @ way)[::EVERY]
+    meant = (synthetic.articulation @ way)[::EVERY]
     for mode in range(3):
         assert correlation(rows.targets[:, mode], meant[:, mode]) > 0.9
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from avatar.motion import directions
-from avatar.motion.decoder import LEAST_RIDGE, LINE, NARROWNESS, NOISE
-from avatar.motion.directions import find_directions, in_standard_units, outer_gradients
+from avatar.learn import directions
+from avatar.learn.directions import find_directions, in_standard_units, outer_gradients
 from avatar.motion.encoder import DIRECTIONS
+from avatar.motion.regression import LEAST_RIDGE, LINE, NOISE, RBF_GAMMA
 
 WIDTH = 60
 
@@ -37,7 +37,7 @@ def test_gradients_are_those_of_the_regression() -> None:
     inputs, curves = draw(50, 7, seed=3), in_standard_units(draw(50, 2, seed=4))
 
     def kernel(one: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        near = torch.exp(-NARROWNESS * (one - others).square().sum(-1))
+        near = torch.exp(-RBF_GAMMA * (one - others).square().sum(-1))
         return near + LINE * others @ one
 
     rows = (inputs / 7**0.5).double()
@@ -63,7 +63,7 @@ def test_turned_directions_tell_more_of_people_who_did_not_turn_them(monkeypatch
         for inputs, lips in (person(seed) for seed in range(50, 70)):
             along = inputs @ found.T
             along = along / along.square().sum(1).mean().sqrt()
-            near = torch.exp(-NARROWNESS * torch.cdist(along, along).square()) + LINE * along @ along.T
+            near = torch.exp(-RBF_GAMMA * torch.cdist(along, along).square()) + LINE * along @ along.T
             weights = torch.linalg.solve(near[:125, :125] + NOISE * torch.eye(125), lips[:125])
             total += float((near[125:, :125] @ weights - lips[125:]).square().mean())
         return total

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from avatar.core.bundle import Avatar
+from avatar.core.avatar_file import Avatar
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import parse
 from avatar.core.take import read_audio, read_frames, read_plate, read_track, with_holdout
+from avatar.learn.adapt import adapt
 from avatar.metrics import (
     blinks_per_minute,
     flicker,
@@ -21,12 +22,11 @@ from avatar.metrics import (
     lip_vertex_error,
     region_masks,
 )
-from avatar.motion.adapt import adapt
 from avatar.pipelines.evaluate import OWN_TORSO, TRUE_TORSO, evaluate
 from avatar.pipelines.evaluate_speech import AUDIO_ONLY
 from avatar.pipelines.watch import TrainingView
 from avatar.render import renderer_kind
-from avatar.render.train import Glimpse, Schedule, train
+from avatar.render.train import Schedule, TrainingSnapshot, train
 from tests.conftest import Filmed
 
 
@@ -96,7 +96,7 @@ def test_a_training_can_be_watched(tmp_path: Path) -> None:
     view = TrainingView(tmp_path / "a.training")
     truth = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
     for second in (10, 20, 30):
-        view(Glimpse(float(second), 1 / second, (truth + 1 / second).clamp(0, 1), truth))
+        view(TrainingSnapshot(float(second), 1 / second, (truth + 1 / second).clamp(0, 1), truth))
     names = {path.name for path in (tmp_path / "a.training").iterdir()}
     assert {"0010s.png", "0020s.png", "0030s.png", "report.html"} <= names
     text = (tmp_path / "a.training" / "report.html").read_text()

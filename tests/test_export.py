@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from avatar.core.avatar_file import Avatar, SpeakingStyle
 from avatar.core.blendshapes import arkit_curves
-from avatar.core.bundle import Avatar, Habits
 from avatar.core.files import UserError
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import parse
@@ -28,7 +28,7 @@ def avatar(actor: Filmed) -> Avatar:
     kind = renderer_kind("gaussian")
     renderer = kind.begin(take, track, space, parse(kind.settings, {"kind": "gaussian"}, "test"), 0)
     motion = track.motion()
-    habits = Habits(motion.expression.mean(0), motion.expression.std(0), 0.3, 0.2, 0.0, motion)
+    habits = SpeakingStyle(motion.expression.mean(0), motion.expression.std(0), 0.3, 0.2, 0.0, motion)
     return Avatar(
         "gaussian", kind.pack(renderer.tensors()), {}, habits, read_plate(take), take.camera, 25.0, space.id, "", {}
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avatar.core.take import read_frames
-from preprocess.full_frame import paste, set_stage
+from avatar.play.full_frame import paste, set_stage
 from preprocess.torso import apply_torso
 from tests.conftest import Filmed
 

@@ -12,12 +12,12 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.motion_space import concatenate
 from avatar.core.take import read_audio, read_track
-from avatar.motion.adapt import adapt
-from avatar.motion.corpus import make_corpus
-from avatar.motion.drive import Driver, drive
+from avatar.learn.adapt import adapt
+from avatar.learn.corpus import make_corpus
+from avatar.learn.pretrain import pretrain
+from avatar.motion.driver import Driver, drive
 from avatar.motion.encoder import load_encoder
 from avatar.motion.features import compute, open_features
-from avatar.motion.train import pretrain
 from tests.conftest import Filmed
 
 SECOND = 16000

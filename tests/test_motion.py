@@ -12,26 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatar.core.articulation import ARTICULATION, CLASSES, Phone, articulate, classify
-from avatar.core.bundle import Habits
+from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.take import read_audio, read_track
-from avatar.live import PACE
+from avatar.learn.adapt import adapt
 from avatar.metrics import correlation
-from avatar.motion.adapt import adapt
 from avatar.motion.behaviour import Blinker, project
-from avatar.motion.drive import FILES, Driver, Pace, drive
+from avatar.motion.driver import FILE_WINDOW, Driver, Window, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
+from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, listen
 from avatar.motion.style import restyle
-from avatar.motion.walk import LISTENED, PoseWalk, listen
+from avatar.play.session import LIVE_WINDOW
 from preprocess.actor import speech
 from tests.conftest import Filmed
 
 LEARNED = 140  # frames of the film that the lips are learned from; the other 60 are new
 
-Adapted = tuple[dict[str, torch.Tensor], Habits]
+Adapted = tuple[dict[str, torch.Tensor], SpeakingStyle]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_lips_rest_closed_when_nobody_speaks(adapted: Adapted, level: float) -> 
     assert spoken[75:175].max() > own.quantile(0.75)
 
 
-def make_habits(frames: int = 200, rate: float = 0.4) -> Habits:
+def make_style(frames: int = 200, rate: float = 0.4) -> SpeakingStyle:
     time = torch.linspace(0, 20, frames)
     turn = torch.stack([torch.sin(time), torch.cos(0.7 * time), 0.2 * torch.sin(2 * time)], 1) * 0.05
     own = Motion(
@@ -148,7 +148,7 @@ def make_habits(frames: int = 200, rate: float = 0.4) -> Habits:
         torch.zeros(frames, 4),
         25.0,
     )
-    return Habits(torch.zeros(4), torch.ones(4), rate, 0.2, 0.0, own)
+    return SpeakingStyle(torch.zeros(4), torch.ones(4), rate, 0.2, 0.0, own)
 
 
 def skew(v: torch.Tensor) -> torch.Tensor:
@@ -158,9 +158,9 @@ def skew(v: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_head_walks_on_without_a_jump() -> None:
-    habits = make_habits()
-    walk = PoseWalk(habits, torch.randn(200, 4), torch.Generator().manual_seed(0))
-    pose = walk.take(torch.ones(3000), torch.ones(3000), torch.zeros(3000), torch.zeros(3000, LISTENED))
+    habits = make_style()
+    walk = MotionGraph(habits, torch.randn(200, 4), torch.Generator().manual_seed(0))
+    pose = walk.take(torch.ones(3000), torch.ones(3000), torch.zeros(3000), torch.zeros(3000, PROSODY_WIDTH))
     steps = pose.translation.diff(dim=0).abs().max()
     assert steps < 3 * habits.own.translation.diff(dim=0).abs().max()
     assert pose.translation.abs().max() < 2 * habits.own.translation.abs().max()
@@ -181,12 +181,12 @@ def test_the_head_moves_when_it_moved_for_such_a_voice() -> None:
     heard = listen(spoken_in_bursts(500, 0))
     speaks, time = heard[:, 4].clamp(0, 1), torch.arange(500) / 25
     nods = torch.stack([0.05 * speaks * torch.sin(12 * time), 0 * time, 0 * time], 1)
-    own = replace(make_habits(frames=500).own, rotation=torch.matrix_exp(skew(nods)), translation=torch.zeros(500, 3))
+    own = replace(make_style(frames=500).own, rotation=torch.matrix_exp(skew(nods)), translation=torch.zeros(500, 3))
     new = listen(spoken_in_bursts(1500, 1))
 
     def agreement(voice: torch.Tensor | None) -> float:
         face, draw = torch.zeros(500, 4), torch.Generator().manual_seed(0)
-        walk = PoseWalk(replace(make_habits(), own=own), face, draw, voice=voice)
+        walk = MotionGraph(replace(make_style(), own=own), face, draw, voice=voice)
         pieces = [walk.take(torch.ones(len(p)), torch.ones(len(p)), torch.ones(len(p)), p) for p in new.split(7)]
         speed = torch.cat([piece.rotation for piece in pieces]).diff(dim=0).flatten(1).norm(dim=1)
         return correlation(speed, new[1:, 4].clamp(0, 1))
@@ -198,13 +198,13 @@ def test_the_head_moves_when_it_moved_for_such_a_voice() -> None:
 def test_listening_in_parts_is_listening_at_once() -> None:
     features = torch.rand(400, 83, generator=torch.Generator().manual_seed(0))
     whole = listen(features)
-    assert whole.shape == (100, LISTENED)
+    assert whole.shape == (100, PROSODY_WIDTH)
     part = listen(features[4 * 30 : 4 * 80])  # 20 frames before and 4 after each are heard
     assert torch.allclose(part[20:-4], whole[50:76], atol=1e-6)
 
 
 def test_blinks_come_at_the_persons_rate_whatever_the_chunks() -> None:
-    habits = make_habits()
+    habits = make_style()
     shut = Blinker(habits, 25, torch.Generator().manual_seed(0)).take(torch.ones(25 * 600))
     blinks = int(((shut[1:] > 0.5) & (shut[:-1] <= 0.5)).sum())
     assert 0.85 < blinks / 600 / habits.blinks_per_second < 1.15
@@ -278,15 +278,15 @@ def test_another_takes_head_is_followed(adapted: Adapted, actor: Filmed) -> None
 
 def test_long_speech_is_heard_in_a_stream_as_at_once(adapted: Adapted) -> None:
     pcm = speech(10.0)[0].repeat(5)[: 47 * 16000]
-    at_once = Driver(*adapted, fps=25, controls=Controls(), pace=Pace(chunk=10**6))
+    at_once = Driver(*adapted, fps=25, controls=Controls(), window=Window(chunk=10**6))
     whole = concatenate([at_once.push(pcm), at_once.finish()])
     streamed = run(adapted, pcm, chunk=7000)
     assert len(whole) == len(streamed) == 47 * 25
-    assert len(whole) > 2 * FILES.chunk
+    assert len(whole) > 2 * FILE_WINDOW.chunk
     apart = (streamed.expression - whole.expression).abs().amax(1)
     assert apart.max() < 0.1 * whole.expression.std(0).mean(), "a frame beside a border is told from what is beyond it"
-    frames = torch.arange(len(apart)) % FILES.chunk
-    assert apart[(frames > 1) & (frames < FILES.chunk - 2)].max() < 2e-3
+    frames = torch.arange(len(apart)) % FILE_WINDOW.chunk
+    assert apart[(frames > 1) & (frames < FILE_WINDOW.chunk - 2)].max() < 2e-3
 
 
 @pytest.mark.parametrize("cuts", [[97, 3000, 1], [16000], [640, 161]])
@@ -294,7 +294,7 @@ def test_live_motion_is_the_files_motion(adapted: Adapted, cuts: list[int]) -> N
     pcm, _ = speech(5.0)
 
     def live(sizes: list[int]) -> tuple[Motion, int]:
-        driver, parts, start, late = Driver(*adapted, fps=25, controls=Controls(), pace=PACE), [], 0, 0
+        driver, parts, start, late = Driver(*adapted, fps=25, controls=Controls(), window=LIVE_WINDOW), [], 0, 0
         while start < len(pcm):
             size = sizes[len(parts) % len(sizes)]
             parts.append(driver.push(pcm[start : start + size]))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from avatar.core.bundle import Avatar, Habits, load_avatar, save_avatar
+from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera, exponential, project, to_camera
 from avatar.core.media import write_wav
@@ -25,7 +25,7 @@ from avatar.pipelines.build import build
 from avatar.pipelines.driver import own_controls
 from avatar.pipelines.evaluate import evaluate
 from avatar.pipelines.export import export_depth, export_mesh, export_splats
-from avatar.pipelines.pretrain import find_people, pretrain_renderer
+from avatar.pipelines.pretrain_renderer import find_people, pretrain_renderer
 from avatar.pipelines.speak import speak
 from avatar.render.nerf import NerfRenderer, NerfSettings
 from avatar.render.nerf.backends import NATIVE, TORCH, pad_weights, pick_backend, pick_march
@@ -62,14 +62,14 @@ def start(small: tuple[Take, Track], **changes: object) -> NerfRenderer:
     return begin(*small, load_space(), NerfSettings.model_validate(TINY | changes), 0)
 
 
-def teach(renderer: NerfRenderer, small: tuple[Take, Track], steps: int) -> list[float]:
+def finetune(renderer: NerfRenderer, small: tuple[Take, Track], steps: int) -> list[float]:
     return train(renderer, *small, budget_seconds=math.inf, seed=0, schedule=Schedule(steps))
 
 
 @pytest.fixture(scope="module")
 def taught(small: tuple[Take, Track]) -> NerfRenderer:
     renderer = start(small)
-    teach(renderer, small, 150)
+    finetune(renderer, small, 150)
     return renderer
 
 
@@ -186,7 +186,7 @@ def test_cells_that_nobody_sees_are_given_up() -> None:
 def test_training_prunes_and_learns(small: tuple, taught: NerfRenderer) -> None:
     first = start(small)
     assert taught.state["occupancy"].sum() < first.state["occupancy"].sum()
-    before, after = teach(first, small, 8), teach(taught, small, 8)
+    before, after = finetune(first, small, 8), finetune(taught, small, 8)
     assert sum(after) < 0.75 * sum(before)
 
 
@@ -194,7 +194,7 @@ def test_training_prunes_and_learns(small: tuple, taught: NerfRenderer) -> None:
     "changes", [{"encoding": "triplane"}, {"conditioning": "attention"}, {"warp": False}, {"upscale": 2}]
 )
 def test_every_kind_of_field_learns(small: tuple, changes: dict) -> None:
-    losses = teach(start(small, **changes), small, 60)
+    losses = finetune(start(small, **changes), small, 60)
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
 
 
@@ -209,7 +209,7 @@ def test_what_is_enlarged_is_the_same_picture_at_any_size(small: tuple) -> None:
 def test_a_torso_that_knows_the_head_is_told_of_it(small: tuple) -> None:
     for aware in (True, False):
         renderer = start(small, head_aware=aware)
-        teach(renderer, small, 2)
+        finetune(renderer, small, 2)
         torso = renderer._torso
         heads = torch.rand(2, 5, 8, generator=random())
         places = torch.rand(5, 2, generator=random())
@@ -232,7 +232,7 @@ def test_a_full_gpu_memory_halves_the_rays(small: tuple, monkeypatch: pytest.Mon
     assert torch.allclose(renderer_picture(renderer, small), expected, atol=1e-5)
     assert max(tried) > 1100
     assert tried[-1] <= 1024
-    losses = teach(renderer, small, 3)  # rays in several parts, whose inside is computed again on the way back
+    losses = finetune(renderer, small, 3)  # rays in several parts, whose inside is computed again on the way back
     assert all(math.isfinite(loss) for loss in losses)
     monkeypatch.setattr(NerfRenderer, "_follow_part", lambda *_: full_for_ever())
     with pytest.raises(torch.cuda.OutOfMemoryError):
@@ -254,7 +254,7 @@ def test_a_memory_full_on_the_way_back_takes_the_step_again(small: tuple, monkey
         return backward(self, *rest, **more)
 
     monkeypatch.setattr(torch.Tensor, "backward", once)
-    assert len(teach(renderer, small, 2)) == 2
+    assert len(finetune(renderer, small, 2)) == 2
     assert renderer._rays_at_once == renderer.settings.rays_at_once // 2
 
 
@@ -298,7 +298,7 @@ def test_low_rank_factors_change_nothing_at_first_and_melt_into_the_weights(smal
     assert low_rank(factors, widths, 2).abs().max() == 0
     renderer = start(small, lora_rank=2)
     frozen = renderer.values["head.ambient"].clone()
-    teach(renderer, small, 20)
+    finetune(renderer, small, 20)
     assert torch.equal(renderer.values["head.ambient"], frozen)
     assert renderer.values["lora.head.ambient"].abs().sum() > 0
     packed = pack(renderer.tensors())
@@ -318,7 +318,7 @@ def test_a_generic_field_is_a_better_beginning(small: tuple, actor: Filmed, tmp_
     assert generic.settings.levels == 5
     adapted = start(small, generic=str(tmp_path / "g"), lora_rank=2)
     assert adapted.settings.levels == 5  # the generic field says how it is read
-    assert sum(teach(adapted, small, 20)) < sum(teach(start(small), small, 20))
+    assert sum(finetune(adapted, small, 20)) < sum(finetune(start(small), small, 20))
     (folder / "two").unlink()
     with pytest.raises(UserError, match="holds 1 people"):
         find_people(folder)
@@ -334,7 +334,7 @@ def test_a_generic_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def as_avatar(renderer: NerfRenderer, small: tuple[Take, Track]) -> Avatar:
     take, track = small
-    habits = Habits(track.expression.mean(0), track.expression.std(0), 0.2, 0.2, 0.0, track.motion())
+    habits = SpeakingStyle(track.expression.mean(0), track.expression.std(0), 0.2, 0.2, 0.0, track.motion())
     speech: dict[str, torch.Tensor] = {}
     plain = (read_plate(take), take.camera, 25.0, load_space().id, "", {})
     return Avatar("nerf", pack(renderer.tensors()), speech, habits, *plain)
@@ -397,7 +397,7 @@ def test_a_torso_begins_where_it_was_tracked(small: tuple) -> None:
     poses, heads = torch.randn(2, 6, generator=random()), torch.rand(2, 5, 8, generator=random())
     first, second = (renderer._torso(renderer.values, places, *told) for told in zip(poses, heads, strict=True))
     assert torch.equal(first, second)
-    teach(renderer, small, 3)
+    finetune(renderer, small, 3)
     first, second = (renderer._torso(renderer.values, places, pose, heads[0]) for pose in poses)
     assert not torch.equal(first, second)
 

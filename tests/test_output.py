@@ -16,7 +16,7 @@ from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.media import probe, read_video, write_wav
 from avatar.core.motion_space import Motion, at_rate, concatenate, resample
-from avatar.pipelines.draw import Look, open_background
+from avatar.play.draw import Look, open_background
 
 SIZE, FRAMES = 128, 12
 

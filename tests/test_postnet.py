@@ -8,28 +8,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatar.core.bundle import Habits, load_avatar, save_avatar
+from avatar.core.avatar_file import SpeakingStyle, load_avatar, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.recipe import Recipe
 from avatar.core.take import read_audio, read_track
+from avatar.learn import postnet
+from avatar.learn.adapt import adapt
+from avatar.learn.postnet import SAID_BY, begin_postnet, train_postnet
 from avatar.metrics import correlation
-from avatar.motion import postnet
-from avatar.motion.adapt import adapt
-from avatar.motion.decoder import Speaker, load_speaker
-from avatar.motion.drive import Driver, drive
+from avatar.motion.driver import Driver, drive
 from avatar.motion.encoder import REACH, load_encoder
 from avatar.motion.features import LogMel, compute
-from avatar.motion.inputs import gather, hear_about, heard_articulation
-from avatar.motion.postnet import SAID_BY, begin_postnet, train_postnet
+from avatar.motion.regression import SpeechToMotion, load_speech_to_motion
+from avatar.motion.regression_inputs import centre_articulation, regression_inputs, spliced_articulation
 from avatar.motion.style import restyle
 from avatar.pipelines.build import build
 from avatar.pipelines.driver import own_motion, start_driver
 from preprocess.actor import speech
 from tests.conftest import Filmed
 
-Adapted = tuple[dict[str, torch.Tensor], Habits]
+Adapted = tuple[dict[str, torch.Tensor], SpeakingStyle]
 FRAMES = 2 * REACH + 1
 
 
@@ -87,9 +87,9 @@ def test_the_same_seed_gives_the_same_post_net() -> None:
 def test_articulation_is_found_in_what_was_gathered() -> None:
     features = torch.randn(60, LogMel.width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        inputs = gather(load_encoder(), features)
-    about = hear_about(inputs)
-    assert torch.equal(about[:, REACH], heard_articulation(inputs))
+        inputs = regression_inputs(load_encoder(), features)
+    about = spliced_articulation(inputs)
+    assert torch.equal(about[:, REACH], centre_articulation(inputs))
     assert torch.equal(about[4, 0], about[4 - REACH, REACH])
 
 
@@ -103,16 +103,16 @@ def test_a_stream_is_the_same_as_the_whole(adapted: Adapted) -> None:
     assert len(whole) == round(5.1 * 25)
     for chunk in (640, 777, 16000):
         assert torch.allclose(run(adapted, pcm, chunk).expression, whole.expression, atol=1e-3)
-    said = load_speaker(adapted[0])(compute(pcm)).expression
+    said = load_speech_to_motion(adapted[0])(compute(pcm)).expression
     assert torch.isfinite(said).all()
-    assert adapted[1].mouth_reach == 1
+    assert adapted[1].amplitude_gain == 1
 
 
 def test_the_actor_says_it_with_their_own_face(adapted: Adapted, actor: Filmed) -> None:
     reading, features = read_lips(load_space().basis), compute(read_audio(actor.take))
     with torch.no_grad():
-        heard = heard_articulation(gather(load_encoder(), features))
-    said = load_speaker(adapted[0])(features).expression
+        heard = centre_articulation(regression_inputs(load_encoder(), features))
+    said = load_speech_to_motion(adapted[0])(features).expression
     own = adapted[1].own.expression
     assert (said.mean(0) - own.mean(0)).abs().mean() < 0.5 * own.std(0).mean()
     ratio = (said @ reading)[:, 0].std() / (own @ reading)[:, 0].std()
@@ -142,7 +142,7 @@ def test_it_is_kept_in_the_file_and_spoken_with_as_any(actor: Filmed, tmp_path: 
 
 def test_another_manner_takes_its_place(adapted: Adapted) -> None:
     speech_model, _ = restyle(*adapted, *adapted)
-    assert isinstance(load_speaker(speech_model), Speaker)
+    assert isinstance(load_speech_to_motion(speech_model), SpeechToMotion)
     assert torch.allclose(speech_model["decoder.offset"], adapted[0]["decoder.offset"], atol=1e-5)
 
 

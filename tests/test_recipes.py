@@ -9,7 +9,7 @@ import pytest
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.recipe import load_recipe, parse
-from avatar.motion.settings import MotionSettings
+from avatar.learn.settings import MotionSettings
 from avatar.pipelines.build import build
 from avatar.render.nerf import NerfSettings
 

@@ -16,9 +16,9 @@ from avatar.core.take import read_frames, read_plate, read_track, with_size
 from avatar.metrics import METRICS, correlation, psnr, region_masks
 from avatar.metrics.pictures import fill_polygon
 from avatar.pipelines.build import build
+from avatar.play.composite import over, read_background
 from avatar.render import RENDERERS, renderer_kind
 from avatar.render.base import Renderer
-from avatar.render.composite import over, read_background
 from avatar.render.exposure import Exposure
 from avatar.render.splat_init import INNER_LIPS
 from avatar.render.train import Checkpoint, RunningMean, Schedule, blinks, train

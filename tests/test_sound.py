@@ -11,8 +11,8 @@ from avatar.core.lips import lip_curves
 from avatar.core.loudness import WANTED_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import read_audio, read_track
-from avatar.motion.encoder import PART
-from avatar.motion.hear import hear
+from avatar.motion.articulation import predict_articulation
+from avatar.motion.encoder import SEGMENT
 from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, study_sound
 from tests.conftest import Filmed
 
@@ -28,7 +28,7 @@ def spoken(actor: Filmed) -> tuple[Tensor, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("frames", [-5, 0, 3, 7])
 def test_an_offset_is_found(spoken: tuple[Tensor, np.ndarray, np.ndarray], frames: int) -> None:
     samples, curves, seen = spoken
-    offset = find_offset(hear(delay(samples, -frames, 25.0)).numpy(), curves, seen)
+    offset = find_offset(predict_articulation(delay(samples, -frames, 25.0)).numpy(), curves, seen)
     assert offset.frames - SAME_AS_TAUGHT == frames
     assert offset.strength > 8
     assert offset.agreed
@@ -36,12 +36,12 @@ def test_an_offset_is_found(spoken: tuple[Tensor, np.ndarray, np.ndarray], frame
 
 def test_foreign_sound_does_not_fit(spoken: tuple[Tensor, np.ndarray, np.ndarray]) -> None:
     samples, curves, seen = spoken
-    assert find_offset(hear(samples.flip(0)).numpy(), curves, seen).strength < 5
+    assert find_offset(predict_articulation(samples.flip(0)).numpy(), curves, seen).strength < 5
 
 
 def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
-    late = study_sound(delay(samples, -6, 25.0), track.landmarks, track.confidence, 25.0, hear)
+    late = study_sound(delay(samples, -6, 25.0), track.landmarks, track.confidence, 25.0, predict_articulation)
     moved = late.quality["sound_moved_frames"] - SAME_AS_TAUGHT
     assert moved == 6
     assert late.quality["lip_sync"] > 8
@@ -50,10 +50,10 @@ def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
 
 def test_hearing_in_parts_is_hearing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = 0.1 * torch.randn(740 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
-    once = hear(samples)
-    monkeypatch.setattr("avatar.motion.hear.AT_ONCE", 2 * PART)
+    once = predict_articulation(samples)
+    monkeypatch.setattr("avatar.motion.hear.AT_ONCE", 2 * SEGMENT)
     assert once.shape == (740, 5)
-    assert torch.allclose(hear(samples), once, atol=1e-4)
+    assert torch.allclose(predict_articulation(samples), once, atol=1e-4)
 
 
 def test_loudness_is_one_for_all() -> None:
@@ -73,7 +73,7 @@ def test_clipping_and_silence_are_told(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
     assert find_clipped(samples) == 0
     assert find_clipped((20 * samples).clamp(-1, 1)) > 0.5
-    silent = study_sound(torch.zeros(100000), track.landmarks, track.confidence, 25.0, hear)
+    silent = study_sound(torch.zeros(100000), track.landmarks, track.confidence, 25.0, predict_articulation)
     assert silent.quality == {"sound_rms": 0.0}
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from avatar.core.files import UserError
 from avatar.core.take import read_audio
-from avatar.motion.encoder import CONTEXT, PART, STRIDE, encode, load_encoder, perceive
-from avatar.motion.features import USUAL, compute
+from avatar.motion.encoder import CONTEXT, SEGMENT, STRIDE, backbone_features, encode, load_encoder
+from avatar.motion.features import DEFAULT_FEATURES, compute
 from avatar.motion.whisper import load_whisper, packaged_whisper
 from tests.conftest import Filmed
 
@@ -81,17 +81,17 @@ def test_other_files_are_told(model: tuple[Path, object], tmp_path: Path) -> Non
 
 
 @settings(max_examples=8, deadline=None)
-@given(frames=st.integers(1, 3 * PART + 2 * CONTEXT))
+@given(frames=st.integers(1, 3 * SEGMENT + 2 * CONTEXT))
 def test_a_long_recording_is_heard_in_parts_without_a_seam(frames: int) -> None:
     """What is far from a frame does not change it much: a part hears a second before and after itself."""
     pcm = 0.1 * torch.randn(frames * STRIDE * 160, generator=torch.Generator().manual_seed(frames))
     features, encoder = compute(pcm), load_encoder()
     with torch.no_grad():
         heard = encode(encoder, features)
-        at_once = perceive(features.T[None], USUAL)
-    assert len(heard.hidden) == len(heard.articulation) == len(heard.perceived) == frames
+        at_once = backbone_features(features.T[None], DEFAULT_FEATURES)
+    assert len(heard.hidden) == len(heard.articulation) == len(heard.backbone) == frames
     whole = torch.nn.functional.avg_pool1d(at_once, 2)[0].T
-    assert (heard.perceived - whole).abs().mean() < 0.3 * whole.std()
+    assert (heard.backbone - whole).abs().mean() < 0.3 * whole.std()
 
 
 def test_reading_layers_draws_nothing() -> None:

@@ -166,15 +166,15 @@ def _refuse(text: str) -> None:
 
 
 def _check_recipe(values: dict[str, Any]) -> None:
-    from avatar.render import renderer_kind
+    from avatar.render.kinds import trainable_kind
 
     recipe = parse(Recipe, values, "recipe")
-    kind = renderer_kind(str(recipe.renderer.get("kind", "gaussian")))
+    kind = trainable_kind(str(recipe.renderer.get("kind", "gaussian")))
     parse(kind.settings, recipe.renderer, "recipe, renderer")
 
 
 def _check_look(shown: dict[str, Any]) -> None:
-    from avatar.pipelines.draw import TRANSPARENT, Look, open_background
+    from avatar.play.look import TRANSPARENT, Look, open_background
 
     behind = shown["background"]
     Look(shown["size"], None, behind, bool(shown["full_frame"]), shown["orbit"] or 0.0)

@@ -16,11 +16,11 @@ from typing import Any
 from avatar.batch.address import Digests, address, unchanged
 from avatar.batch.attempt import Outcome, explain, is_full
 from avatar.batch.engine import Engine, Running
-from avatar.batch.foreman import Foreman
 from avatar.batch.jobs import Job, is_url
 from avatar.batch.journal import BAD, CUT_SHORT, Journal, Record, State, log_path, sole_runner
 from avatar.batch.machine import free_bytes
 from avatar.batch.plan import Plan
+from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError, remove_leftovers
 
 MOST_TRIES = 3  # crashes of a worker, after which a job is poison
@@ -50,8 +50,8 @@ Show = Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a person may wish of a run."""
+class RunOptions:
+    """Options of a run."""
 
     force: bool = False  # make everything anew
     retry_failed: bool = False  # try again what failed before, though nothing has changed
@@ -60,7 +60,7 @@ class Wishes:
 
 
 def run_batch(
-    plan: Plan, engine: Engine, folder: Path, *, wishes: Wishes | None = None, show: Show | None = None
+    plan: Plan, engine: Engine, folder: Path, *, options: RunOptions | None = None, show: Show | None = None
 ) -> Snapshot:
     """Run a batch, or go on with it; folder: of its journal and logs.
 
@@ -72,7 +72,7 @@ def run_batch(
             number = journal.begin(plan.jobs.values(), plan.path, engine.name)
         except Exception as error:
             raise UserError(f"{folder}: the journal cannot be written ({explain(error)})") from error
-        run = _Run(plan, engine, folder, journal, wishes or Wishes(), show or (lambda snapshot: None))
+        run = _Run(plan, engine, folder, journal, options or RunOptions(), show or (lambda snapshot: None))
         try:
             run.go()
         finally:
@@ -82,9 +82,11 @@ def run_batch(
 
 
 class _Run:
-    def __init__(self, plan: Plan, engine: Engine, folder: Path, journal: Journal, wishes: Wishes, show: Show) -> None:
-        self._plan, self._engine, self._folder, self._journal, self._wishes = plan, engine, folder, journal, wishes
-        self._foreman = Foreman(plan)
+    def __init__(
+        self, plan: Plan, engine: Engine, folder: Path, journal: Journal, options: RunOptions, show: Show
+    ) -> None:
+        self._plan, self._engine, self._folder, self._journal, self._options = plan, engine, folder, journal, options
+        self._foreman = Scheduler(plan)
         self._records = {record.id: record for record in journal.read()}
         self._digests = Digests(journal.digest, partial(self._patiently, journal.keep_digest))
         self._show_to, self._shown, self._looked = show, 0.0, 0.0
@@ -139,18 +141,18 @@ class _Run:
     def _short_of_room(self, job: Job) -> str:
         places = [Path(place) for place in job.outputs.values() if not is_url(place)]
         for folder in {*(place.parent for place in places), self._folder}:
-            if (free := free_bytes(folder)) < self._wishes.least_room:
-                return f"{folder}: {free / 1e6:.0f} MB left, {self._wishes.least_room / 1e6:.0f} MB are needed"
+            if (free := free_bytes(folder)) < self._options.least_room:
+                return f"{folder}: {free / 1e6:.0f} MB left, {self._options.least_room / 1e6:.0f} MB are needed"
         return ""
 
     def _pause(self, why: str) -> None:
-        self._paused_until = time.monotonic() + self._wishes.pause
+        self._paused_until = time.monotonic() + self._options.pause
         self._note = f"paused, the disk is full; make room and it goes on ({why})"
         self._show(at_once=True)
 
     def _consider(self, job: Job) -> None:
         """Start a job, unless that was done before or is not wanted."""
-        record, wishes = self._records[job.id], self._wishes
+        record, options = self._records[job.id], self._options
         if {job.id, job.entry} & self._cancelled:
             return self._give_up(job, "cancelled", "cancelled")
         try:
@@ -158,11 +160,11 @@ class _Run:
         except (UserError, OSError) as error:
             return self._give_up(job, "failed", explain(error))
         same = record.address == where
-        if same and not wishes.force:
+        if same and not options.force:
             if record.state == "done" and unchanged(record.outputs, job.outputs):
                 self._unchanged += 1
                 return self._foreman.done(job)
-            if record.state in ("failed", "quarantined") and not wishes.retry_failed:
+            if record.state in ("failed", "quarantined") and not options.retry_failed:
                 return self._foreman.failed(job, record.state)
         before = record.outputs
         made = {place: before.get(place, ["", ""]) for place in job.outputs.values() if _ours(place, before)}
@@ -245,7 +247,7 @@ class _Run:
                 if not is_full(error):
                     raise
                 self._pause(explain(error))
-                time.sleep(self._wishes.pause)
+                time.sleep(self._options.pause)
 
     def _show(self, *, at_once: bool = False) -> None:
         now = time.monotonic()

@@ -24,9 +24,9 @@ from avatar.core.files import UserError, remove_leftovers, whole
 from avatar.core.recipe import Recipe, parse, parse_duration
 
 if TYPE_CHECKING:
-    from avatar.core.bundle import Avatar
+    from avatar.core.avatar_file import Avatar
     from avatar.core.controls import Controls
-    from avatar.pipelines.draw import Look
+    from avatar.play.look import Look
 
 AVATARS_KEPT = 2  # a worker is handed jobs of one avatar as long as there are any
 
@@ -116,7 +116,7 @@ def _avatar(place: str) -> Avatar:
 @functools.lru_cache(maxsize=AVATARS_KEPT)
 def _load(place: str, look: str) -> Avatar:
     """An avatar as long as it looks so; a worker's next job is of the same one most of the time."""
-    from avatar.core.bundle import load_avatar
+    from avatar.core.avatar_file import load_avatar
 
     if not is_url(place):
         return load_avatar(place)
@@ -127,20 +127,20 @@ def _load(place: str, look: str) -> Avatar:
 def _preprocess(task: Task, inputs: Places, outputs: Places) -> Made:
     from avatar.core.media import Stretch
     from avatar.pipelines.takes import make_take
-    from preprocess.run import Wishes
+    from preprocess.run import TakeRequest
 
     options, out = task.job.options, outputs["output"]
     if task.ours:
         _remove(out)  # made from another clip or with other settings
     start, stop, select = (options.get(name) for name in ("start", "end", "select"))
-    wishes = Wishes(
+    request = TakeRequest(
         face=options.get("face", "auto"),
         size=options.get("size", 512),
         consent=options.get("consent", "not stated"),
         stretch=Stretch(_seconds(start) or 0.0, _seconds(stop)),
         seconds=_seconds(select),
     )
-    take = make_take(inputs["video"], out, wishes, holdout=options.get("holdout", 0.1))
+    take = make_take(inputs["video"], out, request, holdout=options.get("holdout", 0.1))
     return Made(take.length / take.fps)
 
 
@@ -164,12 +164,12 @@ def _build(task: Task, inputs: Places, outputs: Places) -> Made:
 
 
 def _speak(task: Task, inputs: Places, outputs: Places) -> Made:
-    from avatar.core.controls import Controls
-    from avatar.pipelines.draw import Look
+    from avatar.core.controls import resolve_controls
     from avatar.pipelines.speak import speak
+    from avatar.play.look import Look
 
     options, out, avatar = task.job.options, outputs["output"], _avatar(task.job.inputs["avatar"])
-    controls = parse(Controls, options.get("controls", {}), "controls")
+    controls = resolve_controls(avatar, options.get("controls", {}))
     coding = Coding(options.get("codec", "h264"), options.get("quality", "good"))
     looks = ("size", "fps", "background", "full_frame", "orbit")
     shown: dict[str, Any] = {name: options[name] for name in looks if name in options}

@@ -1,4 +1,4 @@
-"""Training of what hears: `avatar a2m`."""
+"""Training of the audio-to-motion encoder: `avatar a2m`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def a2m_corpus(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said.")] = None,
 ) -> None:
     """Synthesize speech with phone times in 16 languages (needs flite and espeak-ng)."""
-    from avatar.motion.corpus import make_corpus
-    from avatar.pipelines.bars import stage_bars
+    from avatar.cli.bars import progress_bars
+    from avatar.learn.corpus import make_corpus
 
-    with stage_bars() as report:
-        make_corpus(out, count, seed=seed, flite=flite, workers=workers or os.cpu_count() or 1, report=report)
+    with progress_bars() as progress:
+        make_corpus(out, count, seed=seed, flite=flite, workers=workers or os.cpu_count() or 1, progress=progress)
 
 
 @app.command("pretrain")
@@ -45,23 +45,23 @@ def a2m_pretrain(
     seed: Seed = 0,
 ) -> None:
     """Train the phonetic encoder; resumes, and runs on several processes under torchrun."""
-    from avatar.motion.train import pretrain
-    from avatar.pipelines.bars import stage_bars
+    from avatar.cli.bars import progress_bars
+    from avatar.learn.pretrain import pretrain
 
-    with stage_bars() as report:
-        scores = pretrain(corpus, out, steps=steps, seed=seed, features=features, report=report)
+    with progress_bars() as progress:
+        scores = pretrain(corpus, out, steps=steps, seed=seed, features=features, progress=progress)
     print(f"{out}: correlation on held-out utterances: " + ", ".join(f"{k} {v}" for k, v in scores.items()))
 
 
-@app.command("practice")
-def a2m_practice(
+@app.command("samples")
+def a2m_samples(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Made by `avatar a2m corpus`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Asset file to write.")],
 ) -> None:
-    """Take the synthesized speech out of a corpus that every person practises with."""
-    from avatar.pipelines.a2m import make_practice
+    """Write the synthetic samples of a corpus that every adaptation uses beside the person's own clip."""
+    from avatar.pipelines.speech_encoder import write_synthetic_samples
 
-    print(f"{out}: {make_practice(corpus, out)} utterances")
+    print(f"{out}: {write_synthetic_samples(corpus, out)} utterances")
 
 
 @app.command("train")
@@ -74,16 +74,18 @@ def a2m_train(
     encoder: Start = None,
     seed: Seed = 0,
 ) -> None:
-    """Teach an encoder by the lips of real people; clips that cannot be used are left out and listed."""
-    from avatar.pipelines.a2m import take_in, train_on_takes
+    """Fine-tune an encoder on real lips; clips that cannot be used are left out and listed."""
+    from avatar.cli.bars import progress_bars
+    from avatar.pipelines.speech_encoder import finetune_on_takes, preprocess_corpus
 
     if (folder is None) == (corpus is None):
         raise UserError("give a folder of Takes, or --corpus DIR with a folder of clips")
-    taken, left_out = take_in(corpus) if corpus else (folder, [])
-    for line in left_out:
+    with progress_bars() as progress:
+        takes, unusable = preprocess_corpus(corpus, progress=progress) if corpus else (folder, [])
+        people = finetune_on_takes(takes or Path(), out, start=encoder, seed=seed, progress=progress)
+    for line in unusable:
         print(f"left out  {line}")
-    people = train_on_takes(taken or Path(), out, start=encoder, seed=seed)
-    print(f"{out}: taught by {people} takes")
+    print(f"{out}: fine-tuned on {people} takes")
 
 
 @app.command("check")
@@ -93,8 +95,10 @@ def a2m_check(
     encoder: Start = None,
     seed: Seed = 0,
 ) -> None:
-    """How well an encoder taught by everybody else reads each person's lips from their voice."""
-    from avatar.pipelines.a2m import check_on_takes
+    """Cross-validation: how well an encoder fine-tuned on everybody else predicts each person's lips."""
+    from avatar.cli.bars import progress_bars
+    from avatar.pipelines.speech_encoder import cross_validate
 
-    for row in check_on_takes(folder, folds=folds, start=encoder, seed=seed):
-        print(row)
+    with progress_bars() as progress:
+        rows = list(cross_validate(folder, folds=folds, start=encoder, seed=seed, progress=progress))
+    print("\n".join(rows))

@@ -57,7 +57,7 @@ def batch_run(
 ) -> None:
     """Run the jobs of a file, or go on with them; what is done and unchanged is skipped."""
     from avatar.batch.report import write_report
-    from avatar.batch.run import Wishes, run_batch
+    from avatar.batch.run import RunOptions, run_batch
 
     plan, folder = _plan(file), _folder(file, state)
     if dry_run:
@@ -66,7 +66,7 @@ def batch_run(
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: what runs is stopped, and noted
     with live_table() as show:
         try:
-            end = run_batch(plan, hands, folder, wishes=Wishes(force, retry_failed), show=show)
+            end = run_batch(plan, hands, folder, options=RunOptions(force, retry_failed), show=show)
         finally:
             page = write_report(folder)
     print("\n".join(dress_snapshot(end)))

@@ -78,13 +78,12 @@ def speak(
     device: Device = "cpu",
 ) -> None:
     """Make an avatar say what a sound file says; any length."""
-    from avatar.core.bundle import load_avatar
-    from avatar.core.controls import Controls, load_controls
-    from avatar.core.encode import Coding
-    from avatar.core.recipe import parse
-    from avatar.pipelines.draw import Look
-    from avatar.pipelines.driver import own_controls
+    from avatar.cli.bars import progress_bars
+    from avatar.core.avatar_file import load_avatar
+    from avatar.core.coding import Coding
+    from avatar.core.controls import resolve_controls
     from avatar.pipelines.speak import speak as run
+    from avatar.play.look import Look
 
     flags: dict[str, Any] = {
         "mouth_gain": mouth_gain,
@@ -96,15 +95,17 @@ def speak(
     flags |= {"temperature": temperature, "pose": pose, "style": style, "lle": lle, "seed": seed}
     given = {name: value for name, value in flags.items() if value is not None}
     avatar = load_avatar(name)
-    usual = own_controls(avatar).model_dump() | given
-    frames = run(
-        avatar,
-        _one_of(speech, drv_aud),
-        out,
-        controls=load_controls(controls, given) if controls else parse(Controls, usual, "controls"),
-        look=Look(size, fps, background, full_frame, orbit, Coding(codec, quality)),
-        device=device,
-    )
+    look = Look(size, fps, background, full_frame, orbit, Coding(codec, quality))
+    with progress_bars() as progress:
+        frames = run(
+            avatar,
+            _one_of(speech, drv_aud),
+            out,
+            controls=resolve_controls(avatar, controls, given),
+            look=look,
+            device=device,
+            progress=progress,
+        )
     print(f"{out}: {frames} frames")
 
 
@@ -133,16 +134,18 @@ def render(
     device: Device = "cpu",
 ) -> None:
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
-    from avatar.core.bundle import load_avatar
-    from avatar.core.encode import Coding
+    from avatar.cli.bars import progress_bars
+    from avatar.core.avatar_file import load_avatar
+    from avatar.core.coding import Coding
     from avatar.core.take import open_take
-    from avatar.pipelines.draw import Look
-    from avatar.pipelines.speak import reenact
+    from avatar.pipelines.speak import Target, reenact
+    from avatar.play.look import Look
 
-    take = open_take(track)
-    avatar = load_avatar(name)
+    take, avatar = open_take(track), load_avatar(name)
     look = Look(size, fps, background, False, orbit, Coding(codec, quality))
-    frames = reenact(avatar, take, split=split, out=out, frames_dir=frames_dir, look=look, device=device)
+    with progress_bars() as progress:
+        target = Target(out, frames_dir)
+        frames = reenact(avatar, take, target, split=split, look=look, device=device, progress=progress)
     print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
 
 
@@ -159,14 +162,15 @@ def motion(
     seed: Seed = 0,
 ) -> None:
     """Speech to motion only."""
-    from avatar.core.bundle import load_avatar
-    from avatar.core.controls import Controls
+    from avatar.core.avatar_file import load_avatar
+    from avatar.core.controls import resolve_controls
     from avatar.pipelines.export import export_curves
     from avatar.pipelines.speak import make_motion, write_motion
 
-    avatar, controls = load_avatar(name), Controls(seed=seed)
+    avatar = load_avatar(name)
+    controls = resolve_controls(avatar, flags={"seed": seed} if seed else {})
     if out.suffix == ".csv":
-        frames = export_curves(make_motion(avatar, speech, controls, beside=out), out, layout=layout)
+        frames = export_curves(make_motion(avatar, speech, controls=controls, out=out), out, layout=layout)
     else:
         frames = len(write_motion(avatar, speech, out, controls=controls))
     print(f"{out}: {frames} frames")
@@ -180,7 +184,7 @@ def export(
     frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
 ) -> None:
     """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
-    from avatar.core.bundle import load_avatar
+    from avatar.core.avatar_file import load_avatar
     from avatar.core.motion_space import load_motion
     from avatar.pipelines.export import export_depth, export_mesh, export_splats
 
@@ -213,15 +217,18 @@ def evaluate(
     device: Device = "cpu",
 ) -> None:
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
-    from avatar.core.bundle import load_avatar
+    from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
     from avatar.pipelines.evaluate import evaluate as run
     from avatar.pipelines.evaluate import table_rows, write_json
     from avatar.pipelines.networks import Networks
 
     networks = Networks(lpips, face_network, syncnet)
-    scores = run(load_avatar(name), open_take(take), page=page, sheet=sheet, networks=networks, device=device)
-    for row in table_rows(scores):
-        print(f"{row[0]:<28} {row[1]:<10} {row[2]:<20} {row[3]}")
+    evaluation = run(load_avatar(name), open_take(take), page=page, sheet=sheet, networks=networks, device=device)
+    print(evaluation.lead)
+    for row in table_rows(evaluation.scores):
+        print(f"{row[0]:<28} {row[1]:<10} {row[2]:<24} {row[3]}")
+    for note in evaluation.notes:
+        print(f"note: {note}")
     if json:
-        write_json(scores, json)
+        write_json(evaluation, json)

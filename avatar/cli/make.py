@@ -28,14 +28,15 @@ def preprocess(
     consent: Consent = "not stated",
 ) -> None:
     """Video to Take: crop, track, matte, background plate, sound, report."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.media import Stretch
     from avatar.core.recipe import parse_duration
     from avatar.pipelines.takes import make_take
-    from preprocess.checks import judge
-    from preprocess.run import Wishes
+    from preprocess.checks import assess_quality
+    from preprocess.run import TakeRequest
 
     stretch = Stretch(parse_duration(start, "--start") if start else 0.0, parse_duration(end, "--end") if end else None)
-    wishes = Wishes(
+    request = TakeRequest(
         face=face,
         size=size,
         consent=consent,
@@ -43,12 +44,13 @@ def preprocess(
         seconds=parse_duration(select, "--select") if select else None,
         landmarker=landmarker,
     )
-    take = make_take(video, out, wishes, holdout=holdout)
+    with progress_bars() as progress:
+        take = make_take(video, out, request, holdout=holdout, progress=progress)
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
     )
-    print(judge(take.quality))
+    print(assess_quality(take.quality))
 
 
 @app.command()
@@ -68,6 +70,7 @@ def build(
     device: Device = "cpu",
 ) -> None:
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
     from avatar.pipelines.build import build as run
 
@@ -76,7 +79,8 @@ def build(
     settings = load_recipe(recipe) if recipe else Recipe()
     given = {name: value for name, value in changes.items() if value is not None} | {"file": settings.file}
     checked = parse(Recipe, settings.model_dump() | given, "recipe")
-    run(source, out, recipe=checked, face=face, consent=consent, device=device)
+    with progress_bars() as progress:
+        run(source, out, recipe=checked, face=face, consent=consent, device=device, progress=progress)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 
@@ -93,18 +97,18 @@ def pretrain_renderer(
     device: Device = "cpu",
 ) -> None:
     """Train a NeRF on many people; `generic: FILE` in a recipe begins one person's with it."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.recipe import load_recipe, parse
-    from avatar.pipelines.bars import stage_bars
-    from avatar.pipelines.pretrain import find_people, pretrain_renderer
+    from avatar.pipelines.pretrain_renderer import find_people, pretrain_renderer
     from avatar.render.nerf import NerfSettings
 
     given = load_recipe(recipe).renderer if recipe else {"kind": "nerf"}
     plain = {name: value for name, value in given.items() if name not in ("generic", "lora_rank")}
     settings = parse(NerfSettings, plain, "recipe, renderer")
     people = find_people(corpus)
-    with stage_bars() as report:
+    with progress_bars() as progress:
         pretrain_renderer(
-            people, out, settings=settings, steps=steps, size=size, seed=seed, device=device, progress=report
+            people, out, settings=settings, steps=steps, size=size, seed=seed, device=device, progress=progress
         )
     print(f"{out}: learned from {len(people)} people")
 
@@ -129,9 +133,12 @@ def demo(
     budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
 ) -> None:
     """The whole way once: a clip becomes an avatar, and the avatar speaks."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.recipe import parse_duration
     from avatar.pipelines.demo import run_demo
 
-    made = run_demo(folder, video, speech, parse_duration(budget, "--budget"))
+    seconds = parse_duration(budget, "--budget")
+    with progress_bars() as progress:
+        made = run_demo(folder, video, speech, budget_seconds=seconds, progress=progress)
     for what, place in made.items():
         print(f"{what:<22} {place}")

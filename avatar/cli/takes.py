@@ -17,11 +17,11 @@ def take_export(
     layout: Annotated[Literal["adnerf"], typer.Option("--format", help="Whose layout.")] = "adnerf",
 ) -> None:
     """Write the data folder that AD-NeRF, RAD-NeRF, ER-NeRF and TalkingGaussian read."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.take import open_take
-    from avatar.pipelines.bars import stage_bars
     from preprocess.interchange import export_adnerf
 
-    with stage_bars() as progress:
+    with progress_bars() as progress:
         export_adnerf(open_take(take), out, progress=progress)
     print(f"{out}: in the {layout} layout; audio features and track_params.pt are for their own tools to make")
 
@@ -33,7 +33,9 @@ def take_import(
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part kept for testing.")] = 0.1,
 ) -> None:
     """Make a Take of an AD-NeRF-family data folder, with its tracked poses."""
+    from avatar.cli.bars import progress_bars
     from avatar.pipelines.takes import import_adnerf
 
-    take = import_adnerf(folder, out, holdout=holdout)
+    with progress_bars() as progress:
+        take = import_adnerf(folder, out, holdout=holdout, progress=progress)
     print(f"{out}: {take.length} frames; see {out / 'report.html'}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ARTICULATION = ("opening", "width", "protrusion", "lip_to_teeth", "closure")
+ARTICULATION = ("opening", "width", "protrusion", "lip_to_teeth", "lip_closure")
 SILENCE = "pau"
 
 
@@ -21,7 +21,7 @@ class Phone:
     stop: float  # s
 
 
-# opening, width (0.5 = rest), protrusion, lip to teeth, closure, strength
+# opening, width (0.5 = rest), protrusion, lip to teeth, lip closure, strength
 _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "pau": (0.04, 0.50, 0.10, 0.0, 0.3, 0.6),
     "aa": (0.95, 0.50, 0.10, 0.0, 0.0, 1.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +14,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, read_yaml
+from avatar.core.avatar_file import Avatar
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, read_yaml, yaml_values
 
 Curve = float | dict[float, float]
 """A number, or numbers at seconds, between which it runs straight."""
@@ -61,15 +63,15 @@ class Controls(Settings):
         """The folder of the Take whose head, shoulders and gaze are taken; empty for none."""
         return self.pose.removeprefix("take:") if self.pose.startswith("take:") else ""
 
-    def over(self, seconds: Tensor) -> Now:
+    def over(self, seconds: Tensor) -> ControlFrames:
         """The controls at times [T] s."""
         names = ("mouth_gain", "expression_gain", "blink", "head", "gaze", "temperature")
         curves = {name: _read(getattr(self, name), seconds) for name in names}
-        return Now(**curves | ({"head": torch.zeros(len(seconds))} if self.pose == "still" else {}))
+        return ControlFrames(**curves | ({"head": torch.zeros(len(seconds))} if self.pose == "still" else {}))
 
 
 @dataclass(frozen=True)
-class Now:
+class ControlFrames:
     """Controls frame by frame, each [T]."""
 
     mouth_gain: Tensor
@@ -87,6 +89,24 @@ def _read(curve: Curve, seconds: Tensor) -> Tensor:
     return torch.from_numpy(np.interp(seconds.numpy(), times, values)).float()
 
 
-def load_controls(path: Path, changes: dict[str, Any] | None = None) -> Controls:
-    """Controls from a YAML or JSON file, some of them changed. Raises: UserError naming file, key and what is wrong."""
-    return parse(Controls, read_yaml(path, "controls") | (changes or {}), str(path))
+def resolve_controls(
+    avatar: Avatar, file: Path | Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+) -> Controls:
+    """The controls an avatar speaks with: flags over a file (or its content) over the avatar's recipe over the defaults.
+
+    Only the caller's own controls may name files: `style` and `pose: take:DIR` of an avatar's recipe, which may come from
+    anybody, are left out with a warning. Raises: UserError naming file, key and what is wrong.
+    """
+    recipe = yaml_values(avatar.recipe).get("controls") or {}
+    built = parse(Controls, recipe, "the avatar's recipe, controls")
+    kept = built.model_dump(exclude_unset=True)
+    for name in [name for name in ("style", "pose") if name in kept and names_file(name, kept[name])]:
+        warnings.warn(f"the avatar's recipe names a file ({name}: {kept.pop(name)}); name it yourself", stacklevel=2)
+    own, where = (read_yaml(file, "controls"), str(file)) if isinstance(file, Path) else (file or {}, "controls")
+    given = parse(Controls, dict(own), where).model_dump(exclude_unset=True)
+    return parse(Controls, kept | given | dict(flags or {}), "controls")
+
+
+def names_file(key: str, value: Any) -> bool:
+    """Whether a control names a file or folder."""
+    return bool(value) and (key == "style" or (key == "pose" and str(value).startswith("take:")))

@@ -1,10 +1,15 @@
-"""What lids do: the one place that says when eyes are shut."""
+"""Eyelids: the one place that says when eyes are shut."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-SHUT = 0.5  # mean openness of both lids
+SHUT = 0.5  # mean openness of both lids below which eyes count as shut
+
+
+def eyelid_closure(eyes: Tensor) -> Tensor:
+    """How far the lids are shut [T], 0 open .. 1 shut, from eyes [T, 4]."""
+    return (1 - eyes[:, :2].mean(1)).clamp(0, 1)
 
 
 def are_shut(eyes: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import wave
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import torch
-from scipy.io import wavfile
 from torch import Tensor
 
 from avatar.core.files import UserError, check_readable
@@ -214,4 +214,9 @@ def read_speech(path: Path, *, stretch: Stretch = WHOLE) -> Iterator[Tensor]:
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:
     """Write samples [n] float -1..1 as 16-bit mono wav."""
     parts = [(part.clamp(-1, 1) * 32767).round().to(torch.int16) for part in samples.split(60 * rate)]
-    wavfile.write(path, rate, torch.cat(parts).numpy())
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        for part in parts:
+            file.writeframes(part.numpy().tobytes())

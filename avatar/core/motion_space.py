@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from avatar.core.files import UserError, whole
 from avatar.core.geometry import exponential, to_vector
+from avatar.core.versions import Format, check_version, parse_tag
 from cuda_ext.shapes import check_shapes
 
-FORMAT = "motion/1"
+FORMAT = Format("motion", 1, "0.1.0", "make it again with `avatar motion`", {})
+MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Motion:
     translation: Tensor  # [T, 3] cm
     torso: Tensor  # [T, 4] shift x, y px, log-scale, roll rad against the reference frame
     fps: float
+    space_id: str = ""  # of the MotionSpace that expression is a vector of; empty where it is not known
 
     def __post_init__(self) -> None:
         check_shapes(
@@ -98,12 +100,13 @@ class Motion:
             self.translation[frames],
             self.torso[frames],
             self.fps,
+            self.space_id,
         )
 
     def to(self, device: torch.device) -> Motion:
         """The same on another device."""
         head = (self.expression.to(device), self.eyes.to(device), self.rotation.to(device))
-        return Motion(*head, self.translation.to(device), self.torso.to(device), self.fps)
+        return Motion(*head, self.translation.to(device), self.torso.to(device), self.fps, self.space_id)
 
     def __repr__(self) -> str:
         return f"Motion({len(self)} frames at {self.fps:g} fps, {self.expression.shape[1]} modes)"
@@ -111,9 +114,8 @@ class Motion:
 
 def concatenate(motions: list[Motion]) -> Motion:
     """Join stretches of motion in time; all must have the same frame rate."""
-    names = ("expression", "eyes", "rotation", "translation", "torso")
-    joined = {name: torch.cat([getattr(motion, name) for motion in motions]) for name in names}
-    return Motion(**joined, fps=motions[0].fps)
+    joined = {name: torch.cat([getattr(motion, name) for motion in motions]) for name in MOTION_NAMES}
+    return Motion(**joined, fps=motions[0].fps, space_id=motions[0].space_id)
 
 
 def resample(motion: Motion, fps: float) -> Motion:
@@ -122,25 +124,36 @@ def resample(motion: Motion, fps: float) -> Motion:
     return _at(motion, torch.arange(frames) * (motion.fps / fps), fps)
 
 
-def at_rate(motions: Iterable[Motion], fps: float) -> Iterator[Motion]:
+class RateConverter:
     """A stream of motion at another frame rate; the same frames as `resample` of the whole."""
-    held: Motion | None = None
-    dropped = made = seen = 0
-    for motion in motions:
-        if motion.fps == fps:
-            yield motion
-            continue
-        held = concatenate([held, motion]) if held is not None else motion
-        seen += len(motion)
-        ratio = motion.fps / fps
-        ready = math.ceil((seen - 1) / ratio)  # frames that lie before the last one seen
-        if ready > made:
-            yield _at(held, torch.arange(made, ready) * ratio - dropped, fps)
-            made = ready
-            keep = min(int(made * ratio), seen - 1)
-            held, dropped = held[slice(keep - dropped, None)], keep
-    if held is not None and (total := max(1, round(seen * fps / held.fps))) > made:
-        yield _at(held, torch.arange(made, total) * (held.fps / fps) - dropped, fps)
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._held: Motion | None = None
+        self._dropped = self._made = self._seen = 0
+
+    def push(self, motion: Motion) -> Motion | None:
+        """The frames that more motion completes; None for none."""
+        if motion.fps == self._fps:
+            return motion
+        self._held = held = concatenate([self._held, motion]) if self._held is not None else motion
+        self._seen += len(motion)
+        ratio = motion.fps / self._fps
+        ready = math.ceil((self._seen - 1) / ratio)  # frames that lie before the last one seen
+        if ready <= self._made:
+            return None
+        made = _at(held, torch.arange(self._made, ready) * ratio - self._dropped, self._fps)
+        self._made = ready
+        keep = min(int(self._made * ratio), self._seen - 1)
+        self._held, self._dropped = held[slice(keep - self._dropped, None)], keep
+        return made
+
+    def finish(self) -> Motion | None:
+        """The frames still open at the end; None for none."""
+        held, self._held = self._held, None
+        if held is None or (total := max(1, round(self._seen * self._fps / held.fps))) <= self._made:
+            return None
+        return _at(held, torch.arange(self._made, total) * (held.fps / self._fps) - self._dropped, self._fps)
 
 
 def _at(motion: Motion, position: Tensor, fps: float) -> Motion:
@@ -155,9 +168,8 @@ def _at(motion: Motion, position: Tensor, fps: float) -> Motion:
 
     step = to_vector(motion.rotation[low].mT @ motion.rotation[high])
     rotation = motion.rotation[low] @ exponential(step * weight)
-    return Motion(
-        blend(motion.expression), blend(motion.eyes), rotation, blend(motion.translation), blend(motion.torso), fps
-    )
+    eyes, translation, torso = blend(motion.eyes), blend(motion.translation), blend(motion.torso)
+    return Motion(blend(motion.expression), eyes, rotation, translation, torso, fps, motion.space_id)
 
 
 def scale_torso(motion: Motion, scale: float) -> Motion:
@@ -167,13 +179,9 @@ def scale_torso(motion: Motion, scale: float) -> Motion:
 
 def save_motion(motion: Motion, path: Path, space_id: str) -> None:
     """Write a `.motion` file (safetensors)."""
-    names = ("expression", "eyes", "rotation", "translation", "torso")
+    note = {"format": FORMAT.tag, "reader": FORMAT.since, "fps": str(motion.fps), "motion_space": space_id}
     with whole(path) as temporary:
-        save_file(
-            {name: getattr(motion, name).contiguous() for name in names},
-            temporary,
-            {"format": FORMAT, "fps": str(motion.fps), "motion_space": space_id},
-        )
+        save_file({name: getattr(motion, name).contiguous() for name in MOTION_NAMES}, temporary, note)
 
 
 def load_motion(path: Path) -> Motion:
@@ -181,9 +189,11 @@ def load_motion(path: Path) -> Motion:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{path}: is not a {FORMAT} file; make it with `avatar motion`")
+            version = parse_tag(FORMAT, metadata.get("format"))
+            if version is None:
+                raise UserError(f"{path}: is not a motion file; make one with `avatar motion`")
+            check_version(FORMAT, version, path, reader=metadata.get("reader", ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Motion(**tensors, fps=float(metadata["fps"]))
+        return Motion(**tensors, fps=float(metadata["fps"]), space_id=metadata.get("motion_space", ""))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is not a readable motion file ({error})") from error

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from avatar.core.files import UserError, check_readable
+from avatar.core.speech_model import Calibration
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ CONTROL_ALIASES = {
 """Names of GeneFace, GeneFace++ and MimicTalk for what `avatar.core.controls` has."""
 
 
+class MotionSettings(Settings):
+    """How sound becomes one person's motion."""
+
+    calibration: Calibration = "regression"
+
+
 class Recipe(Settings):
     """One run of `avatar build`. The defaults are the default recipe."""
 
@@ -66,7 +73,7 @@ class Recipe(Settings):
     tracker: str = "facemesh"
     encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one
     motion: dict[str, Any] = Field(default_factory=dict)  # how sound becomes the person's motion
-    controls: dict[str, Any] = Field(default_factory=dict)  # how the avatar speaks unless told otherwise
+    controls: dict[str, Any] = Field(default_factory=dict)  # default controls of the avatar
     speech: str = ""  # a sound file that is said at once: NAME.mp4 beside NAME.avatar
     background: str = ""  # of that film
     file: str = Field("recipe", exclude=True)  # where this was read, for errors

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+import wave
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from scipy.io import wavfile
 from torch import Tensor
 
-from avatar.core.files import UserError, stream_safetensors
+from avatar.core.files import UserError, stream_safetensors, whole
 from avatar.core.geometry import Camera
-from avatar.core.motion_space import Motion
+from avatar.core.motion_space import Motion, scale_torso
+from avatar.core.versions import Format, check_version, convert
 from cuda_ext.shapes import check_shapes
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,20 @@ class Take:
     test: range
     excluded: tuple[Span, ...]
     source: dict[str, str]  # name, sha256, fps, consent, ...
+    request: dict[str, str]  # what it was made with: face, size, start, stop, select, ... ; empty where not known
     quality: dict[str, float]
+    space_id: str = ""  # of the MotionSpace that it was tracked with; empty where not known
     scale: float = 1.0  # of pictures and pixels as they are read, against those on disk
 
     def training_frames(self) -> list[int]:
         """Frame indices that may be trained on: the train part less excluded spans."""
         excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
         return [frame for frame in self.train if frame not in excluded]
+
+    @property
+    def first_source_frame(self) -> int:
+        """How many frames of the source lie before the first, where only a part of it was used."""
+        return round(float(self.request.get("start", 0)) * self.fps)
 
     @property
     def still_path(self) -> Path:
@@ -112,22 +119,48 @@ def split_frames(length: int, holdout: float) -> tuple[range, range]:
 
 def write_take(take: Take, root: Path) -> None:
     """Write `take.json` into `root` (the frames, mattes, audio and track are written by whoever made them)."""
-    content = asdict(take) | {"format": FORMAT, "train": len(take.train), "camera": asdict(take.camera)}
+    content = {"format": FORMAT.version, "reader": FORMAT.since} | asdict(take)
+    content |= {"train": len(take.train), "camera": asdict(take.camera)}
     for name in ("root", "test", "scale"):
         content.pop(name)
-    (root / "take.json").write_text(json.dumps(content, indent=1))
+    with whole(root / "take.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
+
+
+Content = dict[str, Any]
+"""What stands in a take.json."""
+
+
+def _from_1(content: Content) -> Content:
+    """Version 1 kept a part of the request in `source`, and did not know its MotionSpace."""
+    source = dict(content["source"])
+    request = {"size": str(content["camera"]["size"]), "start": "0", "stop": ""}
+    if stretch := source.pop("stretch", ""):
+        start, _, stop = stretch.partition(" ")
+        request |= {"start": start, "stop": stop}
+    request["select"] = source.pop("select", "")
+    if not source.pop("landmarker", ""):  # version 1 knew only its name
+        request["landmarker"] = ""
+    return content | {"source": source, "request": request, "space_id": ""}
+
+
+FORMAT = Format("take", 2, "0.2.0", "redo it with `avatar preprocess`", {1: _from_1})
 
 
 def open_take(root: Path | str) -> Take:
-    """Open a Take folder. Raises: UserError when it is none, incomplete, or of another version."""
+    """Open a Take folder, of this or of the two versions before.
+
+    Raises: UserError when it is none, incomplete, or of a version that cannot be read.
+    """
     root = Path(root)
     index = root / "take.json"
     if not index.is_file():
         raise UserError(f"{root}: is not a take (no take.json); make one with `avatar preprocess`")
     try:
         content = json.loads(index.read_text())
-        if content["format"] != FORMAT:
-            raise UserError(f"{root}: is a take of format {content['format']}, this version reads {FORMAT}; redo it")
+        version = int(content["format"])
+        check_version(FORMAT, version, root, reader=str(content.get("reader", "")))
+        content = convert(FORMAT, version, content)
         length, train = int(content["length"]), int(content["train"])
         take = Take(
             root=root,
@@ -140,6 +173,8 @@ def open_take(root: Path | str) -> Take:
             excluded=tuple(Span(**span) for span in content["excluded"]),
             source=content["source"],
             quality=content["quality"],
+            request=content["request"],
+            space_id=content["space_id"],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index}: is damaged ({error}); redo it with `avatar preprocess`") from error
@@ -161,6 +196,17 @@ def with_size(take: Take, size: int) -> Take:
     if size > stored:
         raise UserError(f"{take.root}: is {stored} px, fewer than the {size} px asked for; preprocess it larger")
     return replace(take, camera=take.camera.scaled(size), scale=size / stored)
+
+
+def motion_in_camera(take: Take, camera: Camera) -> Motion:
+    """A Take's own motion, for pictures of a camera; torso shifts are in px, so they scale with the picture.
+
+    Raises: UserError when the Take was tracked with another focal length.
+    """
+    if abs(take.camera.focal / take.camera.size - camera.focal / camera.size) > 1e-3:
+        raise UserError(f"{take.root}: was tracked with another focal length than the avatar; preprocess it again")
+    motion = scale_torso(read_track(take).motion(), camera.size / take.camera.size)
+    return replace(motion, space_id=take.space_id)
 
 
 def read_frames(take: Take, frames: range | list[int]) -> Tensor:
@@ -188,14 +234,18 @@ def read_audio(take: Take) -> Tensor:
     path = take.root / "audio.wav"
     if not path.is_file():
         raise UserError(f"{take.root}: has no audio; the lips cannot be learned from a silent clip")
-    _, samples = wavfile.read(path)
+    try:
+        with wave.open(str(path)) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    except (wave.Error, EOFError, ValueError) as error:
+        raise UserError(f"{path}: is damaged ({error}); redo the take with `avatar preprocess`") from error
     return torch.from_numpy(samples.astype(np.float32) / 32768.0)
 
 
 def save_track(track: Track, path: Path) -> None:
     """Write `track.safetensors`."""
     tensors = {f.name: getattr(track, f.name).float().contiguous() for f in fields(track) if f.name != "fps"}
-    stream_safetensors(tensors, path, {"format": str(FORMAT), "fps": str(track.fps)})
+    stream_safetensors(tensors, path, {"fps": str(track.fps)})
 
 
 def read_track(take: Take) -> Track:

@@ -1,4 +1,4 @@
-"""What lips and lids do beside what the sound says: blinks, rest, limits, and what brows and cheeks did meanwhile."""
+"""Rules beside the speech model: blinks, rest pose, lip closure, limits, and the residual of brows and cheeks."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.bundle import Habits
+from avatar.core.avatar_file import SpeakingStyle
 
-NEAREST = 8  # own expressions a predicted one is rebuilt from
-LLE_RIDGE = 1e-2
+NEAREST = 8  # own expressions that an LLE projection is rebuilt from
+LLE_RIDGE = 1e-2  # of the mean of the Gram matrix's diagonal, which is singular where neighbours are collinear
 LEAST_BETWEEN = 0.4  # s between two blinks
-SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a speaker's lip openings: closed, and pressed together
-PRESSED_FROM, PRESSED_WHOLLY = 0.5, 0.8  # heard closure
+SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a person's lip openings: closed, and pressed together
+PRESSED_FROM, PRESSED_WHOLLY = 0.5, 0.8  # predicted lip closure
 CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
-QUIET, SETTLING = 35, 5  # motion frames without a voice after which a mouth rests; in which it gets there
-VOICED, VOICED_RAMP = 0.6, 0.15  # voicing from which on somebody speaks
-DRIFT = 50.0  # frames: what lips do more slowly is a mood, which sound does not tell
-CALM_FRAMES = 2.0  # deviation of the Gaussian that takes a tracker's tremor out of brows and cheeks
+QUIET, SETTLING = 35, 5  # motion frames without voicing after which a mouth rests; in which it gets there
+VOICED, VOICED_RAMP = 0.6, 0.15  # voicing that counts as speech
+DETREND_FRAMES = 50.0  # deviation of the Gaussian whose output is drift: mood, which sound does not predict
+CALM_FRAMES = 2.0  # deviation of the Gaussian that removes tracking jitter from the residual
 
 
-def beside_speech(expression: Tensor, reading: Tensor) -> Tensor:
-    """What a face does besides opening, spreading and pushing out its lips [T, K], about nothing, without tremor.
+def speech_residual(expression: Tensor, reading: Tensor) -> Tensor:
+    """The part of expressions that is uncorrelated with the lips [T, K], of zero mean, smoothed.
 
-    expression: [T, K] without lids, in the order of time; reading: [K, C] curves of the lips of one unit of each mode.
-    What goes along with the lips in a straight line is left out, so that none of it moves them.
+    expression: [T, K] without lids, in the order of time; reading: [K, C] lip curves of a unit of each mode. The linear
+    regression on the lip curves is subtracted, so that adding the residual does not move the lips.
     """
     centered = expression - expression.mean(0)
     lips = centered @ reading
@@ -43,26 +43,26 @@ def smooth(values: Tensor, frames: float) -> Tensor:
     return (summed / inside)[:, 0].T
 
 
-def without_drift(values: Tensor, frames: float = DRIFT) -> Tensor:
-    """Values [N, K], in the order of time, without what changes slowly in them; their mean stays.
+def detrend(values: Tensor, frames: float = DETREND_FRAMES) -> Tensor:
+    """Values [N, K], in the order of time, high-pass filtered; their mean stays.
 
-    frames: deviation of the Gaussian that what changes slowly is seen through.
+    frames: deviation of the Gaussian whose output is subtracted.
     """
     slow = smooth(values, frames)
     return values - (slow - slow.mean(0))
 
 
 class Rest:
-    """How far a mouth rests over time: wholly where nobody has spoken for one and a half seconds.
+    """Weight of the rest pose over time: 1 where there was no voicing for one and a half seconds.
 
-    In shorter pauses lips do what they do for breath and for the words to come, which a person's model has learned.
+    In shorter pauses lips move for breath and for the next word, which the speech model has learned.
     """
 
     def __init__(self) -> None:
         self._voiced = torch.zeros(QUIET + SETTLING - 1)  # of the frames before
 
     def take(self, voiced: Tensor) -> Tensor:
-        """Rest [T], 0..1, of the next frames, whose voicing [T] is given."""
+        """Weights [T], 0..1, of the next frames, of which voicing [T] is given."""
         known = torch.cat([self._voiced, voiced])
         self._voiced = known[len(voiced) :]
         loudest = functional.max_pool1d(known[None, None], QUIET, stride=1)
@@ -71,16 +71,16 @@ class Rest:
 
 
 class Blinker:
-    """Lids over time: this person's blinks at this person's rate, never two at once."""
+    """Eyelid closure over time: blinks of this person's length at this person's rate, never two at once."""
 
-    def __init__(self, habits: Habits, fps: float, generator: torch.Generator) -> None:
-        self._rate, self._generator, self._fps = habits.blinks_per_second, generator, fps
-        half = max(1.5, habits.blink_seconds * fps / 2)
+    def __init__(self, style: SpeakingStyle, fps: float, generator: torch.Generator) -> None:
+        self._rate, self._generator, self._fps = style.blinks_per_second, generator, fps
+        half = max(1.5, style.blink_seconds * fps / 2)
         time = torch.arange(-int(half) - 1, int(half) + 2) / half
         self._shape = (0.5 + 0.5 * torch.cos(torch.pi * time.clamp(-1, 1))) ** 0.7
-        self._place = len(self._shape)  # in the blink; at its end none is under way
-        self._rest = 0  # frames in which no other may begin
-        self._patience = self._draw()
+        self._place = len(self._shape)  # in the blink; at its end there is none
+        self._refractory = 0  # frames in which no other may begin
+        self._waiting = self._draw()
 
     def _draw(self) -> float:
         return -float(torch.rand(1, generator=self._generator).clamp_min(1e-6).log())
@@ -90,21 +90,21 @@ class Blinker:
         return torch.tensor([self._step(float(factor) * self._rate) for factor in times])
 
     def _step(self, rate: float) -> float:
-        """At least so long after another, blinks come without memory: at `rate` a second on the whole."""
+        """A Poisson process of `rate` a second with a refractory time after each blink."""
         if self._place < len(self._shape):
             self._place += 1
             return float(self._shape[self._place - 1])
-        self._rest -= 1
-        if self._rest < 0 and rate > 0:
+        self._refractory -= 1
+        if self._refractory < 0 and rate > 0:
             usual = len(self._shape) / self._fps + LEAST_BETWEEN
-            self._patience -= 1 / max(1 / rate - usual, 1e-3) / self._fps
-        if self._patience <= 0:
-            self._place, self._rest, self._patience = 0, int(LEAST_BETWEEN * self._fps), self._draw()
+            self._waiting -= 1 / max(1 / rate - usual, 1e-3) / self._fps
+        if self._waiting <= 0:
+            self._place, self._refractory, self._waiting = 0, int(LEAST_BETWEEN * self._fps), self._draw()
         return 0.0
 
 
 def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
-    """Pull expressions [T, K] towards what this person has done [M, K] (GeneFace++'s landmark LLE).
+    """Project expressions [T, K] onto the person's own [M, K] by locally linear embedding, as GeneFace++ does landmarks.
 
     Each frame is rebuilt as the best affine combination of its nearest own frames, then mixed in by `strength` 0..1.
     """
@@ -122,23 +122,23 @@ def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Lips:
-    """How this person opens and shuts their lips."""
+    """The range of this person's lips."""
 
     reading: Tensor  # [K] lip opening (cm) of one unit of each mode
     slope: Tensor  # [K] how expression moves with the opening, per cm
     shut: Tensor  # [] opening (cm) of closed lips, about the person's neutral
     least: Tensor  # [] the least opening (cm) that was seen
 
-    def press(self, expression: Tensor, closure: Tensor) -> Tensor:
-        """Expressions [T, K] with lips shut where closure [T] 0..1 says so (p, b, m), and nowhere further than seen."""
-        sure = ((closure - PRESSED_FROM) / (PRESSED_WHOLLY - PRESSED_FROM)).clamp(0, 1)
+    def press(self, expression: Tensor, lip_closure: Tensor) -> Tensor:
+        """Expressions [T, K] with lips shut where lip_closure [T] 0..1 is high (p, b, m), and never beyond the least opening."""
+        sure = ((lip_closure - PRESSED_FROM) / (PRESSED_WHOLLY - PRESSED_FROM)).clamp(0, 1)
         opening = expression @ self.reading
         wanted = torch.maximum(opening - sure * (opening - self.shut).clamp_min(0), self.least)
         return expression + (wanted - opening)[:, None] * self.slope
 
 
 def slope_on(cause: Tensor, expression: Tensor, *, least: float) -> Tensor:
-    """How expression [N, K] moves with something [N]: the regression's slope [K]; least: smallest sum of squares."""
+    """Slope [K] of the linear regression of expression [N, K] on `cause` [N]; least: smallest sum of squares."""
     centered = cause - cause.mean()
     return centered @ (expression - expression.mean(0)) / centered.square().sum().clamp_min(least)
 

@@ -1,11 +1,12 @@
-"""Features -> articulation and lips: a dilated convolutional network, trained on synthesized speech whose phones are
-known, then on real lips (`avatar.motion.real`).
+"""Audio features -> articulation and lip curves of any speaker: a dilated convolutional network.
 
-It hears sound as the first layers of a speech recognizer do (`avatar.motion.whisper`), or as a model of the user's.
+Pre-trained on synthesized speech with known phones, then fine-tuned on real lips (`avatar.learn`). Its backbone is the
+first layers of a speech recognizer (`avatar.motion.whisper`), or a model of the user's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,30 +20,30 @@ from torch.nn import functional
 from avatar.core.articulation import ARTICULATION, CLASSES
 from avatar.core.files import UserError, check_readable, whole
 from avatar.core.lips import CURVES
-from avatar.motion.features import USUAL
+from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.whisper import BANDS, packaged_whisper
 
 FORMAT = "encoder/5"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
-PAIR = 2  # frames of what is perceived per motion frame: 50 Hz -> 25 Hz
-PART = 150  # motion frames that are heard at a time,
+PAIR = 2  # backbone frames per motion frame: 50 Hz -> 25 Hz
+SEGMENT = 150  # motion frames encoded at a time; two overlapping segments are averaged (docs/figures.md),
 CONTEXT = 25  # with so many more to either side
-STEP = PART // 2  # and from one such part to the next
-BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can change what is heard before
+STEP = SEGMENT // 2  # from one segment to the next
+BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can change the output before
 LIP_REACH, LIP_HIDDEN = 2, 64
-REACH = 1  # motion frames to either side that a person's regression looks at,
-DIRECTIONS, DIRECTION_REACH = 32, 2  # and what along so many directions through so many frames to either side
-NOT_HEARD, NOT_SAID = 0.2, 0.3  # shares of what lips are told by, and make of it, that are dropped while they learn
+REACH = 1  # motion frames to either side that a person's regression takes
+DIRECTIONS, DIRECTION_REACH = 32, 2  # learned projections of the backbone, over so many frames to either side
+INPUT_DROPOUT, HIDDEN_DROPOUT = 0.2, 0.3  # of the lip head in training
 
 
 class Encoder(nn.Module):
-    """What is perceived [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T], classes [B, 8, T]."""
+    """Backbone features [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T], logits of phone classes [B, 48, T]."""
 
-    directions: Tensor  # [32, 5 W] along which lips go by what is perceived in five frames: `avatar.motion.directions`
+    directions: Tensor  # [32, 5 W] of the backbone over 5 frames that lips change along most: `avatar.learn.directions`
 
-    def __init__(self, width: int, features: str = USUAL) -> None:
-        """features: the name of what it hears, of which `perceive` makes `width` values a frame."""
+    def __init__(self, width: int, features: str = DEFAULT_FEATURES) -> None:
+        """features: name of the audio features, of which `backbone_features` makes `width` values a frame."""
         super().__init__()
         self.features = features
         self.first = nn.Conv1d(width, CHANNELS, 1)
@@ -54,8 +55,8 @@ class Encoder(nn.Module):
         self.lips = LipHead()
         self.register_buffer("directions", torch.zeros(DIRECTIONS, (2 * DIRECTION_REACH + 1) * width))
 
-    def forward(self, perceived: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = functional.gelu(self.first(perceived))
+    def forward(self, backbone: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = functional.gelu(self.first(backbone))
         for block in self.fine:
             hidden = block(hidden)
         hidden = self.down(hidden)
@@ -65,14 +66,14 @@ class Encoder(nn.Module):
 
 
 class LipHead(nn.Module):
-    """Hidden and articulation [B, 165, T] -> lip curves [B, 3, T] of nobody in particular, in standard units."""
+    """Hidden and articulation [B, 165, T] -> lip curves [B, 3, T] of any speaker, in standard units."""
 
     def __init__(self) -> None:
         super().__init__()
         width = CHANNELS + len(ARTICULATION)
         self.linear = nn.Conv1d(width, len(CURVES), 1)
         self.first = nn.Conv1d(width, LIP_HIDDEN, 2 * LIP_REACH + 1, padding=LIP_REACH)
-        self.miss, self.drop = nn.Dropout(NOT_HEARD), nn.Dropout(NOT_SAID)
+        self.miss, self.drop = nn.Dropout(INPUT_DROPOUT), nn.Dropout(HIDDEN_DROPOUT)
         self.second = nn.Conv1d(LIP_HIDDEN, len(CURVES), 1)
         nn.init.zeros_(self.second.weight)
 
@@ -96,54 +97,49 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def perceive(features: Tensor, name: str) -> Tensor:
-    """What the encoder of features with that name is given [B, W, t / 2] of features [B, D, t]."""
-    return packaged_whisper()(features[:, :BANDS]) if name == USUAL else functional.avg_pool1d(features, STRIDE // PAIR)
+def backbone_features(features: Tensor, name: str) -> Tensor:
+    """Backbone features [B, W, t / 2] of audio features [B, D, t] of a name."""
+    if name == DEFAULT_FEATURES:
+        return packaged_whisper()(features[:, :BANDS])
+    return functional.avg_pool1d(features, STRIDE // PAIR)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A recording, motion frame by motion frame."""
+class EncoderOutput:
+    """The encoder's output for a recording, motion frame by motion frame."""
 
     hidden: Tensor  # [T, 160]
     articulation: Tensor  # [T, 5]
-    lips: Tensor  # [T, 3] curves of nobody in particular
-    perceived: Tensor  # [T, W]
+    lips: Tensor  # [T, 3] lip curves of any speaker, in standard units
+    backbone: Tensor  # [T, W]
 
 
-def encode(encoder: Encoder, features: Tensor) -> Heard:
-    """Features [t, D] at 100 Hz, of any length; the end is padded to a whole motion frame.
+def encode(encoder: Encoder, features: Tensor) -> EncoderOutput:
+    """Encode features [t, D] at 100 Hz, of any length; the end is padded to a whole motion frame.
 
-    Six seconds are heard at a time, with one before and one after them, and every moment twice, in the first and in the
-    second half of such a part: lips are told better by the mean of both than by either (docs/figures.md). What is short
-    enough is heard once.
+    Segments of six seconds, with one second of context to either side, overlap by half and are averaged, which predicts
+    lips better than either (docs/figures.md). Recordings of up to four seconds are one segment.
     """
     padded = to_whole_frames(features).T[None]
     count = padded.shape[2] // STRIDE
     if count <= BEYOND:
-        return Heard(*_hear_part(encoder, padded))
+        return EncoderOutput(*_encode_segment(encoder, padded))
     total: list[Tensor] = []
     for start in range(-STEP, count, STEP):
-        begin, first, last = max(0, start - CONTEXT), max(0, start), min(count, start + PART)
-        told = _hear_part(encoder, padded[..., begin * STRIDE : (last + CONTEXT) * STRIDE])
-        total = total or [one.new_zeros(count, one.shape[1]) for one in told]
-        for sum_, one in zip(total, told, strict=True):
+        begin, first, last = max(0, start - CONTEXT), max(0, start), min(count, start + SEGMENT)
+        encoded = _encode_segment(encoder, padded[..., begin * STRIDE : (last + CONTEXT) * STRIDE])
+        total = total or [one.new_zeros(count, one.shape[1]) for one in encoded]
+        for sum_, one in zip(total, encoded, strict=True):
             sum_[first:last] += one[first - begin : last - begin] / 2
-    return Heard(*total)
+    return EncoderOutput(*total)
 
 
-def _hear_part(encoder: Encoder, features: Tensor) -> tuple[Tensor, ...]:
+def _encode_segment(encoder: Encoder, features: Tensor) -> tuple[Tensor, ...]:
     """Hidden, articulation, lips and perceived [T, ...] of features [1, D, 4 T]."""
-    perceived = perceive(features, encoder.features)
-    hidden, articulation, _ = encoder(perceived)
+    backbone = backbone_features(features, encoder.features)
+    hidden, articulation, _ = encoder(backbone)
     lips = encoder.lips(torch.cat([hidden, articulation], 1))
-    return tuple(one[0].T for one in (hidden, articulation, lips, functional.avg_pool1d(perceived, PAIR)))
-
-
-def half_precision() -> torch.autocast:
-    """Networks in bfloat16 where the processor computes in it: half the time; emulated, ten times as long."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions do not say
-    return torch.autocast("cpu", torch.bfloat16, enabled=capabilities.get("avx512_bf16", False))
+    return tuple(one[0].T for one in (hidden, articulation, lips, functional.avg_pool1d(backbone, PAIR)))
 
 
 def to_whole_frames(features: Tensor) -> Tensor:
@@ -169,12 +165,12 @@ def load_encoder(path: Path | None = None) -> Encoder:
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{source}: is of format {metadata.get('format')}, this version reads {FORMAT}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return from_tensors(tensors, metadata["features"])
+        return encoder_from_tensors(tensors, metadata["features"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise UserError(f"{source}: is not an encoder that this version can read; train it again") from error
 
 
-def from_tensors(tensors: dict[str, Tensor], features: str = USUAL) -> Encoder:
+def encoder_from_tensors(tensors: Mapping[str, Tensor], features: str = DEFAULT_FEATURES) -> Encoder:
     """An encoder, ready to use, from its weights."""
     encoder = Encoder(tensors["first.weight"].shape[1], features)
     encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -1,4 +1,4 @@
-"""What the speech model hears: pcm -> frames [t, D], the same offline and in a stream."""
+"""Audio features: pcm -> frames [t, D], the same offline and in a stream."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from avatar.core.files import UserError
 from avatar.motion.hubert import Hubert
 
 SAMPLE_RATE = 16000
-RATE = 100  # frames a second
-HOP = SAMPLE_RATE // RATE
+FEATURE_RATE = 100  # frames a second
+HOP = SAMPLE_RATE // FEATURE_RATE
 WINDOW = 512
 MEL_WINDOW = 400
 BANDS = 80
@@ -24,7 +24,7 @@ OCTAVES = math.log(6.4) / 27  # from there on, the logarithm of a mel
 PITCH_HZ = (65.0, 400.0)
 FLOOR = 1e-5
 AT_ONCE = 20 * SAMPLE_RATE
-USUAL = "whisper"
+DEFAULT_FEATURES = "whisper"
 
 
 class Features(Protocol):
@@ -42,11 +42,11 @@ class LogMel:
     """80 log-mel bands, log energy, voicing and log pitch at 100 frames a second [t, 83].
 
     Frame i is centred at sample (i + 0.5) * 160. Chunks of any size give the same frames. Window and bands are those
-    of Whisper, whose layers hear them (`avatar.motion.whisper`).
+    of Whisper, whose layers take them (`avatar.motion.whisper`).
     """
 
     width = BANDS + 3
-    rate = RATE
+    rate = FEATURE_RATE
 
     def __init__(self) -> None:
         self._window = torch.hann_window(WINDOW, periodic=True)
@@ -113,11 +113,11 @@ def _open_logmel(where: str) -> Features:
     return LogMel()
 
 
-FEATURES: dict[str, Callable[[str], Features]] = {USUAL: _open_logmel, "hubert": Hubert}
+FEATURES: dict[str, Callable[[str], Features]] = {DEFAULT_FEATURES: _open_logmel, "hubert": Hubert}
 
 
 def open_features(name: str) -> Features:
-    """A stream of features: `whisper` (what its layers hear), or `hubert:FOLDER`, a model of the user's.
+    """A stream of features: `whisper` (the input of its layers), or `hubert:FOLDER`, a model of the user's.
 
     Raises: UserError.
     """
@@ -127,7 +127,7 @@ def open_features(name: str) -> Features:
     return FEATURES[kind](where)
 
 
-def compute(pcm: Tensor, name: str = USUAL) -> Tensor:
+def compute(pcm: Tensor, name: str = DEFAULT_FEATURES) -> Tensor:
     """All frames [t, D] of a recording [n] at once."""
     feature = open_features(name)
     return torch.cat([*(feature.push(part) for part in pcm.split(AT_ONCE)), feature.flush()])

@@ -1,37 +1,37 @@
-"""The manner of speaking of another recording, put on a person."""
+"""Style transfer: the manner of speaking of another recording, applied to a person."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from avatar.core.bundle import Habits
+from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.geometry import mean_rotation
 from avatar.core.motion_space import Motion
+from avatar.core.speech_model import SpeechModel
 from avatar.motion.behaviour import resting
 
 
 def restyle(
-    speech: dict[str, Tensor], habits: Habits, other: dict[str, Tensor], theirs: Habits
-) -> tuple[dict[str, Tensor], Habits]:
-    """A person's speech model and habits, with the manner of another recording, of theirs or of somebody else.
+    speech: SpeechModel, style: SpeakingStyle, other: SpeechModel, theirs: SpeakingStyle
+) -> tuple[SpeechModel, SpeakingStyle]:
+    """A person's speech model and style, with the manner of another recording, of this or of another person.
 
-    Lips, brows, blinks, head and shoulders move as in the recording; closed lips, usual pose and usual gaze stay the
-    person's. speech, habits: of the person; other, theirs: what `avatar.motion.adapt` makes of the recording with the
-    person's encoder.
+    Lips, brows, blinks, head and shoulders move as in the recording; closed lips, mean pose and mean gaze stay the
+    person's. other, theirs: what `avatar.learn.adapt` makes of the recording with the person's encoder.
     """
-    reading = speech["lip_reading"]
-    shift = resting(habits.own.expression, reading) - resting(theirs.own.expression, reading)
-    moved = {"decoder.offset": other["decoder.offset"] + shift, "mean": other["mean"] + shift}
-    decoder = {name: tensor for name, tensor in other.items() if name.startswith(("decoder.", "own_voice"))}
-    own = recenter(theirs.own, habits.own)
-    return speech | decoder | moved, replace(
-        theirs,
-        own=replace(own, expression=theirs.own.expression + shift),
-        expression_mean=theirs.expression_mean + shift,
-        lag_seconds=habits.lag_seconds,
+    reading = speech.lip_reading
+    shift = resting(style.own.expression, reading) - resting(theirs.own.expression, reading)
+    moved = replace(
+        speech,
+        decoder=replace(other.decoder, offset=other.decoder.offset + shift),
+        mean=other.mean + shift,
+        voice=speech.voice if other.voice is None else other.voice,
+    )
+    own = recenter(theirs.own, style.own)
+    return moved, replace(
+        theirs, own=replace(own, expression=theirs.own.expression + shift), lag_seconds=style.lag_seconds
     )
 
 

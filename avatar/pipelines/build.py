@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import io
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from avatar.core.bundle import Avatar, save_avatar
+from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import load_space
-from avatar.core.recipe import Recipe, parse, to_yaml
+from avatar.core.progress import Progress, no_progress
+from avatar.core.recipe import MotionSettings, Recipe, Settings, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
-from avatar.motion.adapt import adapt
-from avatar.motion.encoder import load_encoder
-from avatar.motion.settings import MotionSettings
-from avatar.pipelines.bars import budget_bar
-from avatar.pipelines.draw import Look
+from avatar.core.threads import torch_threads
+from avatar.learn.adapt import adapt
+from avatar.motion.encoder import Encoder, load_encoder
 from avatar.pipelines.speak import speak
 from avatar.pipelines.takes import import_adnerf, make_take
 from avatar.pipelines.watch import TrainingView
-from avatar.render import renderer_kind
+from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
+from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.train import Checkpoint, Schedule, train
-from preprocess.checks import judge
-from preprocess.run import Wishes
+from preprocess.checks import assess_quality
+from preprocess.matte import matte_of_picture
+from preprocess.run import NOT_STATED, TakeRequest, state_consent
 
-NOT_STATED = "not stated"
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 75  # three seconds
-TORCH_THREADS = 1  # the native pool uses the cores; torch's own spinning workers would steal them
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A checked recipe and what it names, opened."""
+
+    recipe: Recipe
+    name: str
+    kind: TrainableKind
+    settings: Settings
+    motion: MotionSettings
+    controls: Controls
+    encoder: Encoder
+    device: torch.device
 
 
 def build(
@@ -43,6 +61,7 @@ def build(
     face: str = "auto",
     consent: str = NOT_STATED,
     device: DeviceName = "cpu",
+    progress: Progress = no_progress,
 ) -> Avatar:
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
 
@@ -50,84 +69,150 @@ def build(
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
     source, out, recipe = Path(source), Path(out), recipe or Recipe()
-    name = str(recipe.renderer.get("kind", "gaussian"))
-    kind = renderer_kind(name)
-    settings = parse(kind.settings, recipe.renderer, f"{recipe.file}, renderer")
-    parse(Controls, recipe.controls, f"{recipe.file}, controls")
-    calibration = parse(MotionSettings, recipe.motion, f"{recipe.file}, motion").calibration
-    if recipe.speech:
-        check_readable(Path(recipe.speech), "sound file")
-    place, encoder = pick_device(device), load_encoder(Path(recipe.encoder) if recipe.encoder else None)
+    plan = _check(recipe, device)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
-    take = with_holdout(find_take(source, out.with_suffix(".take"), recipe, face, consent), recipe.holdout)
-    take = with_size(take, recipe.train_size or take.camera.size)
-    verdict = judge(take.quality)
-    if not verdict.usable:
-        raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {take.root / 'report.html'}")
-    if len(take.training_frames()) < MIN_FRAMES:
-        raise UserError(f"{source}: only {len(take.training_frames())} frames can be trained on; film at least 5 s")
-    torch.set_num_threads(TORCH_THREADS)
-    track, space = read_track(take), load_space()
-    start = time.monotonic()
-    frames = take.training_frames()
-    speech, habits = adapt(
+    request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent)
+    with torch_threads(1):  # the native pool uses the cores
+        take = find_take(source, out.with_suffix(".take"), request, holdout=recipe.holdout, progress=progress)
+        take = with_holdout(take, recipe.holdout)
+        take = with_size(take, recipe.train_size or take.camera.size)
+        _check_take(take, source)
+        avatar = _learn(plan, take, out, progress)
+        save_avatar(avatar, out)
+        if recipe.speech:
+            look, film = Look(background=recipe.background or None), out.with_suffix(".mp4")
+            speak(
+                avatar, Path(recipe.speech), film, controls=plan.controls, look=look, device=device, progress=progress
+            )
+    return avatar
+
+
+def _check(recipe: Recipe, device: DeviceName) -> _Plan:
+    name = str(recipe.renderer.get("kind", "gaussian"))
+    kind = trainable_kind(name)
+    if recipe.speech:
+        check_readable(Path(recipe.speech), "sound file")
+    return _Plan(
+        recipe,
+        name,
+        kind,
+        parse(kind.settings, recipe.renderer, f"{recipe.file}, renderer"),
+        parse(MotionSettings, recipe.motion, f"{recipe.file}, motion"),
+        parse(Controls, recipe.controls, f"{recipe.file}, controls"),
+        load_encoder(Path(recipe.encoder) if recipe.encoder else None),
+        pick_device(device),
+    )
+
+
+def _check_take(take: Take, source: Path) -> None:
+    quality, frames = assess_quality(take.quality), len(take.training_frames())
+    if not quality.usable:
+        raise UserError(f"{source}: {'; '.join(quality.advice)}; see {take.root / 'report.html'}")
+    if frames < MIN_FRAMES:
+        raise UserError(f"{source}: only {frames} frames can be trained on; film at least 5 s")
+
+
+def _learn(plan: _Plan, take: Take, out: Path, progress: Progress) -> Avatar:
+    """Adapt the speech model and train the renderer, in the recipe's budget."""
+    recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
+    speech, style = adapt(
         read_audio(take),
         track,
-        fps=take.fps,
-        frames=frames,
+        frames=take.training_frames(),
         seed=recipe.seed,
-        encoder=encoder,
-        calibration=calibration,
+        encoder=plan.encoder,
+        calibration=plan.motion.calibration,
     )
-    renderer = kind.begin(take, track, space, settings, recipe.seed)
-    renderer.to(place)
+    renderer = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
+    renderer.to(plan.device)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
-    checkpoint = Checkpoint(out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}")
-    view, seed = TrainingView(out.with_suffix(".training")), recipe.seed
-    with budget_bar(recipe.steps or left, "step" if recipe.steps else "s") as bar:
-        train(
-            renderer,
-            take,
-            track,
-            budget_seconds=left,
-            seed=seed,
-            schedule=Schedule(recipe.steps, recipe.mouth_from),
-            checkpoint=checkpoint,
-            progress=bar,
-            watch=view,
-        )
-    avatar = Avatar(
-        kind=name,
-        renderer=kind.pack(renderer.tensors()),
+    train(
+        renderer,
+        take,
+        track,
+        budget_seconds=left,
+        seed=recipe.seed,
+        schedule=Schedule(recipe.steps, recipe.mouth_from),
+        checkpoint=Checkpoint(
+            out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
+        ),
+        progress=_training_progress(recipe.steps, left, progress),
+        watch=TrainingView(out.with_suffix(".training")),
+    )
+    frame, matte = read_frame(take.still_path)
+    return Avatar(
+        kind=plan.name,
+        renderer=plan.kind.pack(renderer.tensors()),
         speech=speech,
-        habits=habits,
+        style=style,
         plate=read_plate(take),
         camera=take.camera,
         fps=take.fps,
         space_id=space.id,
-        features=encoder.features,
         recipe=to_yaml(recipe),
         provenance=take.source,
-        frame=_read_bytes(take.still_path),
+        frame=frame,
         crop=take.crop,
+        matte=matte,
+        trained_on=trained_on(take),
     )
-    save_avatar(avatar, out)
-    if recipe.speech:
-        look = Look(background=recipe.background or None)
-        speak(avatar, Path(recipe.speech), out.with_suffix(".mp4"), look=look, device=device)
-    return avatar
 
 
-def _read_bytes(path: Path) -> Tensor:
-    return torch.tensor(list(path.read_bytes()) if path.is_file() else [], dtype=torch.uint8)
+def _training_progress(steps: int | None, budget: float, progress: Progress) -> Callable[[float, float], None]:
+    """Progress by steps or seconds, with the running loss and how many steps the budget will be enough for."""
+    total, average, count = steps or round(budget), 0.0, 0
+
+    def report(share: float, loss: float) -> None:
+        nonlocal average, count
+        count += 1
+        average = 0.98 * average + 0.02 * loss if average else loss
+        steps_in_all = f", about {round(count / share)} steps in all" if share > 0 else ""
+        progress("train", int(share * total), total, f"loss {average:.4f}{steps_in_all}")
+
+    return report
 
 
-def find_take(source: Path, beside: Path, recipe: Recipe, face: str, consent: str) -> Take:
+def trained_on(take: Take) -> TrainedOn:
+    """Which frames of its source a Take trains on; frames are counted from the source's beginning."""
+    first, spans = take.first_source_frame, list[list[int]]()
+    for frame in take.training_frames():
+        if spans and spans[-1][1] == frame + first:
+            spans[-1][1] += 1
+        else:
+            spans.append([frame + first, frame + first + 1])
+    clip = take.source.get("sha256") or take.source.get("name", "")
+    return TrainedOn(clip, tuple((a, b) for a, b in spans), first + take.train.stop)
+
+
+def read_frame(path: Path) -> tuple[Tensor, Tensor]:
+    """A whole frame of the source as the bytes of its file [n] uint8, and the matte [H, W] uint8 of the person in it.
+
+    Both are empty where the frame is not known.
+    """
+    if not path.is_file():
+        return torch.zeros(0, dtype=torch.uint8), torch.zeros(0, 0, dtype=torch.uint8)
+    data = path.read_bytes()
+    return torch.tensor(list(data), dtype=torch.uint8), frame_matte(data)
+
+
+def frame_matte(data: bytes) -> Tensor:
+    """The matte [H, W] uint8 of the person in a picture file's bytes."""
+    with Image.open(io.BytesIO(data)) as image:
+        return torch.from_numpy(matte_of_picture(np.array(image.convert("RGB"))))
+
+
+def find_take(
+    source: Path, beside: Path, request: TakeRequest, *, holdout: float = 0.0, progress: Progress = no_progress
+) -> Take:
     """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
     if (source / ADNERF).is_file():
-        return open_take(beside) if beside.exists() else import_adnerf(source, beside, holdout=recipe.holdout)
+        if not beside.exists():
+            import_adnerf(source, beside, holdout=holdout, progress=progress)
+        return state_consent(open_take(beside), request.consent)
     if source.is_dir():
-        return open_take(source)
-    return make_take(source, beside, Wishes(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent))
+        if request.face != "auto":
+            raise UserError(f"{source}: is a take already; --face is for videos, leave it out")
+        return state_consent(open_take(source), request.consent)
+    return make_take(source, beside, request, progress=progress)

@@ -1,11 +1,12 @@
-"""How good an avatar is, on frames it never saw. Always says which mode."""
+"""How good an avatar is, and on which frames: held out, trained on, or of another recording. Always says which mode."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,17 +14,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.bundle import Avatar
+from avatar.core.avatar_file import Avatar
+from avatar.core.controls import Controls
 from avatar.core.encode import Coding, write_video
 from avatar.core.files import check_writable, whole
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
-from avatar.pipelines.draw import draw
-from avatar.pipelines.driver import check_space, match_size
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Networks, compare_looks, load_networks
-from avatar.pipelines.speak import pick_split
+from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
 from preprocess.trackers import detect
@@ -34,7 +34,41 @@ WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
 THUMBNAIL = 192
 SEAM = 0.02  # of the picture's side, to both sides of where head and torso meet
 
+FEW_FRAMES = 50  # two seconds: fewer say little of correlations
+
 Array = np.ndarray
+SeenBefore = Literal["held out", "trained on", "another recording", "not known"]
+"""Whether an avatar was trained on the frames that it is evaluated on."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures, and the frames that they were measured on."""
+
+    scores: list[Score]
+    frames: range
+    seen_before: SeenBefore
+
+    @property
+    def lead(self) -> str:
+        """What was measured, for people."""
+        where = {
+            "held out": "held out, never trained on",
+            "trained on": "TRAINED ON, so the figures are too good; build with --holdout 0.1",
+            "another recording": "of another recording than the avatar's",
+            "not known": "and whether they were trained on is not known; build the avatar again",
+        }
+        return f"{len(self.frames)} frames, {where[self.seen_before]}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Warnings about the figures."""
+        if len(self.frames) >= FEW_FRAMES:
+            return []
+        return [
+            f"With {len(self.frames)} frames correlations mean little, least of all for curves of small deviation: "
+            f"give {FEW_FRAMES} frames and more"
+        ]
 
 
 def evaluate(
@@ -45,8 +79,8 @@ def evaluate(
     sheet: Path | None = None,
     networks: Networks | None = None,
     device: DeviceName = "cpu",
-) -> list[Score]:
-    """Compare an avatar with the held-out frames of a Take (all frames when none were held out of it).
+) -> Evaluation:
+    """Compare an avatar with frames of a Take that it was not trained on; with all, where there are none such.
 
     Three modes: own torso (drawn from nothing of the test frame but its motion: pose, expression, eyes, torso track),
     true torso (the same head before the real frame's torso and background, as most papers measure), and audio only
@@ -60,10 +94,10 @@ def evaluate(
     check_space(avatar)
     loaded = load_networks(networks or Networks())
     take = with_size(take, avatar.camera.size)
-    frames = pick_split(take, "test" if len(take.test) else "all")
+    frames, seen_before = choose_frames(avatar, take)
     track = read_track(take)
-    motion = match_size(track.motion(), take, avatar)[slice(frames.start, frames.stop)]
-    drawn = np.stack(list(draw(avatar, [motion], device=device)))
+    player = Player(avatar, controls=Controls(), device=device)
+    drawn = np.stack(list(player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])))
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames)
     # both by the same detector, whose readings of narrow gaps the track corrects
@@ -73,14 +107,29 @@ def evaluate(
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
     looks = compare_looks(loaded, (drawn, real), (found, points), seen)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
-    spoken = compare_lips(avatar, take, (torch.from_numpy(real), points), frames, loaded.syncnet, device)
-    scores += spoken.scores
+    spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet)
+    evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
             Image.fromarray(_contact_sheet(real, drawn)).save(temporary)
     if page:
-        _write_evaluation(page, scores, real, drawn, take, frames, spoken)
-    return scores
+        _write_evaluation(page, evaluation, real, drawn, take, spoken)
+    return evaluation
+
+
+def choose_frames(avatar: Avatar, take: Take) -> tuple[range, SeenBefore]:
+    """Frames of a Take to be evaluated, and whether the avatar was trained on them.
+
+    Those that were held out, where the Take is of the clip that the avatar was trained on; else the Take's test part.
+    """
+    test = take.test if len(take.test) else range(take.length)
+    known = avatar.trained_on
+    if known is None:
+        return test, "not known"
+    if known.clip not in (take.source.get("sha256"), take.source.get("name")):
+        return test, "another recording"
+    held_out = range(max(0, known.stop - take.first_source_frame), take.length)
+    return (held_out, "held out") if len(held_out) else (test, "trained on")
 
 
 def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:
@@ -124,10 +173,16 @@ def _wider(mask: Tensor, reach: int) -> Tensor:
     return functional.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0
 
 
-def write_json(scores: list[Score], path: Path) -> None:
-    """Write scores as JSON."""
+def write_json(evaluation: Evaluation, path: Path) -> None:
+    """Write an evaluation as JSON."""
+    content = {
+        "frames": [evaluation.frames.start, evaluation.frames.stop],
+        "seen_before": evaluation.seen_before,
+        "notes": evaluation.notes,
+        "scores": [asdict(score) for score in evaluation.scores],
+    }
     with whole(path) as temporary:
-        temporary.write_text(json.dumps([asdict(score) for score in scores], indent=1))
+        temporary.write_text(json.dumps(content, indent=1))
 
 
 def table_rows(scores: list[Score]) -> list[list[str]]:
@@ -158,14 +213,15 @@ def _shrink(picture: Array) -> Array:
 
 
 def _write_evaluation(
-    path: Path, scores: list[Score], real: Array, drawn: Array, take: Take, frames: range, spoken: SpokenLips
+    path: Path, evaluation: Evaluation, real: Array, drawn: Array, take: Take, spoken: SpokenLips
 ) -> None:
+    frames = evaluation.frames
     errors = [np.abs(d.astype(int) - r).mean() for d, r in zip(drawn, real, strict=True)]
     worst = sorted(np.argsort(errors)[-WORST:].tolist())
     rows = [to_picture(compare(real[i], drawn[i]), f"frame {frames[i]}: {COMPARED}") for i in worst]
     plots = "".join(to_curve(curves, unit="eye distances") for curves in spoken.curves.values())
     sections = [
-        ("Figures", to_table(table_rows(scores))),
+        ("Figures", to_table(table_rows(evaluation.scores))),
         ("Real, drawn, error", _film(real, drawn, take.fps)),
         ("The worst frames", "".join(rows)),
         ("Where the error is", to_picture(_heat(real, drawn), "mean over all frames; yellow: 24 of 255 and more")),
@@ -173,7 +229,8 @@ def _write_evaluation(
         ("Lips driven by sound", plots),
         ("Many frames: real above drawn", to_picture(_contact_sheet(real, drawn))),
     ]
-    write_page(path, "Evaluation", f"{len(frames)} frames of {take.source.get('name', take.root.name)}", sections)
+    lead = f"{take.source.get('name', take.root.name)}: {evaluation.lead}"
+    write_page(path, "Evaluation", ". ".join([lead, *evaluation.notes]), sections)
 
 
 def _film(real: Array, drawn: Array, fps: float) -> str:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.bundle import Avatar
-from avatar.core.controls import Controls
 from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, concatenate, load_space
@@ -25,10 +23,7 @@ from avatar.metrics import (
     lip_vertex_error,
 )
 from avatar.metrics.syncnet import SyncNet
-from avatar.motion.drive import drive
-from avatar.pipelines.draw import draw
-from avatar.pipelines.driver import start_driver
-from avatar.render.device import DeviceName
+from avatar.play.player import Player
 from preprocess.trackers import detect
 
 AUDIO_ONLY = "audio only"
@@ -44,37 +39,38 @@ class SpokenLips:
 
 
 def compare_lips(
-    avatar: Avatar,
+    player: Player,
     take: Take,
-    seen_there: tuple[Tensor, Tensor],
+    truth: tuple[Tensor, Tensor],
     frames: range,
     syncnet: SyncNet | None,
-    device: DeviceName,
 ) -> SpokenLips:
-    """Drive the avatar by the Take's sound and compare some of its frames with what is seen there.
+    """Drive an avatar by the Take's sound and compare some of its frames with the real ones.
 
-    seen_there: these frames as they are [T, S, S, 3] uint8, and their landmarks [T, 478, 3] px.
+    player: with the default controls. truth: these frames [T, S, S, 3] uint8, and their landmarks [T, 478, 3] px.
     """
-    pictures, real = seen_there
-    motion = _motion_from_sound(avatar, take)
+    pictures, real = truth
+    motion = concatenate(list(player.motion(read_audio(take).split(SAMPLE_RATE))))
     # the motion keeps time with the sound; the clip's picture may run before or behind its sound
-    lag = round(avatar.habits.lag_seconds * take.fps)
-    heard = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
-    drawn = list(draw(avatar, [motion[heard]], device=device))
+    lag = round(player.avatar.style.lag_seconds * take.fps)
+    driven_frames = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
+    drawn = list(player.draw([motion[driven_frames]]))
     found, seen = detect(drawn)
     scores, curves = [], {}
-    for name, driven, truth in zip(ALL_CURVES, _read_all(found), _read_all(real), strict=True):
-        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], truth[seen]), ""))
-        best = best_correlation(driven, truth, seen)
+    for name, driven, there in zip(ALL_CURVES, _read_all(found), _read_all(real), strict=True):
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], there[seen]), ""))
+        best = best_correlation(driven, there, seen)
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation, best lag", best, ""))
-        curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": truth.tolist()}
+        spread = float(there[seen].std()) if seen.sum() > 1 else 0.0
+        scores.append(Score(AUDIO_ONLY, "lips", f"{name} deviation, real", spread, "eye distances"))
+        curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": there.tolist()}
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
     if syncnet and seen.all():
         films = (("", torch.from_numpy(np.stack(drawn)), found), (", real", pictures, real))
         scores += _compare_sync(syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
-    return SpokenLips(scores + _compare_motion(motion[heard], tracked), curves)
+    return SpokenLips(scores + _compare_motion(motion[driven_frames], tracked), curves)
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:
@@ -91,11 +87,6 @@ def _compare_sync(syncnet: SyncNet, films: Iterable[tuple[str, Tensor, Tensor]],
 
 def _read_all(landmarks: Tensor) -> list[Tensor]:
     return [*lip_curves(landmarks).T, protrusion_curve(landmarks)]
-
-
-def _motion_from_sound(avatar: Avatar, take: Take) -> Motion:
-    driver = start_driver(avatar, Controls())
-    return concatenate(list(drive(driver, iter(read_audio(take).split(SAMPLE_RATE)))))
 
 
 def _compare_motion(driven: Motion, truth: Motion) -> list[Score]:

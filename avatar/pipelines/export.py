@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from avatar.core.avatar_file import Avatar
 from avatar.core.blendshapes import arkit_curves
-from avatar.core.bundle import Avatar
 from avatar.core.files import UserError, check_writable, whole
 from avatar.core.geometry import to_vector
 from avatar.core.motion_space import Motion, load_space
-from avatar.pipelines.driver import check_space
+from avatar.play.player import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
 from avatar.render.nerf import NerfRenderer

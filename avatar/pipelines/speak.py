@@ -1,23 +1,33 @@
-"""Speech -> Motion -> frames -> file; and re-enacting a Take. Memory does not grow with length."""
+"""Speech file -> film or motion file; and re-enactment of a Take. Memory does not grow with length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from avatar.core.bundle import Avatar
-from avatar.core.controls import Controls
+from avatar.core.avatar_file import Avatar
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import check_target, save_each, write_video
 from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
-from avatar.core.take import Take, read_track
-from avatar.pipelines.draw import Look, show
-from avatar.pipelines.driver import check_space, drive_avatar, match_size, own_controls
+from avatar.core.progress import Progress, no_progress
+from avatar.core.speech_file import open_speech
+from avatar.core.take import Take
+from avatar.core.threads import torch_threads
+from avatar.motion.driver import drive
+from avatar.motion.speech_to_motion import open_speech_model
+from avatar.pipelines.style import with_style
+from avatar.play.composite import Pixels
+from avatar.play.look import Look
+from avatar.play.player import Player, check_space, motion_of_take, start_driver
 from avatar.render.device import DeviceName
+
+Split = Literal["train", "test", "all"]
 
 
 def speak(
@@ -28,75 +38,119 @@ def speak(
     controls: Controls | None = None,
     look: Look | None = None,
     device: DeviceName = "cpu",
+    progress: Progress = no_progress,
 ) -> int:
     """Make the avatar say what a file says; writes a film with its sound, as the ending of `out` says.
 
-    Returns: the number of frames.
+    Returns: the number of frames. The sound is decoded twice: once for the motion, at 16 kHz, and once by the encoder
+    of the film, at its own rate.
     """
     speech, out, look = Path(speech), Path(out), look or Look()
-    info = probe(speech)
-    if not info.has_audio:
+    if not probe(speech).has_audio:
         raise UserError(f"{speech}: has no sound; give a file with speech")
     check_writable(out)
     check_target(out, look.coding, transparent=look.transparent)
-    fps = look.fps or avatar.fps
-    motions = drive_avatar(avatar, speech, controls or own_controls(avatar), beside=out)
-    frames = show(avatar, motions, look, rgb=not out.suffix, device=device)
-    shown = tqdm(frames, total=round(info.seconds * fps) or None, desc="speak", unit="frame")
-    return write_video(shown, out, fps=fps, sound=speech, coding=look.coding)
+    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
+    with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
+        player = Player(avatar, look=look, controls=controls, device=device)
+        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        shown = _count(frames, "speak", round(sound.seconds * player.fps), progress)
+        return write_video(shown, out, fps=player.fps, sound=speech, coding=look.coding)
 
 
-def make_motion(avatar: Avatar, speech: Path, controls: Controls, *, beside: Path | None = None) -> Motion:
-    """All motion of an avatar for the speech in a file; beside: as in `start_driver`."""
-    return concatenate(list(drive_avatar(avatar, speech, controls, beside=beside)))
+def _pixels(out: Path | None) -> Pixels:
+    """What the encoder of a film takes fastest; PNGs need RGB."""
+    return "nv12" if out and out.suffix else "rgb"
 
 
-def write_motion(avatar: Avatar, speech: Path, out: Path, *, controls: Controls | None = None) -> Motion:
+def _count(frames: Iterable[np.ndarray], stage: str, total: int, progress: Progress) -> Iterator[np.ndarray]:
+    """The same frames, counted."""
+    for number, frame in enumerate(frames, start=1):
+        yield frame
+        progress(stage, number, total)
+
+
+def make_motion(
+    avatar: Avatar,
+    speech: Path,
+    *,
+    controls: Controls | None = None,
+    out: Path | None = None,
+    progress: Progress = no_progress,
+) -> Motion:
+    """All motion of an avatar for the speech in a file; out: a file that is being made of it."""
+    check_space(avatar)
+    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
+    with open_speech(speech) as sound:
+        driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
+        return concatenate(list(drive(driver, sound.chunks())))
+
+
+def write_motion(
+    avatar: Avatar,
+    speech: Path,
+    out: Path,
+    *,
+    controls: Controls | None = None,
+    progress: Progress = no_progress,
+) -> Motion:
     """Speech to a `.motion` file."""
-    motion = make_motion(avatar, speech, controls or own_controls(avatar), beside=out)
+    check_writable(out)
+    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
     save_motion(motion, out, avatar.space_id)
     return motion
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where frames go: a film, a folder of PNGs named by the Take's frame index, or both."""
+
+    out: Path | None = None
+    frames_dir: Path | None = None
+
+    def check(self, look: Look) -> None:
+        """Raise UserError when nothing would be written, or it cannot be."""
+        if self.out is None and self.frames_dir is None:
+            raise UserError("nothing to write: give an output video, a folder for frames, or both")
+        for place in (self.out, self.frames_dir):
+            if place:
+                check_writable(place)
+        if self.out:
+            check_target(self.out, look.coding, transparent=look.transparent)
+        if self.frames_dir and look.fps:
+            raise UserError("frames are named by the frames of the Take; leave --fps or --frames-dir out")
 
 
 def reenact(
     avatar: Avatar,
     take: Take,
+    target: Target,
     *,
-    split: str = "test",
-    out: Path | None = None,
-    frames_dir: Path | None = None,
+    split: Split = "test",
     look: Look | None = None,
     device: DeviceName = "cpu",
+    progress: Progress = no_progress,
 ) -> int:
-    """Draw the avatar with a Take's own motion, torso track given; a film, or PNGs named by frame index, or both."""
+    """Draw the avatar with a Take's own motion, torso track given. Returns: the number of frames."""
     look, frames = look or Look(), pick_split(take, split)
-    if out is None and frames_dir is None:
-        raise UserError("nothing to write: give an output video, a folder for frames, or both")
-    for place in (out, frames_dir):
-        if place:
-            check_writable(place)
-    if out:
-        check_target(out, look.coding, transparent=look.transparent)
-    if frames_dir and look.fps:
-        raise UserError("frames are named by the frames of the Take; leave --fps or --frames-dir out")
+    target.check(look)
     check_space(avatar)
-    motion = match_size(read_track(take).motion(), take, avatar)[slice(frames.start, frames.stop)]
-    rgb = frames_dir is not None or not (out and out.suffix)
-    fps = look.fps or take.fps
-    total = round(len(frames) * fps / take.fps)
-    shown = tqdm(show(avatar, [motion], look, rgb=rgb, device=device), total=total, desc="render", unit="frame")
-    pictures: Iterator[np.ndarray] = iter(shown)
-    if frames_dir:
-        pictures = save_each(pictures, frames_dir, first=frames.start)
-    if out:
+    motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
+    with torch_threads(1):
+        player = Player(avatar, look=look, controls=Controls(), device=device)
+        drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
+        pictures = _count(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
+        if target.frames_dir:
+            pictures = save_each(pictures, target.frames_dir, first=frames.start)
+        if target.out is None:
+            return sum(1 for _ in pictures)
         wav = take.root / "audio.wav"
         sound = wav if split == "all" and wav.exists() else None
-        return write_video(pictures, out, fps=fps, sound=sound, coding=look.coding)
-    return sum(1 for _ in pictures)
+        return write_video(pictures, target.out, fps=player.fps, sound=sound, coding=look.coding)
 
 
-def pick_split(take: Take, split: str) -> range:
-    """Frames of `train`, `test` or `all`. Raises: UserError when there are none."""
+def pick_split(take: Take, split: Split) -> range:
+    """Frames of a part of a Take. Raises: UserError when there are none."""
     frames = {"train": take.train, "test": take.test, "all": range(take.length)}[split]
     if len(frames) == 0:
         raise UserError(f"{take.root}: has no {split} frames; preprocess with --holdout 0.1, or choose another --split")

@@ -12,7 +12,7 @@ from torch import Tensor
 from avatar.core.files import whole
 from avatar.core.page import COMPARED, Axis, compare, to_curve, to_picture, write_page
 from avatar.metrics import psnr
-from avatar.render.train import Glimpse
+from avatar.render.train import TrainingSnapshot
 
 SHOWN = 8  # pictures in the page
 
@@ -29,7 +29,7 @@ class TrainingView:
         self._board = _open_board(folder)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, glimpse: Glimpse) -> None:
+    def __call__(self, glimpse: TrainingSnapshot) -> None:
         drawn, truth = _to_bytes(glimpse.drawn), _to_bytes(glimpse.truth)
         picture = compare(truth.numpy(), drawn.numpy())
         with whole(self._folder / f"{round(glimpse.seconds):04d}s.png") as temporary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar.core.bundle import Avatar
+from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
 from avatar.render import gaussian, nerf
 from avatar.render.base import Renderer, RendererKind

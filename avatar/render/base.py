@@ -43,7 +43,7 @@ class Renderer(Protocol):
         """One optimizer step from the gradients of the last `render`; `progress` 0..1 is the share of the budget."""
         ...
 
-    def relieve(self) -> bool:
+    def reduce_memory(self) -> bool:
         """Use less memory from now on, because a GPU's is full; False where there is nothing to be saved."""
         ...
 
@@ -58,11 +58,18 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class RendererKind:
-    """How a renderer is configured, begun and loaded."""
+    """How a renderer is configured and loaded."""
+
+    settings: type[Settings]
+    load: Callable[[dict[str, Tensor], Camera], Renderer]
+
+
+@dataclass(frozen=True)
+class TrainableKind:
+    """How a renderer is configured, begun and shipped."""
 
     settings: type[Settings]
     begin: Callable[[Take, Track, MotionSpace, Any, int], Renderer]  # the last two: its settings, a seed
-    load: Callable[[dict[str, Tensor], Camera], Renderer]
     pack: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # trained tensors -> as shipped
 
 

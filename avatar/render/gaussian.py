@@ -17,7 +17,7 @@ from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.recipe import Settings
 from avatar.core.take import Take, Track
 from avatar.render.adam import Adam
-from avatar.render.base import RendererKind, random_generator
+from avatar.render.base import RendererKind, TrainableKind, random_generator
 from avatar.render.densify import relocate
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, fit_scaling, raw_features
 from avatar.render.rasterizers import check_rasterizer, rasterize
@@ -234,7 +234,7 @@ class GaussianRenderer:
         widths = torch.tensor(list(ops.ATTRIBUTES.values())) * self.count
         return torch.tensor(rates).repeat_interleave(widths).to(self.device)
 
-    def relieve(self) -> bool:
+    def reduce_memory(self) -> bool:
         """Splats are drawn at once or not at all."""
         return False
 
@@ -315,4 +315,5 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept | small | {"delta_codes": codes}
 
 
-KIND = RendererKind(GaussianSettings, begin, load, pack)
+KIND = RendererKind(GaussianSettings, load)
+TRAINABLE = TrainableKind(GaussianSettings, begin, pack)

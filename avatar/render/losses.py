@@ -12,7 +12,7 @@ LIPS = (61, 291, 0, 17)
 EYES = ((33, 133), (263, 362))
 
 
-def attention(landmarks: Tensor, camera: Camera, *, mouth: float = 2.0, eyes: float = 1.5) -> Tensor:
+def pixel_weights(landmarks: Tensor, camera: Camera, *, mouth: float = 2.0, eyes: float = 1.5) -> Tensor:
     """Weight [1, S, S] of each pixel: 1, and more around the mouth and the eyes of landmarks [478, 3] px."""
     points = landmarks[:, :2]
     breadth = (points[LIPS[0]] - points[LIPS[1]]).norm()
@@ -23,7 +23,7 @@ def attention(landmarks: Tensor, camera: Camera, *, mouth: float = 2.0, eyes: fl
     return weight[None]
 
 
-def mouth_attention(landmarks: Tensor, camera: Camera) -> Tensor:
+def mouth_weights(landmarks: Tensor, camera: Camera) -> Tensor:
     """Weight [1, S, S], 1 in the middle of the mouth of landmarks [478, 3] px and 0 away from it."""
     points = landmarks[list(LIPS), :2]
     return _blob(points.mean(0), (points[0] - points[1]).norm() * 0.6, camera.size)[None]

@@ -21,9 +21,8 @@ from avatar.core.files import UserError, whole
 from avatar.core.motion_space import Motion
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import Renderer, random_generator
-from avatar.render.composite import blend
 from avatar.render.exposure import Exposure
-from avatar.render.losses import attention, matte_loss, mouth_attention, picture_loss
+from avatar.render.losses import matte_loss, mouth_weights, picture_loss, pixel_weights
 
 MATTE_WEIGHT = 0.1
 FINE_MOUTH = 6.0  # what the mouth's pixels count more in the last stage
@@ -33,6 +32,11 @@ HARD_SHARE = 0.2  # of the frames, seen twice an epoch
 BLINK_SHARE, MOST_BLINKS = 0.06, 10  # of the frames of an epoch; times each
 MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps
 CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; longer clips are decoded as they are needed
+
+
+def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """Premultiplied rgb [3, S, S] over a background [3, S, S], all 0..1; differentiable."""
+    return torch.addcmul(rgb, 1 - alpha, background)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class TrainingSnapshot:
     """A training at some moment."""
 
     seconds: float
@@ -98,7 +102,7 @@ def train(
     schedule: Schedule | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[float, float], None] | None = None,
-    watch: Callable[[Glimpse], None] | None = None,
+    watch: Callable[[TrainingSnapshot], None] | None = None,
 ) -> list[float]:
     """Fit a renderer to the training frames of a take until the budget is spent; returns the loss of each step.
     With a checkpoint, a killed run goes on where it was last written. `progress(share of the budget, loss)` is called
@@ -140,7 +144,7 @@ def train(
             progress(share, value)
         if watch and time.monotonic() - seen_at > GLIMPSE_SECONDS:
             seen_at = time.monotonic()
-            watch(Glimpse(seen_at - start, sum(losses[seen:]) / len(losses[seen:]), drawn, example.image))
+            watch(TrainingSnapshot(seen_at - start, sum(losses[seen:]) / len(losses[seen:]), drawn, example.image))
             seen = len(losses)
     if mean.count:
         renderer.restore(mean.tensors)
@@ -204,7 +208,7 @@ def _step(
         try:
             loss.backward()
         except torch.cuda.OutOfMemoryError:
-            if not renderer.relieve():
+            if not renderer.reduce_memory():
                 raise
             return _step(renderer, motion, example, exposure, plate, share)
         renderer.update(share)
@@ -265,7 +269,7 @@ def _examples(take: Take, track: Track, seed: int, hardest: Hardest) -> Iterator
                 for index in torch.randperm(len(chosen), generator=generator).tolist():
                     image, matte = pictures(chosen[index])
                     landmarks = track.landmarks[chosen[index]]
-                    weights = attention(landmarks, take.camera), mouth_attention(landmarks, take.camera)
+                    weights = pixel_weights(landmarks, take.camera), mouth_weights(landmarks, take.camera)
                     example = Example(chosen[index], epoch, image.float() / 255, matte.float() / 255, *weights)
                     while not stop.is_set():
                         try:

@@ -132,8 +132,8 @@ class HeadField:
             tables = values["head.ambient_tables"][0]
             motion = self._backend.hash_grid(coordinates, tables, self._ambient_resolutions)
             return torch.cat([motion, _repeat(conditions.eyes, count)], 1)
-        attention = torch.sigmoid(self._network(values, "head.attention", space))
-        return attention * torch.cat([conditions.code, conditions.eyes])
+        pixel_weights = torch.sigmoid(self._network(values, "head.attention", space))
+        return pixel_weights * torch.cat([conditions.code, conditions.eyes])
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:
         weights, widths, factors = values[name], self._shapes[name], values.get(PREFIX + name)

@@ -19,7 +19,7 @@ from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion, MotionSpace, load_space
 from avatar.core.take import Take, Track
 from avatar.render.adam import Adam
-from avatar.render.base import RendererKind, random_generator
+from avatar.render.base import RendererKind, TrainableKind, random_generator
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling, with_common
 from avatar.render.nerf.backends import pick_backend, pick_march
 from avatar.render.nerf.field import Conditions, HeadField, Values, begin_head, network_shapes
@@ -206,13 +206,13 @@ class NerfRenderer:
                 starts = range(0, max(1, len(rays)), at_once)
                 parts = [self._follow_part(rays.part(at, at + at_once), expression, conditions) for at in starts]
             except torch.cuda.OutOfMemoryError:
-                if not self.relieve():
+                if not self.reduce_memory():
                     raise
                 continue
             color, alpha = (torch.cat(values) for values in zip(*parts, strict=True))
             return Drawn(color[:, :DEPTH], alpha, color[:, DEPTH])
 
-    def relieve(self) -> bool:
+    def reduce_memory(self) -> bool:
         """Draw in smaller parts from now on; False when they cannot be smaller."""
         self._rays_at_once //= 2
         torch.cuda.empty_cache()
@@ -356,4 +356,5 @@ def _merge(tensors: dict[str, Tensor], settings: NerfSettings) -> dict[str, Tens
     return merged | {"settings": pack_settings(settings.model_copy(update={"lora_rank": 0}))}
 
 
-KIND = RendererKind(NerfSettings, begin, load, pack)
+KIND = RendererKind(NerfSettings, load)
+TRAINABLE = TrainableKind(NerfSettings, begin, pack)

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar.core.bundle import Habits
+from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.geometry import mean_rotation, to_vector
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, load_space
 from avatar.core.take import open_take, read_audio, read_track
 from avatar.metrics import correlation
-from avatar.motion.behaviour import beside_speech
+from avatar.motion.behaviour import speech_residual
 from avatar.motion.encoder import STRIDE
 from avatar.motion.features import compute
-from avatar.motion.walk import PoseWalk, listen
+from avatar.motion.head_motion import MotionGraph, listen
 
 LEAST, WINDOW, HOP = 220, 50, 10  # frames
 SEEDS, JUDGES, STEPS = 3, 3, 150
@@ -59,13 +59,13 @@ def stretches(root: Path) -> list[tuple[Motion, Tensor, Tensor]]:
     edges = torch.nonzero(functional.pad(good.int(), (1, 1)).diff())[:, 0].tolist()
     parts = [slice(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= LEAST]
     reading = read_lips(load_space().basis)
-    return [(track.motion()[part], beside_speech(track.expression[part], reading), heard[part]) for part in parts]
+    return [(track.motion()[part], speech_residual(track.expression[part], reading), heard[part]) for part in parts]
 
 
 def perform(motion: Motion, face: Tensor, voice: Tensor | None, heard: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Turn and place [T, 6] and face of what the walk makes of a person for what is heard [T, 10]."""
-    habits = Habits(face.mean(0), face.std(0), 0.3, 0.2, 0.0, motion)
-    walk, one = PoseWalk(habits, face, torch.Generator().manual_seed(seed), voice=voice), torch.ones(len(heard))
+    habits = SpeakingStyle(face.mean(0), face.std(0), 0.3, 0.2, 0.0, motion)
+    walk, one = MotionGraph(habits, face, torch.Generator().manual_seed(seed), voice=voice), torch.ones(len(heard))
     pose = walk.take(one, one, one, heard)
     turn = to_vector(mean_rotation(motion.rotation).T @ pose.rotation)
     return torch.cat([turn, pose.translation], 1), pose.face
@@ -155,15 +155,15 @@ def measure(real: list[Shown], made: list[Shown]) -> dict[str, float]:
     brows = torch.tensor([alignment(one.face, one.heard) for one in made]).nan_to_num(0)
     theirs = torch.tensor([alignment(one.head[:, :3], one.heard) for one in real])
 
-    def pace(shown: list[Shown], order: int) -> Tensor:
+    def window(shown: list[Shown], order: int) -> Tensor:
         return torch.stack([one.head.diff(n=order, dim=0).abs().mean(0) for one in shown]).mean(0)
 
     return {
         "head with loudness": float(heads.mean()),
         "brows with loudness": float(brows.mean()),
         "agreement with the person": correlation(heads.mean(1), theirs),
-        "speed": float((pace(made, 1) / pace(real, 1)).median()),
-        "jerk": float((pace(made, 3) / pace(real, 3)).median()),
+        "speed": float((window(made, 1) / window(real, 1)).median()),
+        "jerk": float((window(made, 3) / window(real, 3)).median()),
         "told apart": sum(tell_apart(real, made, seed) for seed in range(JUDGES)) / JUDGES if made is not real else 0.5,
     }
 

@@ -9,28 +9,30 @@ such a regression, learned from a part of a clip, tells best the part that it ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from avatar.motion.decoder import DIRECTIONS_SHARE, LEAST_RIDGE, LEAST_SPREAD, LINE, NARROWNESS, NOISE
+from avatar.core.progress import Progress, no_progress
+from avatar.learn.regression import DIRECTIONS_SHARE, LEAST_RIDGE, LEAST_SPREAD, RIDGE
 from avatar.motion.encoder import DIRECTIONS
+from avatar.motion.regression import LINEAR_WEIGHT, RBF_GAMMA, rbf
 
 MOST_ROWS = 1500  # of each person
-STEPS, RATE = 150, 0.02  # of the turning, the rate against the directions' root mean square
+STEPS, LEARNING_RATE = 150, 0.02  # of the turning, the rate against the directions' root mean square
 WINDOW = 500  # rows of a clip at a time,
-UNSEEN, NEAR = 0.2, 3  # the share of them that is told, and rows beside them that are not learned from either
+HELD_OUT, GAP = 0.2, 3  # the share of them that is told, and rows beside them that are not learned from either
 LEAST_ROWS = 75  # of a clip that is learned from in part
 
 
 def find_directions(
-    people: Sequence[tuple[Tensor, Tensor]], *, seed: int = 0, report: Callable[[int, int], None] | None = None
+    people: Sequence[tuple[Tensor, Tensor]], *, seed: int = 0, progress: Progress = no_progress
 ) -> Tensor:
     """Directions [32, F] of inputs [N, F], with the lips' curves [N, 3] that go with them, of each person.
 
-    The more lips change along a direction, the longer it is. report: told of steps done, and of all there are.
+    The more lips change along a direction, the longer it is.
     """
     outer, variance, clips = torch.zeros(()), torch.zeros(()), []
     for inputs, curves in people:
@@ -46,7 +48,7 @@ def find_directions(
     length = (value[-DIRECTIONS:].clamp_min(0) / value.clamp_min(0).sum().clamp_min(1e-12)).sqrt()
     units = (variance / sum(len(inputs) for inputs, _ in people)).sqrt()
     usable = [replace(clip, inputs=clip.inputs / units) for clip in clips if len(clip.inputs) >= LEAST_ROWS]
-    return (_turn(vector[:, -DIRECTIONS:] * length, usable, seed, report) / units[:, None]).T
+    return (_turn(vector[:, -DIRECTIONS:] * length, usable, seed, progress) / units[:, None]).T
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ class _Clip:
     curves: Tensor  # [N, 3] in standard units
 
 
-def _turn(directions: Tensor, clips: Sequence[_Clip], seed: int, report: Callable[[int, int], None] | None) -> Tensor:
+def _turn(directions: Tensor, clips: Sequence[_Clip], seed: int, progress: Progress) -> Tensor:
     """Directions [F, 32] from which parts of clips that were not learned from are told better than from those given."""
     if not clips:
         return directions
     turned = directions.clone().requires_grad_()
-    optimizer = torch.optim.Adam([turned], RATE * float(directions.square().mean().sqrt()))
+    optimizer = torch.optim.Adam([turned], LEARNING_RATE * float(directions.square().mean().sqrt()))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(seed)
     for step in range(STEPS):
@@ -74,8 +76,7 @@ def _turn(directions: Tensor, clips: Sequence[_Clip], seed: int, report: Callabl
             loss.backward()
         optimizer.step()
         schedule.step()
-        if report:
-            report(step + 1, STEPS)
+        progress("directions", step + 1, STEPS)
     return turned.detach()
 
 
@@ -84,22 +85,22 @@ def _miss(directions: Tensor, clip: _Clip, generator: torch.Generator) -> tuple[
     count = min(WINDOW, len(clip.inputs))
     start = int(torch.randint(len(clip.inputs) - count + 1, (1,), generator=generator))
     window = slice(start, start + count)
-    length = int(UNSEEN * count)
+    length = int(HELD_OUT * count)
     first = int(torch.randint(count - length + 1, (1,), generator=generator))
     learned = torch.ones(count, dtype=torch.bool)
-    learned[max(0, first - NEAR) : first + length + NEAR] = False
+    learned[max(0, first - GAP) : first + length + GAP] = False
     along = clip.inputs[window] @ directions
     along = along - along[learned].mean(0)
     along = along * (DIRECTIONS_SHARE / along[learned].square().sum(1).mean()).sqrt()
     products = clip.products[window, window] + along @ along.T
     squares = products.diagonal()
     distance = (squares[:, None] + squares - 2 * products).clamp_min(0)
-    near = torch.exp(-NARROWNESS * distance) + LINE * products
+    near = rbf(distance) + LINEAR_WEIGHT * products
     curves, told = clip.curves[window], slice(first, first + length)
     usual, about = curves[learned].mean(0), near[learned].mean(0)
     centered = near[learned][:, learned] - about[learned]
     centered = centered - centered.mean(1, keepdim=True)
-    penalty = max(LEAST_RIDGE * len(centered), NOISE) * torch.eye(len(centered))
+    penalty = _ridge(len(centered))
     weights = torch.linalg.solve(centered + penalty, curves[learned] - usual)
     weights = weights - weights.mean(0)
     error = (near[told][:, learned] - about[learned]) @ weights + usual - curves[told]
@@ -116,16 +117,21 @@ def in_standard_units(curves: Tensor) -> Tensor:
 def outer_gradients(inputs: Tensor, curves: Tensor) -> Tensor:
     """Mean of the outer products [F, F] of the gradients of curves [N, C] by inputs [N, F], at the inputs.
 
-    The curves are those of a kernel regression, with the kernel and the penalty of `avatar.motion.decoder`.
+    The curves are those of a kernel regression, with the kernel and the penalty of `avatar.motion.regression`.
     """
     count, width = inputs.shape
     rows = inputs / width**0.5
-    near = torch.exp(-NARROWNESS * torch.cdist(rows, rows).square())
-    penalty = max(LEAST_RIDGE * count, NOISE) * torch.eye(count)
-    weights = torch.linalg.solve((near + LINE * rows @ rows.T + penalty).double(), curves.double()).float()
+    near = rbf(torch.cdist(rows, rows).square())
+    penalty = _ridge(count)
+    weights = torch.linalg.solve((near + LINEAR_WEIGHT * rows @ rows.T + penalty).double(), curves.double()).float()
     outer = torch.zeros(width, width)
     for weight in weights.T:
         pulled = near * weight
-        gradient = -2 * NARROWNESS * (rows * pulled.sum(1, keepdim=True) - pulled @ rows) + LINE * weight @ rows
+        gradient = -2 * RBF_GAMMA * (rows * pulled.sum(1, keepdim=True) - pulled @ rows) + LINEAR_WEIGHT * weight @ rows
         outer += gradient.T @ gradient / count
     return outer
+
+
+def _ridge(count: int) -> Tensor:
+    """The penalty [N, N] of a regression on so many rows, as in `avatar.learn.regression`."""
+    return max(LEAST_RIDGE * count, RIDGE) * torch.eye(count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from avatar.core.articulation import Phone
 from avatar.core.files import UserError, whole
-from avatar.motion.rooms import record
-from avatar.motion.sentences import make_sentence, read_words, string_words
-from avatar.motion.voices import FLITE, VARIANTS, Manner, Utterance, synthesize
+from avatar.core.progress import Progress, no_progress
+from avatar.learn.room_acoustics import record
+from avatar.learn.sentences import make_sentence, read_words, string_words
+from avatar.learn.synthesizers import FLITE, VARIANTS, Manner, Utterance, synthesize
 
 FORMAT = "speech-corpus/1"
 SHARD = 50  # utterances
@@ -68,7 +69,7 @@ def make_corpus(
     seed: int,
     flite: bool = True,
     workers: int = 1,
-    report: Callable[[str, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Write `count` utterances in shards; shards that are there already are kept.
 
@@ -90,8 +91,7 @@ def make_corpus(
         try:
             for done, job in enumerate(jobs, start=len(starts) - len(missing) + 1):
                 job.result()
-                if report:
-                    report("corpus", done, len(starts))
+                progress("corpus", done, len(starts))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,29 +16,29 @@ from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, articulate, classify
 from avatar.core.files import UserError, whole
-from avatar.motion.corpus import list_shards, read_corpus
-from avatar.motion.distort import hear_crop
-from avatar.motion.encoder import STRIDE, Encoder, encode, half_precision, perceive, save_encoder
-from avatar.motion.features import RATE, USUAL, compute
-from avatar.motion.voices import Utterance
+from avatar.core.progress import Progress, no_progress
+from avatar.learn.augmentation import augmented_crop
+from avatar.learn.corpus import list_shards, read_corpus
+from avatar.learn.precision import half_precision
+from avatar.learn.synthesizers import Utterance
+from avatar.motion.encoder import STRIDE, Encoder, backbone_features, encode, save_encoder
+from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, compute
 
 STEPS = 2000
 HELD_OUT = 1 / 25  # share of the shards
 CROP = 64  # motion frames
 BATCH = 12
-RATE_OF_LEARNING = 1.5e-3
+LEARNING_RATE = 1.5e-3
 WARM_UP, DECAY = 0.05, 0.7
 CLASS_WEIGHT = 0.1
-DISTORTED = 0.8  # share of what is heard that is yet another voice and room
+AUGMENTED = 0.8  # share of what is heard that is yet another voice and room
 CHECKPOINT_EVERY = 500
-FPS = RATE / STRIDE
+FPS = FEATURE_RATE / STRIDE
 CHECKPOINT_FORMAT = "encoder-training/1"
-
-Report = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingUtterance:
     """What is heard of an utterance, and what the mouth does meanwhile."""
 
     features: Tensor  # [4 T, D] half precision
@@ -47,7 +47,13 @@ class Example:
 
 
 def pretrain(
-    corpus: Path, out: Path, *, seed: int, steps: int = STEPS, features: str = USUAL, report: Report | None = None
+    corpus: Path,
+    out: Path,
+    *,
+    seed: int,
+    steps: int = STEPS,
+    features: str = DEFAULT_FEATURES,
+    progress: Progress = no_progress,
 ) -> dict[str, float]:
     """Train the encoder on a corpus and write it; returns correlations on held-out utterances.
 
@@ -58,82 +64,88 @@ def pretrain(
     kept = max(1, round(HELD_OUT * len(shards)))
     if len(shards) <= kept:
         raise UserError(f"{corpus}: holds {len(shards)} shard; make a corpus of 100 utterances or more")
-    training = read_examples(corpus, shards[kept:], features, report)
-    encoder = fit(training, features, steps=steps, seed=seed, checkpoint=out.with_suffix(".part"), report=report)
-    scores = score(encoder, read_examples(corpus, shards[:kept], features))
+    training = read_training_utterances(corpus, shards[kept:], features, progress)
+    encoder = fit(training, features, steps=steps, seed=seed, checkpoint=out.with_suffix(".part"), progress=progress)
+    scores = score(encoder, read_training_utterances(corpus, shards[:kept], features))
     if _rank() == 0:
-        hours = sum(len(example.features) for example in training) / RATE / 3600
+        hours = sum(len(example.features) for example in training) / FEATURE_RATE / 3600
         note = {"seed": str(seed), "steps": str(steps), "hours": f"{hours:.2f}", "scores": json.dumps(scores)}
         save_encoder(encoder, out, note)
         out.with_suffix(".part").unlink(missing_ok=True)
     return scores
 
 
-def read_examples(
-    corpus: Path, shards: Sequence[Path], features: str = USUAL, report: Report | None = None
-) -> list[Example]:
+def read_training_utterances(
+    corpus: Path, shards: Sequence[Path], features: str = DEFAULT_FEATURES, progress: Progress = no_progress
+) -> list[TrainingUtterance]:
     """What there is to learn in some shards of a corpus."""
     examples = []
     for index, shard in enumerate(shards):
-        examples += [to_example(utterance, features) for utterance in read_corpus(corpus, [shard])]
-        if report:
-            report("features", index + 1, len(shards))
+        examples += [to_training_utterance(utterance, features) for utterance in read_corpus(corpus, [shard])]
+        progress("features", index + 1, len(shards))
     return examples
 
 
-def to_example(utterance: Utterance, name: str = USUAL) -> Example:
+def to_training_utterance(utterance: Utterance, name: str = DEFAULT_FEATURES) -> TrainingUtterance:
     """Features and targets of an utterance, cut to whole motion frames."""
     features = compute(utterance.pcm, name)
     frames = len(features) // STRIDE
     seconds = frames / FPS
     articulation = articulate(utterance.phones, fps=FPS, seconds=seconds)
     classes = classify(utterance.phones, fps=FPS, seconds=seconds)
-    return Example(features[: frames * STRIDE].half(), articulation, classes)
+    return TrainingUtterance(features[: frames * STRIDE].half(), articulation, classes)
 
 
 def fit(
-    examples: Sequence[Example], features: str, *, steps: int, seed: int, checkpoint: Path, report: Report | None = None
+    examples: Sequence[TrainingUtterance],
+    features: str,
+    *,
+    steps: int,
+    seed: int,
+    checkpoint: Path,
+    progress: Progress = no_progress,
 ) -> Encoder:
     """Train an encoder on random crops; the learning rate rises over the first steps, then falls to nothing."""
     _join()
     if not distributed.is_initialized():
         torch.set_num_threads(os.cpu_count() or 1)  # torch by itself leaves out the second thread of a core
     torch.manual_seed(seed)  # the only place where weights are drawn
-    encoder = Encoder(perceive(examples[0].features[None, :STRIDE].float().mT, features).shape[1], features)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=RATE_OF_LEARNING, weight_decay=0.01)
+    encoder = Encoder(backbone_features(examples[0].features[None, :STRIDE].float().mT, features).shape[1], features)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     plan = {"format": CHECKPOINT_FORMAT, "seed": str(seed), "steps": str(steps), "features": features}
     start = _resume(checkpoint, encoder, optimizer, plan) if checkpoint.exists() else 0
     usable = [example for example in examples if len(example.articulation) > CROP]
     weight = torch.tensor([1.0, 1.0, 0.7, 0.5, 1.0])[:, None]
-    share_distorted = DISTORTED if features == USUAL else 0.0  # other features are not known well enough
+    share_distorted = AUGMENTED if features == DEFAULT_FEATURES else 0.0  # other features are not known well enough
     for step in range(start, steps):
         # one generator a step: a resumed run draws what it would have drawn
         generator = torch.Generator().manual_seed((seed * steps + step) * 1000 + _rank())
         heard, articulation, classes = _batch(usable, share_distorted, generator)
         share = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = RATE_OF_LEARNING * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
+            group["lr"] = LEARNING_RATE * min(1.0, (share + 1e-3) / WARM_UP) * (1 - share) ** DECAY
         with half_precision():  # the weights are in full precision
-            _, predicted, logits = encoder(perceive(heard, features))
+            _, predicted, logits = encoder(backbone_features(heard, features))
         loss = ((predicted.float() - articulation).square() * weight).mean()
         loss = loss + CLASS_WEIGHT * functional.cross_entropy(logits.float(), classes)
         optimizer.zero_grad()
         loss.backward()
         _share_gradients(encoder)
         optimizer.step()
-        if report:
-            report("encoder", step + 1, steps)
+        progress("encoder", step + 1, steps)
         if (step + 1) % CHECKPOINT_EVERY == 0 and _rank() == 0:
             _save(checkpoint, encoder, optimizer, plan | {"step": str(step + 1)})
     return encoder.eval()
 
 
-def _batch(examples: Sequence[Example], share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(
+    examples: Sequence[TrainingUtterance], share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     heard, articulation, classes = [], [], []
     for index in torch.randint(len(examples), (BATCH,), generator=generator).tolist():
         example = examples[index]
         start = int(torch.randint(len(example.articulation) - CROP, (1,), generator=generator))
-        heard.append(hear_crop(example.features, start, CROP, share, generator))
+        heard.append(augmented_crop(example.features, start, CROP, share, generator))
         articulation.append(example.articulation[start : start + CROP].T)
         classes.append(example.classes[start : start + CROP])
     return torch.stack(heard), torch.stack(articulation), torch.stack(classes)
@@ -187,7 +199,7 @@ def _resume(path: Path, encoder: Encoder, optimizer: torch.optim.Optimizer, plan
 
 
 @torch.no_grad()
-def score(encoder: Encoder, examples: Sequence[Example]) -> dict[str, float]:
+def score(encoder: Encoder, examples: Sequence[TrainingUtterance]) -> dict[str, float]:
     """Correlation of predicted and true articulation over utterances the encoder has not seen."""
     predicted = torch.cat([encode(encoder, example.features.float()).articulation for example in examples])
     truth = torch.cat([example.articulation for example in examples])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from avatar.core.files import UserError, check_writable
 from avatar.core.motion_space import load_space
+from avatar.core.progress import Progress, no_progress
 from avatar.core.take import Take, Track, open_take, read_track, with_size
-from avatar.pipelines.a2m import take_in
+from avatar.pipelines.speech_encoder import preprocess_corpus
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import with_common
 from avatar.render.nerf import NerfRenderer, NerfSettings
@@ -26,7 +26,7 @@ TOGETHER = 0.1  # how far everybody's tables are drawn to the mean each round
 
 def find_people(corpus: Path) -> list[Take]:
     """The Takes of a folder, or of the clips in it, that can be learned from. Raises: UserError without two of them."""
-    folder = corpus if any(corpus.glob("*/take.json")) else take_in(corpus)[0]
+    folder = corpus if any(corpus.glob("*/take.json")) else preprocess_corpus(corpus)[0]
     takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
     takes = [take for take in takes if len(take.training_frames()) >= LEAST_FRAMES]
     if len(takes) < LEAST_PEOPLE:
@@ -43,7 +43,7 @@ def pretrain_renderer(
     size: int,
     seed: int = 0,
     device: DeviceName = "cpu",
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Train one field on many people in turns, `steps` in all, and write it.
 
@@ -69,8 +69,7 @@ def pretrain_renderer(
             plan = Schedule(STEPS_AT_ONCE, part=(number / rounds, (number + 1) / rounds))
             train(renderer, take, track, budget_seconds=math.inf, seed=seed + number, schedule=plan)
             last = renderer
-            if progress:
-                progress("pretrain", number + 1, rounds)
+            progress("pretrain", number + 1, rounds)
         _draw_together([renderer for renderer, *_ in people])
     values = {name: tensor.detach().cpu() for name, tensor in last.values.items() if is_shared(name)}
     values[TABLES] = mean_tables([renderer.values[TABLES].detach().cpu() for renderer, *_ in people])

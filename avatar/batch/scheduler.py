@@ -17,7 +17,7 @@ Group = tuple[str, str, Need]
 """Jobs alike: of one kind, with one model and one need."""
 
 
-class Foreman:
+class Scheduler:
     """Hands out jobs whose turn has come: those of an avatar that a worker has loaded first, else the oldest."""
 
     def __init__(self, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from avatar.motion.encoder import STRIDE
 
 
-def distort(features: Tensor, generator: torch.Generator) -> Tensor:
+def augment(features: Tensor, generator: torch.Generator) -> Tensor:
     """Another voice, microphone and room, made in the feature domain [t, 83]: warp, tilt, gain, noise, band limit."""
     bands = features.shape[1] - 3
     mel = features[:, :bands]
@@ -35,8 +35,8 @@ def distort(features: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([mel, rest], 1)
 
 
-def hear_crop(features: Tensor, start: int, count: int, share: float, generator: torch.Generator) -> Tensor:
+def augmented_crop(features: Tensor, start: int, count: int, share: float, generator: torch.Generator) -> Tensor:
     """Features [D, 4 count] of the motion frames from `start` on, distorted in a `share` of all cases."""
     window = features[start * STRIDE : (start + count) * STRIDE].float()
-    heard = distort(window, generator) if torch.rand(1, generator=generator) < share else window
+    heard = augment(window, generator) if torch.rand(1, generator=generator) < share else window
     return heard.T

@@ -1,0 +1,33 @@
+"""Progress bars (tqdm); drawn on this floor only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from avatar.core.progress import Progress
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """A progress callback that draws one bar a stage."""
+    bars: dict[str, tqdm] = {}
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(total=total or None, desc=f"{stage:<12}", unit="it", leave=True, mininterval=0.3)
+        bar = bars[stage]
+        bar.total = total or None
+        if note:
+            bar.set_postfix_str(note, refresh=False)
+        bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()

@@ -1,0 +1,176 @@
+"""Avatar and SpeakingStyle: the `.avatar` file. Data only; loading one cannot run code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from avatar.core.deflate import deflate, inflate
+from avatar.core.files import UserError, check_readable, stream_safetensors
+from avatar.core.geometry import Camera
+from avatar.core.motion_space import MOTION_NAMES, Motion
+from avatar.core.speech_model import SpeechModel, from_tensors, to_tensors
+from avatar.core.versions import Format, check_version, convert, parse_tag
+
+
+@dataclass(frozen=True)
+class SpeakingStyle:
+    """How this person moves when speaking: statistics, and their own motion."""
+
+    blinks_per_second: float
+    blink_seconds: float
+    lag_seconds: float  # how much later than the sound the picture is, in the source clip
+    own: Motion  # of the frames that were trained on
+    amplitude_gain: float = 1.0  # times the speech model's output, which least squares shrinks towards its mean
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Which frames of which clip an avatar was trained on."""
+
+    clip: str  # `avatar.core.take.clip_key` of the Take
+    spans: tuple[tuple[int, int], ...]  # frames [start, stop)
+    stop: int  # the training part: frames from here on were held out
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """A person who can be drawn and can speak: tensors and plain values."""
+
+    kind: str  # a key of avatar.render.RENDERERS
+    renderer: dict[str, Tensor]
+    speech: SpeechModel
+    style: SpeakingStyle
+    plate: Tensor  # [S, S, 3] uint8
+    camera: Camera
+    fps: float
+    space_id: str
+    recipe: str  # YAML, as run
+    provenance: dict[str, str]
+    frame: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.uint8))  # [n] JPEG: a whole source frame
+    crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
+    matte: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.uint8))  # [H, W] of the frame's person
+    trained_on: TrainedOn | None = None  # None: not known
+
+    def __repr__(self) -> str:
+        values = sum(tensor.numel() for tensor in self.renderer.values())
+        return f"Avatar({self.kind}, {self.camera.size} px, {self.fps:g} fps, {values} renderer values)"
+
+
+def save_avatar(avatar: Avatar, path: Path | str) -> None:
+    """Write an avatar as one safetensors file; whole or not at all."""
+    style, path = avatar.style, Path(path)
+    tensors = {f"renderer.{name}": tensor for name, tensor in avatar.renderer.items()}
+    tensors |= {f"speech.{name}": tensor for name, tensor in to_tensors(avatar.speech).items()}
+    tensors |= {f"style.own.{name}": getattr(style.own, name) for name in MOTION_NAMES}
+    tensors |= {"plate": avatar.plate, "frame": avatar.frame, "matte": avatar.matte}
+    header: dict[str, Any] = {
+        "kind": avatar.kind,
+        "camera": {"focal": avatar.camera.focal, "size": avatar.camera.size},
+        "fps": avatar.fps,
+        "crop": avatar.crop,
+        "space_id": avatar.space_id,
+        "features": avatar.speech.features,
+        "recipe": avatar.recipe,
+        "provenance": avatar.provenance,
+        "style": {
+            "blinks_per_second": style.blinks_per_second,
+            "blink_seconds": style.blink_seconds,
+            "lag_seconds": style.lag_seconds,
+            "amplitude_gain": style.amplitude_gain,
+            "fps": style.own.fps,
+        },
+        "trained_on": None,
+    }
+    if (seen := avatar.trained_on) is not None:
+        header["trained_on"] = {"clip": seen.clip, "spans": seen.spans, "stop": seen.stop}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    packed, header["deflated"] = deflate(plain)
+    note = {"format": FORMAT.tag, "reader": FORMAT.since, "avatar": json.dumps(header)}
+    stream_safetensors(packed, path, note)
+
+
+def load_avatar(path: Path | str) -> Avatar:
+    """Read an avatar, of this or of the two versions before.
+
+    Raises: UserError when the file is missing, truncated, foreign, edited, or of a version that cannot be read.
+    """
+    path = Path(path)
+    check_readable(path, "avatar file")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            version = parse_tag(FORMAT, metadata.get("format"))
+            if version is None:
+                raise UserError(f"{path}: is not an avatar file; make one with `avatar build`")
+            check_version(FORMAT, version, path, reader=metadata.get("reader", ""))
+            header = json.loads(metadata["avatar"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = convert(FORMAT, version, (header, inflate(tensors, header["deflated"])))
+        return _assemble(*content)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is not an avatar file, or is cut short ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: is a damaged or edited avatar file ({error!r}); build it again") from error
+
+
+Content = tuple[dict[str, Any], dict[str, Tensor]]
+"""Header and tensors of a file."""
+
+
+def _from_8(content: Content) -> Content:
+    """Version 8 had `habits`, an unused mean and deviation of expressions, no matte, and did not know its frames."""
+    header, tensors = dict(content[0]), dict(content[1])
+    habits = dict(header.pop("habits"))
+    habits["amplitude_gain"] = habits.pop("mouth_reach", 1.0)
+    header |= {"style": habits, "trained_on": None}
+    for name in ("habits.expression_mean", "habits.expression_std"):
+        tensors.pop(name, None)
+    for name in MOTION_NAMES:
+        tensors[f"style.own.{name}"] = tensors.pop(f"habits.own.{name}")
+    if "speech.own_voice" in tensors:
+        tensors["speech.voice"] = tensors.pop("speech.own_voice")
+    return header, tensors | {"matte": torch.zeros(0, 0, dtype=torch.uint8)}
+
+
+FORMAT = Format("avatar", 9, "0.2.0", "build it again from its clip", {8: _from_8})
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Avatar:
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    values, seen = header["style"], header["trained_on"]
+    style = SpeakingStyle(
+        blinks_per_second=float(values["blinks_per_second"]),
+        blink_seconds=float(values["blink_seconds"]),
+        lag_seconds=float(values["lag_seconds"]),
+        own=Motion(**part("style.own."), fps=float(values["fps"]), space_id=str(header["space_id"])),
+        amplitude_gain=float(values["amplitude_gain"]),
+    )
+    camera = Camera(float(header["camera"]["focal"]), int(header["camera"]["size"]))
+    plate = tensors["plate"]
+    if tuple(plate.shape) != (camera.size, camera.size, 3):
+        raise ValueError(f"plate is {list(plate.shape)}, expected [{camera.size}, {camera.size}, 3]")
+    return Avatar(
+        kind=str(header["kind"]),
+        renderer=part("renderer."),
+        speech=from_tensors(part("speech."), str(header["features"])),
+        style=style,
+        plate=plate,
+        camera=camera,
+        fps=float(header["fps"]),
+        space_id=str(header["space_id"]),
+        recipe=str(header["recipe"]),
+        provenance={str(key): str(value) for key, value in header["provenance"].items()},
+        frame=tensors.get("frame", torch.zeros(0, dtype=torch.uint8)),
+        crop=tuple(float(value) for value in header.get("crop", (0, 0, 0))),  # type: ignore[arg-type]
+        matte=tensors["matte"],
+        trained_on=seen and TrainedOn(seen["clip"], tuple((a, b) for a, b in seen["spans"]), int(seen["stop"])),
+    )

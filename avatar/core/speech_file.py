@@ -1,0 +1,57 @@
+"""The sound of a file, decoded once and brought to one loudness."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.core.loudness import gain_of
+from avatar.core.media import CHUNK, SAMPLE_RATE, read_speech
+
+
+@dataclass(frozen=True)
+class SpeechFile:
+    """Decoded sound, kept on disk while it is used: an hour is 230 MB."""
+
+    samples: int  # at 16 kHz
+    gain: float  # brings the voice to -23 dB of full scale
+    _store: IO[bytes]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return self.samples / SAMPLE_RATE
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Samples [n] float32 at 16 kHz and at one loudness, a second at a time."""
+        self._store.seek(0)
+        while data := self._store.read(CHUNK * 4):
+            yield torch.from_numpy(np.frombuffer(data, np.float32).copy()) * self.gain
+
+
+@contextmanager
+def open_speech(path: Path) -> Iterator[SpeechFile]:
+    """Decode the sound of any media file. Its loudness is known at the end only, so it waits on disk meanwhile.
+
+    Raises: UserError, as `read_speech` does.
+    """
+    with tempfile.TemporaryFile() as store:
+        count = 0
+
+        def decode() -> Iterator[Tensor]:
+            nonlocal count
+            for chunk in read_speech(path):
+                store.write(chunk.numpy().tobytes())
+                count += len(chunk)
+                yield chunk
+
+        gain = gain_of(decode())
+        yield SpeechFile(count, gain, store)

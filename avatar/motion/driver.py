@@ -1,0 +1,238 @@
+"""Sound in, motion out, in a stream: memory does not grow with length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from avatar.core.avatar_file import SpeakingStyle
+from avatar.core.controls import ControlFrames, Controls
+from avatar.core.eyes import eyelid_closure
+from avatar.core.lips import read_lips
+from avatar.core.motion_space import Motion, concatenate, load_space
+from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
+from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
+from avatar.motion.features import FEATURE_RATE, SAMPLE_RATE, compute, open_features
+from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
+from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
+
+FPS = FEATURE_RATE / STRIDE
+SAMPLES_PER_FRAME = round(SAMPLE_RATE / FPS)
+TRANSITION = 5  # frames in which an interrupted mouth closes, or speech begins: 200 ms
+IDLE_RAMP = 25  # frames in which the head calms down after speech
+IDLE_HEAD = 0.6  # times the person's own head motion while nobody speaks
+BREATHS_PER_SECOND = 0.25  # of an adult at rest: 12 to 18 a minute
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which frames one pass of the encoder sees. The defaults, for files, are those that a person is adapted with."""
+
+    hop: int = 6 * STEP  # motion frames made at a time
+    history: int = SEGMENT  # frames of sound before them
+    lookahead: int = BEYOND  # and after them
+
+
+FILE_WINDOW = Window()
+LIVE_WINDOW = Window(hop=1, history=2 * CONTEXT, lookahead=4)  # 160 ms of sound beyond a frame
+
+
+class Driver:
+    """A stream of motion for a stream of sound. The size of what is pushed changes nothing."""
+
+    def __init__(
+        self,
+        speech: SpeechToMotion,
+        style: SpeakingStyle,
+        *,
+        fps: float,
+        controls: Controls,
+        pose: Motion | None = None,
+        window: Window = FILE_WINDOW,
+        breathing: float = 0.0,
+    ) -> None:
+        """pose: tracked motion whose head, shoulders and gaze are taken instead of the person's own.
+
+        breathing: px that the shoulders rise and fall by in `idle`. Raises: ValueError when fps is not 25.
+        """
+        if fps != FPS:
+            raise ValueError(f"the driver works at {FPS:g} frames/s, the avatar has {fps:g}")
+        model = speech.model
+        self._stream = _Stream(speech, window)
+        self._style, self._controls, self._fps, self._breathing = style, controls, fps, breathing
+        self._slope, self._mean = model.lid_slope, model.mean
+        self._own = style.own.expression - eyelid_closure(style.own.eyes)[:, None] * self._slope
+        residual = speech_residual(self._own, read_lips(load_space().basis))
+        # each with a generator of its own: how many frames are asked for at a time must not change the draws
+        draw = torch.Generator().manual_seed(controls.seed)
+        self._graph = MotionGraph(style, residual, draw, pose=pose, prosody=model.voice)
+        self._blinker = Blinker(style, fps, torch.Generator().manual_seed(controls.seed + 1))
+        self._rest = Rest()
+        self._closed = resting(self._own, model.lip_reading)
+        self._lips = measure_lips(self._own, model.lip_reading)
+        self._frame = 0
+        self._tail: MouthMotion | None = None  # ends of speech that `idle` has not shown yet
+        self._last: Tensor | None = None  # [K] the last expression, without lids and residual
+        self._offset: Tensor | None = None  # [K] what a transition began with
+        self._offset_age = 0
+        self._idle = False
+        self._idle_level = 0.0  # 0 while speaking, rising to 1 while idle
+
+    def push(self, pcm: Tensor) -> Motion:
+        """The frames (perhaps none) that more sound [n] float32 at 16 kHz completes."""
+        tail, self._tail = self._tail, None
+        mouth = self._stream.push(pcm)
+        return self._behave(mouth if tail is None else _join([tail, mouth]), idle=False)
+
+    def finish(self) -> Motion:
+        """The frames still open at the end of the sound; `round(seconds * 25)` in all, at least one."""
+        return self._behave(self._stream.finish(), idle=False)
+
+    def interrupt(self) -> None:
+        """Drop all sound whose frames were not made yet; the mouth closes in the next five frames."""
+        self._stream.reset()
+        self._tail = None
+        self._begin_transition()
+
+    def idle(self, count: int) -> Motion:
+        """Frames [count] without sound: first the end of what was said, then rest, blinks, breathing, small head motion.
+
+        Speech may be pushed again afterwards; expression, head and shoulders go on without a jump.
+        """
+        tail = self._tail
+        if tail is None and self._stream.pending:
+            tail = self._stream.finish()
+            self._stream.reset()
+        spoken = 0 if tail is None else min(count, len(tail))
+        self._tail = None if tail is None or spoken == len(tail) else tail[spoken:]
+        parts = [self._behave(tail[:spoken], idle=False)] if tail is not None and spoken else []
+        if count > spoken or not parts:
+            parts.append(self._behave(self._silence(count - spoken), idle=True))
+        if self._tail is None:
+            self._stream.reset()
+        return concatenate(parts)
+
+    def _silence(self, count: int) -> MouthMotion:
+        """A resting mouth; the prosody is that of silence."""
+        prosody = prosody_features(compute(torch.zeros(2 * SAMPLES_PER_FRAME)))[:1]
+        nothing = torch.zeros(count)
+        return MouthMotion(self._closed.expand(count, -1), nothing, nothing, prosody.expand(count, -1))
+
+    def _begin_transition(self) -> None:
+        self._offset, self._offset_age = self._last, 0
+
+    def _behave(self, mouth: MouthMotion, *, idle: bool) -> Motion:
+        count = len(mouth)
+        now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
+        self._frame += count
+        if count and idle != self._idle:
+            self._idle = idle
+            self._begin_transition()
+        level = self._ramp(count, idle)
+        if level is not None:
+            now = replace(now, head=now.head * (1 - (1 - IDLE_HEAD) * level))
+        expression = self._speak(mouth, now)
+        shut = self._blinker.take(now.blink)
+        head = self._graph.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.prosody)
+        expression = expression + head.residual + shut[:, None] * self._slope
+        eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), head.gaze], 1)
+        torso = head.torso if level is None else head.torso + self._breathe(level)
+        return Motion(expression, eyes, head.rotation, head.translation, torso, self._fps)
+
+    def _speak(self, mouth: MouthMotion, now: ControlFrames) -> Tensor:
+        """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""
+        expression = project(mouth.expression, self._own, self._controls.lle)
+        expression = expression + self._rest.take(mouth.voiced)[:, None] * (self._closed - expression)
+        gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain
+        expression = apply_gains(expression, self._mean, gain)
+        expression = self._lips.press(expression, mouth.lip_closure * now.mouth_gain.clamp_max(1))
+        if self._offset is not None and len(expression):
+            age = self._offset_age + 1 + torch.arange(len(expression))
+            fade = 0.5 + 0.5 * torch.cos(torch.pi * (age / TRANSITION).clamp_max(1))
+            offset = self._offset - expression[0] if self._offset_age == 0 else self._offset
+            expression = expression + fade[:, None] * offset
+            self._offset_age += len(expression)
+            self._offset = offset if self._offset_age < TRANSITION else None
+        self._last = expression[-1] if len(expression) else self._last
+        return expression
+
+    def _ramp(self, count: int, idle: bool) -> Tensor | None:
+        """How far the head has calmed down [T] in the next frames; None while nobody has idled."""
+        if not idle and self._idle_level == 0:
+            return None
+        step = (1 if idle else -1) / IDLE_RAMP
+        level = (self._idle_level + step * (1 + torch.arange(count))).clamp(0, 1)
+        self._idle_level = float(level[-1]) if count else self._idle_level
+        return level
+
+    def _breathe(self, level: Tensor) -> Tensor:
+        """Rise and fall of the shoulders [T, 4]."""
+        seconds = torch.arange(self._frame - len(level), self._frame) / self._fps
+        rise = self._breathing * level * torch.sin(2 * torch.pi * BREATHS_PER_SECOND * seconds)
+        return torch.stack([torch.zeros_like(rise), -rise, torch.zeros_like(rise), torch.zeros_like(rise)], 1)
+
+
+def _join(parts: list[MouthMotion]) -> MouthMotion:
+    return MouthMotion(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(MouthMotion)))
+
+
+class _Stream:
+    """Mouth motion for a stream of sound; each frame is made once, with its history and lookahead."""
+
+    def __init__(self, speech: SpeechToMotion, window: Window) -> None:
+        self._speech, self._window = speech, window
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all sound."""
+        self._features = open_features(self._speech.model.features)
+        self._held = torch.zeros(0, self._features.width)
+        self._before = 0  # motion frames at the start of `held` that were already made
+        self._samples = self._made = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is sound whose frames were not made yet."""
+        return round(self._samples / SAMPLE_RATE * FPS) > self._made
+
+    def push(self, pcm: Tensor) -> MouthMotion:
+        self._samples += len(pcm)
+        self._held = torch.cat([self._held, self._features.push(pcm)])
+        made, hop = [self._nothing()], self._window.hop
+        while len(self._held) // STRIDE >= self._before + hop + self._window.lookahead:
+            window = self._held[: (self._before + hop + self._window.lookahead) * STRIDE]
+            made.append(self._speech(window)[self._before : self._before + hop])
+            self._made += hop
+            keep = min(self._window.history, self._before + hop)
+            self._held = self._held[(self._before + hop - keep) * STRIDE :]
+            self._before = keep
+        return _join(made)
+
+    def _nothing(self) -> MouthMotion:
+        modes = len(self._speech.model.mean)
+        return MouthMotion(torch.zeros(0, modes), torch.zeros(0), torch.zeros(0), torch.zeros(0, PROSODY_WIDTH))
+
+    def finish(self) -> MouthMotion:
+        held = torch.cat([self._held, self._features.flush()])
+        left = max(1, round(self._samples / SAMPLE_RATE * FPS)) - self._made
+        if left <= 0:
+            return self._nothing()
+        missing = (self._before + left) * STRIDE - len(held)
+        if missing > 0:
+            last = held[-1:] if len(held) else held.new_zeros(1, self._features.width)
+            held = torch.cat([held, last.expand(missing, -1)])
+        return self._speech(held)[self._before : self._before + left]
+
+
+def drive(driver: Driver, speech: Iterable[Tensor]) -> Iterator[Motion]:
+    """Motion for sound [n] float32 16 kHz given in chunks of any size; `round(seconds * 25)` frames in all."""
+    held: list[Motion] = []
+    for pcm in speech:
+        held.append(driver.push(pcm))
+        if sum(len(motion) for motion in held) >= FILE_WINDOW.hop:
+            yield concatenate(held)
+            held = []
+    yield concatenate([*held, driver.finish()])

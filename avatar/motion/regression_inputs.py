@@ -1,0 +1,47 @@
+"""The input vector of one person's decoder: spliced encoder outputs and projections onto learned directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avatar.core.articulation import ARTICULATION
+from avatar.motion.encoder import CHANNELS, DIRECTION_REACH, DIRECTIONS, REACH, STRIDE, Encoder, encode, to_whole_frames
+
+
+def regression_inputs(encoder: Encoder, features: Tensor) -> Tensor:
+    """Inputs [T, I] for features [t, D] at 100 Hz.
+
+    Of 3 frames each: hidden state, articulation, lips and backbone of `encode`, and mean features. Then backbone
+    features spliced over 5 frames, projected onto the encoder's directions [T, 32].
+    """
+    encoded = encode(encoder, features)
+    mean = to_whole_frames(features).unflatten(0, (-1, STRIDE)).mean(1)
+    frames = torch.cat([encoded.hidden, encoded.articulation, encoded.lips, encoded.backbone, mean], 1)
+    return torch.cat([splice(frames, REACH), splice_backbone(encoded.backbone) @ encoder.directions.T], 1)
+
+
+def splice(frames: Tensor, reach: int) -> Tensor:
+    """Frames [T, D] concatenated with their neighbours [T, (2 reach + 1) D]; the ends are repeated."""
+    index, shifts = torch.arange(len(frames)), range(-reach, reach + 1)
+    return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)
+
+
+def splice_backbone(backbone: Tensor) -> Tensor:
+    """Backbone features [T, W] spliced over the 5 frames that directions look at [T, 5 W]."""
+    return splice(backbone, DIRECTION_REACH)
+
+
+def split_frames(inputs: Tensor) -> Tensor:
+    """The spliced part of inputs [..., I], frame by frame [..., 3, O]."""
+    return inputs[..., :-DIRECTIONS].unflatten(-1, (2 * REACH + 1, -1))
+
+
+def spliced_articulation(inputs: Tensor) -> Tensor:
+    """Articulation [N, 3, 5] of the frames spliced in inputs [N, I]."""
+    return split_frames(inputs)[..., CHANNELS : CHANNELS + len(ARTICULATION)]
+
+
+def center_articulation(inputs: Tensor) -> Tensor:
+    """Articulation [N, 5] of the middle frame of inputs [N, I]."""
+    return spliced_articulation(inputs)[:, REACH]

@@ -1,0 +1,84 @@
+"""A person's speech model, opened: audio features to what the mouth does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatar.core.articulation import ARTICULATION
+from avatar.core.speech_model import (
+    KernelRegression,
+    PostNet,
+    SpeechModel,
+    decoder_from_tensors,
+    decoder_tensors,
+)
+from avatar.motion.encoder import STRIDE, Encoder, encoder_from_tensors, to_whole_frames
+from avatar.motion.features import DEFAULT_FEATURES
+from avatar.motion.head_motion import PROSODY_WIDTH, prosody_features
+from avatar.motion.postnet import apply_postnet
+from avatar.motion.regression import predict
+from avatar.motion.regression_inputs import center_articulation, regression_inputs
+
+VOICING = -2  # column of the log-mel features
+LOOKAHEAD = 4  # motion frames by which voicing is known before it begins
+
+
+@dataclass(frozen=True)
+class MouthMotion:
+    """What a mouth does, frame by frame, and the prosody that head motion follows."""
+
+    expression: Tensor  # [T, K], without lids
+    lip_closure: Tensor  # [T] 0..1 probability of a sound that only closed lips make (p, b, m)
+    voiced: Tensor  # [T] 0..1 largest voicing from this frame to `LOOKAHEAD` frames on
+    prosody: Tensor  # [T, 10] of `avatar.motion.head_motion.prosody_features`
+
+    def __len__(self) -> int:
+        return len(self.lip_closure)
+
+    def __getitem__(self, frames: slice) -> MouthMotion:
+        return MouthMotion(self.expression[frames], self.lip_closure[frames], self.voiced[frames], self.prosody[frames])
+
+
+@dataclass(frozen=True)
+class SpeechToMotion:
+    """A speech model in single precision: features [t, D] -> MouthMotion. Holds no state, so many streams share it."""
+
+    model: SpeechModel
+    encoder: Encoder
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor) -> MouthMotion:
+        inputs = regression_inputs(self.encoder, features)
+        expression = decode(self.model.decoder, inputs)
+        lip_closure = center_articulation(inputs)[:, ARTICULATION.index("lip_closure")]
+        if self.model.features != DEFAULT_FEATURES:  # other features have no known columns of energy and voicing
+            silent = torch.zeros(len(lip_closure), PROSODY_WIDTH)
+            return MouthMotion(expression, lip_closure, torch.ones_like(lip_closure), silent)
+        prosody = prosody_features(to_whole_frames(features))
+        return MouthMotion(expression, lip_closure, voicing_ahead(features), prosody)
+
+
+def open_speech_model(model: SpeechModel) -> SpeechToMotion:
+    """A speech model, ready to use."""
+    own = decoder_from_tensors({name: tensor.float() for name, tensor in decoder_tensors(model.decoder).items()})
+    return SpeechToMotion(replace(model, decoder=own), own_encoder(model))
+
+
+def own_encoder(model: SpeechModel) -> Encoder:
+    """The encoder that a speech model carries."""
+    return encoder_from_tensors(model.encoder, model.features)
+
+
+def decode(decoder: KernelRegression | PostNet, inputs: Tensor) -> Tensor:
+    """Expression [T, K] for inputs [T, I] of `regression_inputs`."""
+    return apply_postnet(decoder, inputs) if isinstance(decoder, PostNet) else predict(decoder, inputs)
+
+
+def voicing_ahead(features: Tensor) -> Tensor:
+    """The largest voicing [T], 0..1, from each motion frame to 4 frames on, of log-mel features [t, 83]."""
+    voicing = to_whole_frames(features)[:, VOICING].view(1, 1, -1, STRIDE).amax(-1)
+    return functional.max_pool1d(functional.pad(voicing, (0, LOOKAHEAD)), LOOKAHEAD + 1, stride=1)[0, 0]

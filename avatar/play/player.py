@@ -1,0 +1,154 @@
+"""Player: an avatar opened once. Sound or motion in, frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from avatar.core.avatar_file import Avatar, load_avatar
+from avatar.core.controls import Controls, resolve_controls
+from avatar.core.files import UserError
+from avatar.core.media import SAMPLE_RATE
+from avatar.core.motion_space import Motion, load_space
+from avatar.core.take import Take, motion_in_camera, open_take
+from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
+from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
+from avatar.play.composite import Pixels
+from avatar.play.draw import Canvas, Drawing, open_canvas
+from avatar.play.look import Look
+from avatar.play.session import Session
+from avatar.play.sound import SoundReader
+from avatar.render.device import DeviceName
+
+BREATH = 0.0015  # of the picture's side that shoulders rise by in idle: under a pixel at 512 px
+
+
+class Player:
+    """An avatar, ready to be watched. Renderer, weights and plate are opened once and shared by all its sessions.
+
+    May be used from several threads: drawing is done for one of them at a time.
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar | Path | str,
+        *,
+        look: Look | None = None,
+        controls: Controls | None = None,
+        device: DeviceName = "cpu",
+    ) -> None:
+        """controls: default: those of the avatar's own recipe.
+
+        Raises: UserError for a file that is no avatar, one of another MotionSpace, a look that it cannot be shown in, a
+        pose that is not a Take, or a style that was not learned (`avatar.learn_style`).
+        """
+        self.avatar = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
+        check_space(self.avatar)
+        self.controls = controls or resolve_controls(self.avatar)
+        if self.controls.style:
+            raise UserError("style: a player takes no clip; learn it first: avatar.learn_style(avatar, clip)")
+        self.look = look or Look()
+        self.canvas: Canvas = open_canvas(self.avatar, self.look, device)
+        self._speech: SpeechToMotion = open_speech_model(self.avatar.speech)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+        return self.look.fps or self.avatar.fps
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of frames, px."""
+        return self.canvas.shape
+
+    def speak(
+        self,
+        sound: Iterable[np.ndarray | Tensor],
+        *,
+        rate: int = SAMPLE_RATE,
+        gain: float = 1.0,
+        pixels: Pixels = "rgb",
+    ) -> Iterator[np.ndarray]:
+        """Frames for sound that comes in chunks of any size; memory does not grow with length.
+
+        Chunks are [n] or [n, channels], float -1..1 or int16. Frames are uint8: [H, W, 3] RGB, [H, W, 4] with a
+        transparent look, or with `pixels="nv12"` [3 H / 2, W] for video encoders.
+        """
+        return self.draw(self.motion(sound, rate=rate, gain=gain), pixels=pixels)
+
+    def motion(
+        self, sound: Iterable[np.ndarray | Tensor], *, rate: int = SAMPLE_RATE, gain: float = 1.0
+    ) -> Iterator[Motion]:
+        """Motion at 25 frames/s for sound that comes in chunks, as in `speak`."""
+        reader = SoundReader(rate, gain)
+
+        def samples() -> Iterator[Tensor]:
+            for chunk in sound:
+                yield reader.push(chunk)
+            yield reader.finish()
+
+        return drive(self.driver(), samples())
+
+    def reenact(self, motion: Motion | Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
+        """Frames for somebody's motion, as it is or in stretches. Raises: UserError when it is of another MotionSpace."""
+        motions = [motion] if isinstance(motion, Motion) else motion
+        return self.draw((check_motion(self.avatar, part) for part in motions), pixels=pixels)
+
+    def draw(self, motions: Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
+        """Frames for stretches of motion of this avatar's own MotionSpace."""
+        drawing = Drawing(self.canvas, pixels)
+        for motion in motions:
+            yield from drawing.draw(motion)
+        yield from drawing.finish()
+
+    def session(self, *, rate: int = SAMPLE_RATE, gain: float = 1.0, pixels: Pixels = "rgb") -> Session:
+        """A live session; many may be open at once. rate, gain, pixels: as in `speak`."""
+
+        def reader() -> SoundReader:
+            return SoundReader(rate, gain)
+
+        return Session(self.driver(LIVE_WINDOW), Drawing(self.canvas, pixels), reader)
+
+    def driver(self, window: Window = FILE_WINDOW) -> Driver:
+        """A stream of motion for a stream of sound, without pictures."""
+        return start_driver(self.avatar, self._speech, self.controls, window)
+
+
+def check_space(avatar: Avatar) -> None:
+    """Raise UserError when the avatar was built with another MotionSpace than this version ships."""
+    if avatar.space_id != load_space().id:
+        raise UserError(
+            f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again"
+        )
+
+
+def start_driver(avatar: Avatar, speech: SpeechToMotion, controls: Controls, window: Window = FILE_WINDOW) -> Driver:
+    """A stream of an avatar's motion, its speech model opened. Raises: UserError when a followed pose is not a Take."""
+    return Driver(
+        speech,
+        avatar.style,
+        fps=avatar.fps,
+        controls=controls,
+        pose=motion_of_take(avatar, open_take(controls.followed)) if controls.followed else None,
+        window=window,
+        breathing=BREATH * avatar.camera.size,
+    )
+
+
+def motion_of_take(avatar: Avatar, take: Take) -> Motion:
+    """A Take's own motion, in the camera of an avatar. Raises: UserError when it cannot be used there."""
+    return check_motion(avatar, motion_in_camera(take, avatar.camera))
+
+
+def check_motion(avatar: Avatar, motion: Motion) -> Motion:
+    """The same motion. Raises: UserError when it is of another MotionSpace than the avatar."""
+    modes, found = len(avatar.speech.mean), motion.expression.shape[1]
+    if found != modes or motion.space_id not in ("", avatar.space_id):
+        raise UserError(
+            f"the motion is of motion space {motion.space_id or 'unknown'} with {found} modes, the avatar of "
+            f"{avatar.space_id} with {modes}; make the motion again with this version"
+        )
+    return motion

@@ -21,7 +21,6 @@ from avatar.core.take import Take
 from avatar.core.threads import torch_threads
 from avatar.motion.driver import drive
 from avatar.motion.speech_to_motion import open_speech_model
-from avatar.pipelines.style import with_style
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take, start_driver
@@ -56,6 +55,19 @@ def speak(
         frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = _count(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(shown, out, fps=player.fps, sound=speech, coding=look.coding)
+
+
+def with_style(
+    avatar: Avatar, controls: Controls, *, out: Path | None = None, progress: Progress = no_progress
+) -> tuple[Avatar, Controls]:
+    """The avatar with the style that controls name, and the controls without it; out: a file that is being made."""
+    if not controls.style:
+        return avatar, controls
+    from avatar.pipelines.style import learn_style  # what fits and preprocesses is loaded by those who need it
+
+    take_dir = out.with_suffix(".style.take") if out else None
+    styled = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
+    return styled, controls.model_copy(update={"style": None})
 
 
 def _pixels(out: Path | None) -> Pixels:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from avatar.core.avatar_file import Avatar
-from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import motion_in_camera, open_take, read_audio, read_track
@@ -58,14 +57,3 @@ def learn_style(
     own = motion_in_camera(take, avatar.camera)[torch.tensor(frames)]
     speech, style = restyle(avatar.speech, avatar.style, other, replace(theirs, own=own))
     return replace(avatar, speech=speech, style=style)
-
-
-def with_style(
-    avatar: Avatar, controls: Controls, *, out: Path | None = None, progress: Progress = no_progress
-) -> tuple[Avatar, Controls]:
-    """The avatar with the style that controls name, and the controls without it; out: a file that is being made."""
-    if not controls.style:
-        return avatar, controls
-    take_dir = out.with_suffix(".style.take") if out else None
-    styled = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
-    return styled, controls.model_copy(update={"style": None})

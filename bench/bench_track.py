@@ -21,7 +21,7 @@ import torch
 
 from avatar.core.encode import write_video
 from avatar.core.geometry import mean_rotation, to_vector
-from avatar.core.landmarks import BROWS, CHIN, LEFT_LID, LOWER_LIP, RIGHT_LID, UPPER_FACE, UPPER_LIP
+from avatar.core.landmarks import BROWS, CHIN, LEFT_EYE_OUTLINE, LOWER_LIP, RIGHT_EYE_OUTLINE, UPPER_FACE, UPPER_LIP
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_track
 from preprocess.fit import MESH_POINTS, fit_poses
@@ -45,7 +45,7 @@ def landmark_poses(take: Take) -> tuple[Poses, Mesh]:
 def upper_face_points(mesh: Mesh) -> Array:
     """Points [N, 3] cm all over the upper face, away from lids and brows."""
     hull = cv2.convexHull(mesh.points[list(UPPER_FACE)][:, :2].astype(np.float32))
-    moving = {*LEFT_LID, *RIGHT_LID, *BROWS[0], *BROWS[1]}
+    moving = {*LEFT_EYE_OUTLINE, *RIGHT_EYE_OUTLINE, *BROWS[0], *BROWS[1]}
     corners = mesh.points[mesh.triangles]
     kept = [
         corner

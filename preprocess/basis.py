@@ -10,7 +10,17 @@ import mediapipe as mp
 import numpy as np
 import torch
 
-from avatar.core.landmarks import CHIN, FOREHEAD, LEFT_EYE, LEFT_LID, LIPS, POINTS, RIGHT_EYE, RIGHT_LID, RIGID
+from avatar.core.landmarks import (
+    CHIN,
+    FOREHEAD,
+    LEFT_EYE,
+    LEFT_EYE_OUTLINE,
+    LIPS,
+    POINTS,
+    RIGHT_EYE,
+    RIGHT_EYE_OUTLINE,
+    RIGID,
+)
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import open_take, read_track
 from preprocess.fit import FOCAL_PER_SIZE, fit_modes, fit_poses, measure_offsets, pick_neutral, point_importance
@@ -128,7 +138,7 @@ def _find_modes(offsets: Array, modes: int) -> Array:
     importance = np.repeat(point_importance(), 3)
     rows = offsets.reshape(len(offsets), -1) * importance
     found = []
-    for lid, eye in ((LEFT_LID, LEFT_EYE), (RIGHT_LID, RIGHT_EYE)):
+    for lid, eye in ((LEFT_EYE_OUTLINE, LEFT_EYE), (RIGHT_EYE_OUTLINE, RIGHT_EYE)):
         gap = offsets[:, eye[3], 1] - offsets[:, eye[2], 1]
         gap = (gap - gap.mean()) / gap.std()
         mode = np.zeros((offsets.shape[1], 3))

@@ -13,7 +13,17 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from avatar.core.landmarks import IRISES, LEFT_EYE, LEFT_LID, LIPS, LOWER_LIP, POINTS, RIGHT_EYE, RIGHT_LID, UPPER_LIP
+from avatar.core.landmarks import (
+    IRISES,
+    LEFT_EYE,
+    LEFT_EYE_OUTLINE,
+    LIPS,
+    LOWER_LIP,
+    POINTS,
+    RIGHT_EYE,
+    RIGHT_EYE_OUTLINE,
+    UPPER_LIP,
+)
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.rotations import Poses, exponential, nearest_rotation
@@ -238,7 +248,7 @@ def point_importance() -> Array:
     """Weight [478] of each landmark in the expression fit: lips 3, lids 4, irises nearly none (gaze is its own)."""
     importance = np.ones(POINTS)
     importance[list(LIPS)] = 3
-    importance[[*LEFT_LID, *RIGHT_LID]] = 4
+    importance[[*LEFT_EYE_OUTLINE, *RIGHT_EYE_OUTLINE]] = 4
     importance[list(IRISES)] = 0.1
     return importance
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from avatar.core.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW, JAW_CORNERS, OUTER_LIPS
+from avatar.core.landmarks import CHIN, FOREHEAD, INNER_LIPS, JAW_CORNERS, JAWLINE, OUTER_LIPS
 
 BACKGROUND, HEAD, NECK, TORSO, MOUTH, TEETH = range(6)
 PERSON = 127  # of a matte
@@ -27,7 +27,7 @@ def find_regions(landmarks: Array, matte: Array, picture: Array | None = None) -
     size = matte.shape[0]
     points = landmarks[:, :2]
     height = np.linalg.norm(points[CHIN] - points[FOREHEAD])
-    jaw = points[list(JAW)]
+    jaw = points[list(JAWLINE)]
     jaw = jaw[np.argsort(jaw[:, 0])]
     column, row = np.arange(size) + 0.5, (np.arange(size) + 0.5)[:, None]
     cut = np.interp(column, jaw[:, 0], jaw[:, 1]) + BELOW_JAW * height

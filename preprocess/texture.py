@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from scipy.linalg import solveh_banded
 
-from avatar.core.landmarks import BROWS, LEFT_LID, RIGHT_LID, UPPER_FACE
+from avatar.core.landmarks import BROWS, LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE, UPPER_FACE
 from preprocess.flow import follow
 from preprocess.rotations import Poses, exponential, logarithm, nearest_rotation
 
@@ -201,7 +201,7 @@ def _corners(grey: Array, landmarks: Array, scale: float) -> Array:
     hull = cv2.convexHull(landmarks[list(UPPER_FACE)].astype(np.int32))
     cv2.fillConvexPoly(mask, hull, (255,))
     margin = max(1, round(EYE_MARGIN * scale))
-    for group in (LEFT_LID, RIGHT_LID, *BROWS):
+    for group in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE, *BROWS):
         polygon = cv2.convexHull(landmarks[list(group)].astype(np.int32))
         cv2.fillConvexPoly(mask, polygon, (0,))
         cv2.polylines(mask, [polygon], True, (0,), 2 * margin)

@@ -1,39 +1,63 @@
-"""Motion as ARKit-style blendshape curves: read off the mesh, as far as landmarks tell them."""
+"""Motion as ARKit-style blendshape curves, measured on the mesh, as far as its landmarks show them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from avatar.core.landmarks import (
+    CHIN,
+    GLABELLA,
+    LEFT_BROW_INNER,
+    LEFT_BROW_OUTER,
+    LEFT_CORNER,
+    LEFT_EYE,
+    LEFT_LOWER_LIP,
+    LEFT_UPPER_LIP,
+    LIP_BOTTOM,
+    LIP_TOP,
+    LOWER_LIP,
+    NOSE_BRIDGE,
+    RIGHT_BROW_INNER,
+    RIGHT_BROW_OUTER,
+    RIGHT_CORNER,
+    RIGHT_EYE,
+    RIGHT_LOWER_LIP,
+    RIGHT_UPPER_LIP,
+    UPPER_LIP,
+)
 from avatar.core.motion_space import Motion, MotionSpace
 
 # Each: the change of a distance along an axis (0 x, 1 y, 2 z) between two landmarks that makes the curve 1, in cm.
-# Landmarks are of MediaPipe's mesh; "left" is the person's own.
+# ARKit's left is the person's own, which is the right of the picture that landmarks are named by.
 _DISTANCES: dict[str, tuple[int, int, int, float]] = {
-    "jawOpen": (13, 152, 1, 2.5),
-    "mouthRollLower": (14, 17, 1, -0.5),
-    "mouthRollUpper": (0, 13, 1, -0.4),
-    "mouthSmileLeft": (291, 386, 1, -0.8),
-    "mouthSmileRight": (61, 159, 1, -0.8),
-    "mouthFrownLeft": (291, 386, 1, 0.6),
-    "mouthFrownRight": (61, 159, 1, 0.6),
-    "mouthStretchLeft": (0, 291, 0, 0.8),
-    "mouthStretchRight": (0, 61, 0, -0.8),
-    "mouthUpperUpLeft": (270, 386, 1, -0.5),
-    "mouthUpperUpRight": (40, 159, 1, -0.5),
-    "mouthLowerDownLeft": (405, 386, 1, 1.2),
-    "mouthLowerDownRight": (181, 159, 1, 1.2),
-    "browInnerUp": (9, 6, 1, 0.6),
-    "browOuterUpLeft": (300, 386, 1, 0.6),
-    "browOuterUpRight": (70, 159, 1, 0.6),
-    "browDownLeft": (285, 386, 1, -0.5),
-    "browDownRight": (55, 159, 1, -0.5),
+    "jawOpen": (UPPER_LIP, CHIN, 1, 2.5),
+    "mouthRollLower": (LOWER_LIP, LIP_BOTTOM, 1, -0.5),
+    "mouthRollUpper": (LIP_TOP, UPPER_LIP, 1, -0.4),
+    "mouthSmileLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, -0.8),
+    "mouthSmileRight": (LEFT_CORNER, LEFT_EYE.upper, 1, -0.8),
+    "mouthFrownLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, 0.6),
+    "mouthFrownRight": (LEFT_CORNER, LEFT_EYE.upper, 1, 0.6),
+    "mouthStretchLeft": (LIP_TOP, RIGHT_CORNER, 0, 0.8),
+    "mouthStretchRight": (LIP_TOP, LEFT_CORNER, 0, -0.8),
+    "mouthUpperUpLeft": (RIGHT_UPPER_LIP, RIGHT_EYE.upper, 1, -0.5),
+    "mouthUpperUpRight": (LEFT_UPPER_LIP, LEFT_EYE.upper, 1, -0.5),
+    "mouthLowerDownLeft": (RIGHT_LOWER_LIP, RIGHT_EYE.upper, 1, 1.2),
+    "mouthLowerDownRight": (LEFT_LOWER_LIP, LEFT_EYE.upper, 1, 1.2),
+    "browInnerUp": (GLABELLA, NOSE_BRIDGE, 1, 0.6),
+    "browOuterUpLeft": (RIGHT_BROW_OUTER, RIGHT_EYE.upper, 1, 0.6),
+    "browOuterUpRight": (LEFT_BROW_OUTER, LEFT_EYE.upper, 1, 0.6),
+    "browDownLeft": (RIGHT_BROW_INNER, RIGHT_EYE.upper, 1, -0.5),
+    "browDownRight": (LEFT_BROW_INNER, LEFT_EYE.upper, 1, -0.5),
 }
-_WIDTH, _CLOSED, _PUCKER_CM = (61, 291), (13, 14), 1.6
+_WIDTH, _OPENING, _PUCKER_CM = (LEFT_CORNER, RIGHT_CORNER), (UPPER_LIP, LOWER_LIP), 1.6
 
 
 def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
-    """Curves [T], each 0..1, under ARKit's names; shapes that landmarks do not show are left out."""
+    """Curves [T], each 0..1, under ARKit's names; shapes that landmarks do not show are left out.
+
+    space: the motion's own. Heads are held still; lids and gaze are the motion's `eyes`.
+    """
     moved = torch.einsum("tk,kvc->tvc", motion.expression, space.basis)
 
     def change(first: int, second: int, axis: int) -> Tensor:
@@ -42,8 +66,8 @@ def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     curves = {name: change(a, b, axis) / full for name, (a, b, axis, full) in _DISTANCES.items()}
     narrowing = -change(*_WIDTH, 0) / _PUCKER_CM
     curves["mouthPucker"] = narrowing
-    curves["mouthFunnel"] = torch.minimum(narrowing.clamp_min(0), change(*_CLOSED, 1).clamp_min(0)) * 2
-    curves["mouthClose"] = curves["jawOpen"] - change(*_CLOSED, 1) / 2.5
+    curves["mouthFunnel"] = torch.minimum(narrowing.clamp_min(0), change(*_OPENING, 1).clamp_min(0)) * 2
+    curves["mouthClose"] = curves["jawOpen"] - change(*_OPENING, 1) / 2.5
     curves["eyeBlinkLeft"], curves["eyeBlinkRight"] = 1 - motion.eyes[:, 0], 1 - motion.eyes[:, 1]
     across, down = motion.eyes[:, 2:].T
     for side, inward in (("Left", -across), ("Right", across)):

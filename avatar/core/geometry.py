@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from avatar.core.landmarks import EYE_CORNERS
+
+Values = TypeVar("Values", Tensor, np.ndarray)
+"""Trackers work in numpy and float64, renderers in torch and float32; the formulas are the same."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,62 @@ class Camera:
         return Camera(self.focal * size / self.size, size)
 
 
-def project(points: Tensor, camera: Camera) -> Tensor:
+def project(points: Values, camera: Camera) -> Values:
     """Camera-frame points [..., 3] cm -> pixels [..., 2]; depth must be positive."""
     return camera.focal * points[..., :2] / points[..., 2:3] + camera.size / 2
 
 
-def to_camera(points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
-    """Head-frame points [T, V, 3] or [V, 3] -> camera frame, by rotation [T, 3, 3] and translation [T, 3]."""
-    return points @ rotation.mT + translation[..., None, :]
+def to_rays(pixels: Values, camera: Camera) -> Values:
+    """Pixels [..., 2] -> x / z and y / z [..., 2] of all points that `project` puts there."""
+    return (pixels - camera.size / 2) / camera.focal
+
+
+def to_camera(points: Values, rotation: Values, translation: Values) -> Values:
+    """Head-frame points [T, V, 3] or [V, 3] -> camera frame, by rotation [T, 3, 3] and translation [T, 3].
+
+    Without the T, of one frame.
+    """
+    return points @ rotation.swapaxes(-1, -2) + translation[..., None, :]
+
+
+def eye_distance(landmarks: Values) -> Values:
+    """Distance [...] px of the outer eye corners of landmarks [..., 478, 2..3] px, at least 1e-6.
+
+    Lengths in a face are measured in it: it changes neither with expression nor with the size of the picture.
+    """
+    left, right = (landmarks[..., corner, :2] for corner in EYE_CORNERS)
+    if isinstance(landmarks, Tensor):
+        return (left - right).norm(dim=-1).clamp_min(1e-6)
+    return np.linalg.norm(left - right, axis=-1).clip(1e-6)
+
+
+def apply_torso(points: Values, torso: Values) -> Values:
+    """Points [..., 2] of the torso at rest -> where a frame with torso [4] shows them.
+
+    p -> e^s Rot(r) p + shift, the torso's similarity transform: columns are shift x, y, log-scale s, roll r (rad);
+    Rot(r) = [[cos r, -sin r], [sin r, cos r]]. Points are counted from the picture's centre, x right and y down, in
+    the unit of the shift (px, as Motion has it).
+    """
+    cos, sin = _scaled_turn(torso[2], torso[3])
+    x, y = points[..., 0], points[..., 1]
+    return _stack(cos * x - sin * y + torso[0], sin * x + cos * y + torso[1])
+
+
+def undo_torso(points: Values, torso: Values) -> Values:
+    """Points [..., 2] of a frame with torso [4] -> where they lie on the torso at rest: `apply_torso` undone."""
+    cos, sin = _scaled_turn(-torso[2], torso[3])
+    x, y = points[..., 0] - torso[0], points[..., 1] - torso[1]
+    return _stack(cos * x + sin * y, cos * y - sin * x)
+
+
+def _scaled_turn(log_scale: Values, roll: Values) -> tuple[Values, Values]:
+    if isinstance(log_scale, Tensor):
+        return torch.exp(log_scale) * torch.cos(roll), torch.exp(log_scale) * torch.sin(roll)
+    return np.exp(log_scale) * np.cos(roll), np.exp(log_scale) * np.sin(roll)
+
+
+def _stack(x: Values, y: Values) -> Values:
+    return torch.stack([x, y], -1) if isinstance(x, Tensor) else np.stack([x, y], -1)
 
 
 def exponential(vector: Tensor) -> Tensor:

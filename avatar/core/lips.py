@@ -1,47 +1,51 @@
-"""What lips do, read off landmarks: the curves that sound is compared with."""
+"""Curves of the lips, measured on landmarks: what sound is compared with."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-EYE_CORNERS = (33, 263)
-CURVES = {"opening": (13, 14), "height": (0, 17), "width": (61, 291)}
+from avatar.core.geometry import eye_distance
+from avatar.core.landmarks import LEFT_CORNER, LIP_BOTTOM, LIP_TOP, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
+
+CURVES = {"opening": (UPPER_LIP, LOWER_LIP), "height": (LIP_TOP, LIP_BOTTOM), "width": (LEFT_CORNER, RIGHT_CORNER)}
 """Inner gap, outer height and width of the mouth: pairs of landmarks."""
-MOST_LAG = 5  # frames, of the offset at which a correlation is best
+MOST_LAG = 5  # frames between two curves: 200 ms, more than a film's sound is out of time by
 
 
 def lip_curves(landmarks: Tensor) -> Tensor:
     """The curves [T, 3] of landmarks [T, 478, 2..3] px, in distances of the outer eye corners."""
-    points = landmarks[..., :2]
-    eyes = (points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]]).norm(dim=-1).clamp_min(1e-6)
+    points, eyes = landmarks[..., :2], eye_distance(landmarks)
     return torch.stack([(points[:, a] - points[:, b]).norm(dim=-1) / eyes for a, b in CURVES.values()], 1)
 
 
 def protrusion_curve(landmarks: Tensor) -> Tensor:
-    """How far the middle of the lips stands before their corners [T], of landmarks [T, 478, 3] px, in eye distances."""
-    eyes = (landmarks[:, EYE_CORNERS[0], :2] - landmarks[:, EYE_CORNERS[1], :2]).norm(dim=-1).clamp_min(1e-6)
-    return (landmarks[:, CURVES["width"], 2].mean(1) - landmarks[:, CURVES["height"], 2].mean(1)) / eyes
+    """How far the middle of the lips lies before their corners [T], of landmarks [T, 478, 3] px, in eye distances."""
+    corners, middle = landmarks[:, CURVES["width"], 2].mean(1), landmarks[:, CURVES["height"], 2].mean(1)
+    return (corners - middle) / eye_distance(landmarks)
 
 
-def best_correlation(heard: Tensor, seen: Tensor, sure: Tensor) -> float:
-    """Correlation of two curves [T] at the offset of up to 5 frames where it is best, over frames `sure` [T] bool."""
-    return max(correlate_lags(heard, seen, sure))
+def best_correlation(first: Tensor, second: Tensor, valid: Tensor) -> float:
+    """The largest of `correlate_lags`."""
+    return max(correlate_lags(first, second, valid))
 
 
-def correlate_lags(heard: Tensor, seen: Tensor, sure: Tensor) -> list[float]:
-    """Correlations of two curves [T], the second -5 to 5 frames later than the first, over frames `sure` [T] bool."""
-    count, found = len(heard), []
+def correlate_lags(first: Tensor, second: Tensor, valid: Tensor) -> list[float]:
+    """Pearson correlations of two curves [T] for lags of -5 to 5 frames, positive where the second is later.
+
+    valid: [T] bool, the frames of the second that count. 0 where too few do, and where a curve is constant.
+    """
+    count, found = len(first), []
     for lag in range(-MOST_LAG, MOST_LAG + 1):
         early, late = slice(max(0, -lag), count - max(0, lag)), slice(max(0, lag), count - max(0, -lag))
-        believed = sure[late]
-        pair = torch.stack([heard[early][believed], seen[late][believed]])
+        kept = valid[late]
+        pair = torch.stack([first[early][kept], second[late][kept]])
         found.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(0)) if pair.shape[1] > MOST_LAG else 0.0)
     return found
 
 
 def read_lips(basis: Tensor) -> Tensor:
-    """[K, 4]: the curves (cm, head frame), and how far lips are pushed out, of one unit of each mode [K, 478, 3]."""
+    """What one unit of each mode [K, 478, 3] does: the three curves and the protrusion [K, 4], cm, head frame."""
     axes = {"opening": 1, "height": 1, "width": 0}
     curves = [(basis[:, b] - basis[:, a])[:, axes[name]] for name, (a, b) in CURVES.items()]
     corners, middle = basis[:, CURVES["width"], 2].mean(1), basis[:, CURVES["height"], 2].mean(1)

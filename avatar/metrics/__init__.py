@@ -1,4 +1,4 @@
-"""Figures of merit: plain functions of tensors. Those that need somebody's weights stand in files of their own."""
+"""Metrics: plain functions of tensors. Those that need published weights are imported from their own modules."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.files import UserError, check_readable
-from avatar.metrics.pictures import LEFT_EYE, RIGHT_EYE, lay_over
+from avatar.core.landmarks import LEFT_CORNER, LEFT_EYE_OUTLINE, NOSE_TIP, RIGHT_CORNER, RIGHT_EYE_OUTLINE
+from avatar.metrics.pictures import align_pictures
 
-SIZE = 112  # px a side of what the network sees
+SIZE = 112  # px a side of the network's input
+# where ArcFace puts eyes, nose and corners of the mouth in its input, px
 PLACES = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-NOSE_TIP, CORNERS = 4, (61, 291)
 
 
 class Identity:
@@ -38,9 +39,9 @@ class Identity:
     def embed(self, picture: Tensor, landmarks: Tensor) -> Tensor:
         """Embedding [D] of length 1 of a picture [S, S, 3] uint8, by its landmarks [478, 3] px."""
         points = landmarks[:, :2]
-        eyes = [points[list(eye)].mean(0) for eye in (LEFT_EYE, RIGHT_EYE)]
-        five = torch.stack([*eyes, points[NOSE_TIP], *points[list(CORNERS)]])
-        grid = lay_over(torch.tensor(PLACES), five, SIZE, len(picture))
+        eyes = [points[list(eye)].mean(0) for eye in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE)]
+        five = torch.stack([*eyes, points[NOSE_TIP], points[LEFT_CORNER], points[RIGHT_CORNER]])
+        grid = align_pictures(torch.tensor(PLACES), five, SIZE, len(picture))
         face = functional.grid_sample(picture.permute(2, 0, 1)[None].float(), grid, align_corners=False)
         (found, *_) = self._session.run(None, {self._input.name: (face / 127.5 - 1).numpy().astype(np.float32)})
         return functional.normalize(torch.from_numpy(found).reshape(-1).float(), dim=0)

@@ -1,4 +1,4 @@
-"""Motion against the truth, and what it is like by itself: lips, blinks, head."""
+"""Motion against the truth, and by itself: lips, blinks, head."""
 
 from __future__ import annotations
 

@@ -11,16 +11,17 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
+from avatar.core.landmarks import (
+    FACE_OVAL,
+    LEFT_EYE_OUTLINE,
+    MESH_POINTS,
+    OUTER_LIPS,
+    RIGHT_EYE_OUTLINE,
+    RIGID_FEW,
+)
 from cuda_ext import ops
 
-FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
-             149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-LEFT_EYE = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
-RIGHT_EYE = (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)
-RIGID = (10, 151, 9, 8, 168, 6, 197, 195, 5, 54, 284, 103, 332, 33, 263, 133, 362)
-MESH_POINTS = 468
-WIDER = 1.33  # of mouth and eyes, than their outlines
+WIDER = 1.33  # mouth and eyes, than their outlines: with the skin that moves about them
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """One figure: what was drawn how, where it was looked at, and what came out."""
+    """One figure of an evaluation: the mode of driving, the region of the picture, the metric and its value."""
 
     mode: str
     region: str
@@ -73,7 +74,9 @@ def fill_polygon(points: Tensor, size: int) -> Tensor:
 def region_masks(landmarks: Tensor, size: int) -> dict[str, Tensor | None]:
     """Regions of a frame by its landmarks [478, 3] px: whole, face (its outline), mouth and eyes (a third wider)."""
     points = landmarks[:, :2]
-    left, right = (fill_polygon(_widen(points[list(eye)], WIDER), size) for eye in (LEFT_EYE, RIGHT_EYE))
+    left, right = (
+        fill_polygon(_widen(points[list(eye)], WIDER), size) for eye in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE)
+    )
     return {
         "whole": None,
         "face": fill_polygon(points[list(FACE_OVAL)], size),
@@ -88,17 +91,17 @@ def _widen(points: Tensor, times: float) -> Tensor:
 
 
 def flicker(frames: Tensor, landmarks: Tensor) -> float:
-    """Mean change of skin from frame to frame, 0..255, of pictures [T, S, S, 3] uint8 whose head is brought to rest.
+    """Mean change of the skin from frame to frame, in grey levels 0..255, of pictures [T, S, S, 3] uint8.
 
-    landmarks: [T, 478, 3] px of the person. Forehead, nose and cheeks are looked at; each frame is laid over the one
-    before by the similarity that fits its rigid points best.
+    landmarks: [T, 478, 3] px of the person. Measured on forehead, nose and cheeks, after each frame was aligned with
+    the one before by the similarity transform of its rigid points; 0 where no frame shows skin.
     """
     changes, size = [], frames.shape[1]
     for before, after in zip(range(len(frames) - 1), range(1, len(frames)), strict=True):
         skin = _skin(landmarks[after, :, :2], size)
         if not skin.any():
             continue
-        grid = lay_over(landmarks[after, list(RIGID), :2], landmarks[before, list(RIGID), :2], size, size)
+        grid = align_pictures(landmarks[after, list(RIGID_FEW), :2], landmarks[before, list(RIGID_FEW), :2], size, size)
         moved = functional.grid_sample(frames[before].permute(2, 0, 1)[None].float(), grid, align_corners=False)[0]
         changes.append((frames[after].float() - moved.permute(1, 2, 0)).abs()[skin].mean())
     return float(torch.stack(changes).mean()) if changes else 0.0
@@ -106,15 +109,15 @@ def flicker(frames: Tensor, landmarks: Tensor) -> float:
 
 def _skin(points: Tensor, size: int) -> Tensor:
     inner = fill_polygon(_widen(points[list(FACE_OVAL)], 0.85), size)
-    for part in (LEFT_EYE, RIGHT_EYE, OUTER_LIPS):
+    for part in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE, OUTER_LIPS):
         inner &= ~fill_polygon(_widen(points[list(part)], 1.8), size)
     return inner
 
 
-def lay_over(here: Tensor, there: Tensor, size: int, there_size: int) -> Tensor:
-    """Where the pixels of a picture [1, S, S, 2] are in another, -1..1 for `grid_sample`, by points [N, 2] px of both.
+def align_pictures(here: Tensor, there: Tensor, size: int, there_size: int) -> Tensor:
+    """Where the pixels of a picture lie in another [1, S, S, 2], -1..1 for `grid_sample`, by points [N, 2] px of both.
 
-    The similarity that fits the points best (Umeyama 1991); sizes: px a side of both.
+    The similarity transform that fits the points best (Umeyama 1991). size, there_size: px a side of both pictures.
     """
     a, b = torch.view_as_complex(here.double().contiguous()), torch.view_as_complex(there.double().contiguous())
     turn = ((b - b.mean()) * (a - a.mean()).conj()).sum() / (a - a.mean()).abs().square().sum()
@@ -125,5 +128,5 @@ def lay_over(here: Tensor, there: Tensor, size: int, there_size: int) -> Tensor:
 
 
 def landmark_distance(found: Tensor, truth: Tensor) -> float:
-    """Mean distance in px of the mesh landmarks of frames [T, 478, 3] (LMD)."""
+    """Mean distance in px of the mesh landmarks of frames [T, 478, 3] px (LMD; Chen et al. 2018)."""
     return float((found[:, :MESH_POINTS, :2] - truth[:, :MESH_POINTS, :2]).norm(dim=-1).mean())

@@ -1,4 +1,4 @@
-"""LSE-C and LSE-D: how surely lips and sound belong together, by SyncNet (Chung and Zisserman 2016)."""
+"""LSE-C and LSE-D: how well lips and sound belong together, by SyncNet (Chung and Zisserman 2016)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from avatar.core.files import UserError, check_readable
 from avatar.core.media import SAMPLE_RATE
 from avatar.metrics.weights import load_weights
 
-SIZE = 224  # px a side of the face it sees
+SIZE = 224  # px a side of its input face
 WINDOW, AUDIO_WINDOW, AUDIO_RATE = 5, 20, 4  # video frames; sound frames; of them in a video frame, at 25 frames/s
 MOST_SHIFT = 15  # frames
 BATCH = 16
-BESIDE = 0.4  # of a face's half size: what is seen around it
+BESIDE = 0.4  # of a face's half size, around it, as syncnet_python crops
 
 
 class SyncScores(NamedTuple):
-    """What SyncNet says of a clip."""
+    """SyncNet's scores of a clip (Prajwal et al. 2020, Wav2Lip, section 4.3)."""
 
-    confidence: float  # LSE-C: median less least of the mean distances over shifts
-    distance: float  # LSE-D: the least of them
+    confidence: float  # LSE-C, higher is better: the median over shifts of the mean distance, less the least
+    distance: float  # LSE-D, lower is better: the least of them
     offset: int  # frames that the sound is late
 
 
@@ -51,18 +51,18 @@ class SyncNet:
         if count < WINDOW:
             raise UserError(f"SyncNet needs {2 * WINDOW} frames and more, there are {len(frames)}")
         faces = _crop(frames, landmarks)
-        lips, heard = [], []
+        lips, sounds = [], []
         for start in range(0, count, BATCH):
             each = range(start, min(start + BATCH, count))
             lips.append(self._network.forward_lip(torch.stack([faces[:, i : i + WINDOW] for i in each])))
-            sounds = [coefficients[AUDIO_RATE * i : AUDIO_RATE * i + AUDIO_WINDOW].T[None] for i in each]
-            heard.append(self._network.forward_aud(torch.stack(sounds)))
-        return score_sync(torch.cat(lips), torch.cat(heard))
+            cepstra = [coefficients[AUDIO_RATE * i : AUDIO_RATE * i + AUDIO_WINDOW].T[None] for i in each]
+            sounds.append(self._network.forward_aud(torch.stack(cepstra)))
+        return score_sync(torch.cat(lips), torch.cat(sounds))
 
 
-def score_sync(lips: Tensor, heard: Tensor) -> SyncScores:
-    """Scores of embeddings [T, D] of the same moments; shifts up to 15 frames to either side are tried."""
-    padded = functional.pad(heard, (0, 0, MOST_SHIFT, MOST_SHIFT))
+def score_sync(lips: Tensor, sounds: Tensor) -> SyncScores:
+    """Scores of embeddings [T, D] of lips and sounds of the same frames; shifts of up to 15 frames are tried."""
+    padded = functional.pad(sounds, (0, 0, MOST_SHIFT, MOST_SHIFT))
     shifts = range(2 * MOST_SHIFT + 1)
     means = torch.stack([functional.pairwise_distance(lips, padded[i : i + len(lips)]).mean() for i in shifts])
     least = int(means.argmin())

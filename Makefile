@@ -6,7 +6,7 @@ BIN = .venv/bin
 # One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
 DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint bench wheel gpu-check sanitize cross install clean
+.PHONY: demo test lint quality bench wheel gpu-check sanitize cross install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -25,6 +25,10 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Two people built anew, each figure beside that of bench/quality.json; needs the clips beside the checkout.
+quality: install
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.quality $(if $(WRITE),--write)
 
 bench: install
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench.run $(VIDEO)

@@ -85,17 +85,20 @@ def actor(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
     """Eight seconds of the actor at 512 px, and the Take made of them."""
     # Here, so that the kernel tests run where the preprocessing is not installed.
     from avatar.core.take import open_take
-    from preprocess.actor import ActorTruth, film_actor
+    from preprocess.actor import ActorTruth, film_actor, speech
     from preprocess.run import make_take
 
     def make(folder: Path) -> None:
         truth = film_actor(folder / "actor.mp4", seconds=SECONDS, seed=3)
-        np.savez(folder / "truth.npz", **vars(truth))
+        plain = {name: value for name, value in vars(truth).items() if name != "phones"}
+        np.savez(folder / "truth.npz", **plain)
         make_take(folder / "actor.mp4", folder / "actor.take")
 
     folder = made_once(tmp_path_factory, "actor", make)
     with np.load(folder / "truth.npz") as truth:
-        return Filmed(folder / "actor.mp4", ActorTruth(**truth), open_take(folder / "actor.take"))
+        known = {name: float(value) if value.ndim == 0 else value for name, value in truth.items()}
+    phones = speech(SECONDS)[1]
+    return Filmed(folder / "actor.mp4", ActorTruth(**known, phones=phones), open_take(folder / "actor.take"))
 
 
 Adapted = tuple["SpeechModel", "SpeakingStyle"]

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
-from avatar.core.controls import Controls, load_controls
+from avatar.core.avatar_file import Avatar, SpeakingStyle, TrainedOn, load_avatar, save_avatar
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, whole
 from avatar.core.geometry import Camera, exponential, project, to_vector
 from avatar.core.motion_space import Motion, load_motion, resample, save_motion
 from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
+from avatar.core.speech_model import KernelRegression, SpeechModel
 
 
 def make_motion(frames: int = 5, modes: int = 3) -> Motion:
@@ -33,12 +34,21 @@ def make_motion(frames: int = 5, modes: int = 3) -> Motion:
     )
 
 
+def make_speech_model() -> SpeechModel:
+    random = torch.Generator().manual_seed(2)
+    shapes = {"mean": (5,), "project": (5, 2), "centers": (4, 2), "weight": (4, 3), "offset": (3,)}
+    regression = {name: torch.randn(*shape, generator=random) for name, shape in shapes.items()}
+    own = (torch.randn(3, generator=random) for _ in range(3))
+    return SpeechModel("whisper", {"w": torch.ones(2)}, KernelRegression(**regression), *own)
+
+
 def make_avatar() -> Avatar:
-    habits = SpeakingStyle(torch.zeros(3), torch.ones(3), 0.3, 0.15, 0.04, make_motion())
+    plate = torch.zeros(16, 16, 3, dtype=torch.uint8)
+    renderer, style = {"base": torch.arange(4.0)}, SpeakingStyle(0.3, 0.15, 0.04, make_motion())
+    provenance = {"consent": "own clip"}
     return Avatar(
-        "gaussian", {"base": torch.arange(4.0)}, {"w": torch.ones(2)}, habits,
-        torch.zeros(16, 16, 3, dtype=torch.uint8), Camera(32.0, 16), 25.0, "abc", "name: x", {"consent": "own clip"},
-    )  # fmt: skip
+        "gaussian", renderer, make_speech_model(), style, plate, Camera(32.0, 16), 25.0, "abc", "name: x", provenance
+    )
 
 
 def test_avatar_round_trip(tmp_path: Path) -> None:
@@ -47,8 +57,13 @@ def test_avatar_round_trip(tmp_path: Path) -> None:
     back = load_avatar(tmp_path / "a.avatar")
     assert back.provenance == avatar.provenance
     assert back.camera == avatar.camera
-    assert torch.equal(back.habits.own.rotation, avatar.habits.own.rotation)
+    assert torch.equal(back.style.own.rotation, avatar.style.own.rotation)
     assert torch.equal(back.renderer["base"], avatar.renderer["base"])
+    assert torch.equal(back.speech.decoder.offset, avatar.speech.decoder.offset)
+    assert back.trained_on is None
+    trained = dataclasses.replace(avatar, trained_on=TrainedOn("clip", ((0, 5), (7, 9)), 10))
+    save_avatar(trained, tmp_path / "a.avatar")
+    assert load_avatar(tmp_path / "a.avatar").trained_on == trained.trained_on
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,10 +87,7 @@ def test_foreign_edited_and_future_avatars(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="not an avatar file"):
         load_avatar(path)
-    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/9"})
-    with pytest.raises(UserError, match="format avatar/9"):
-        load_avatar(path)
-    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/8", "avatar": "{}"})
+    save_file({"x": torch.zeros(1)}, path, {"format": "avatar/9", "avatar": "{}"})
     with pytest.raises(UserError, match="damaged or edited"):
         load_avatar(path)
     with pytest.raises(UserError, match="no such avatar file"):
@@ -154,9 +166,9 @@ def test_recipe_errors_name_the_nearest_key(tmp_path: Path) -> None:
     }.items():
         (tmp_path / "c.yaml").write_text(wrong)
         with pytest.raises(UserError, match=words):
-            load_controls(tmp_path / "c.yaml")
+            resolve_controls(make_avatar(), tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("head: {0: 0, 2.5: 1}\nblink: 0\n")
-    controls = load_controls(tmp_path / "c.yaml", {"blink": 2.0})
+    controls = resolve_controls(make_avatar(), tmp_path / "c.yaml", {"blink": 2.0})
     assert controls.over(torch.tensor([0.0, 1.25, 9.0])).head.tolist() == [0, 0.5, 1]
     assert controls.blink == 2.0
     assert Recipe().budget_seconds == 300

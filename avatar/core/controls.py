@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
-import torch
 from pydantic import AfterValidator, Field
-from torch import Tensor
 
-from avatar.core.avatar_file import Avatar
+from avatar.core.named_files import FilePath, PosePath, named_files
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, read_yaml, yaml_values
+
+if TYPE_CHECKING:  # what a control may be is known without torch, for the command line and for job files
+    from torch import Tensor
+
+    from avatar.core.avatar_file import Avatar
 
 Curve = float | dict[float, float]
 """A number, or numbers at seconds, between which it runs straight."""
 
 
-def _within(most: float) -> Callable[[Curve], Curve]:
-    def check(value: Curve) -> Curve:
+@dataclass(frozen=True)
+class UpTo:
+    """The limits of a curve, from 0 to `most`."""
+
+    most: float
+
+    def __call__(self, value: Curve) -> Curve:
+        """The same curve. Raises: ValueError when it leaves the limits or its seconds do not grow."""
         times = list(value) if isinstance(value, dict) else []
         numbers = list(value.values()) if isinstance(value, dict) else [value]
         if isinstance(value, dict) and not value:
             raise ValueError("needs a value at one second at least")
-        if not all(0 <= number <= most for number in numbers):
-            raise ValueError(f"must lie between 0 and {most:g}")
+        if not all(0 <= number <= self.most for number in numbers):
+            raise ValueError(f"must lie between 0 and {self.most:g}")
         if any(time < 0 for time in times) or any(b <= a for a, b in pairwise(times)):
             raise ValueError("must have seconds that grow from 0 on")
         return value
-
-    return check
 
 
 def _known_pose(pose: str) -> str:
@@ -45,16 +51,28 @@ def _known_pose(pose: str) -> str:
 class Controls(Settings):
     """What a person may turn at render time. Curves are given as {second: value}."""
 
-    mouth_gain: Annotated[Curve, AfterValidator(_within(3))] = 1.0
-    expression_gain: Annotated[Curve, AfterValidator(_within(3))] = 1.0
-    blink: Annotated[Curve, AfterValidator(_within(5))] = 1.0  # times the person's own rate; 0 = never
-    head: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own head motion; 0 = still
-    gaze: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times the person's own shifts of gaze; 0 = straight
-    temperature: Annotated[Curve, AfterValidator(_within(2))] = 1.0  # times what the face does beside the sound
-    lle: float = Field(0.1, ge=0, le=1)  # pull towards motions this person has made
-    pose: Annotated[str, AfterValidator(_known_pose)] = "generated"  # or `still`, or `take:DIR`
-    style: str | None = None  # a clip or a Take whose manner of speaking is taken on
-    seed: int = Field(0, ge=0)  # of every random draw
+    mouth_gain: Annotated[Curve, AfterValidator(UpTo(3))] = Field(1.0, description="Times the mouth's motion.")
+    expression_gain: Annotated[Curve, AfterValidator(UpTo(3))] = Field(1.0, description="Times all expression.")
+    blink: Annotated[Curve, AfterValidator(UpTo(5))] = Field(
+        1.0, description="Times the person's own blink rate; 0 = never."
+    )
+    head: Annotated[Curve, AfterValidator(UpTo(2))] = Field(
+        1.0, description="Times the person's own head motion; 0 = still."
+    )
+    gaze: Annotated[Curve, AfterValidator(UpTo(2))] = Field(
+        1.0, description="Times the person's own shifts of gaze; 0 = straight."
+    )
+    temperature: Annotated[Curve, AfterValidator(UpTo(2))] = Field(
+        1.0, description="Times what the person's face does beside the sound; 0 = nothing."
+    )
+    lle: float = Field(0.1, ge=0, le=1, description="Pull towards motions that the person has made.")
+    pose: Annotated[PosePath, AfterValidator(_known_pose)] = Field(
+        "generated", description="Where head, shoulders and gaze come from: generated, still, or take:DIR."
+    )
+    style: FilePath | None = Field(
+        None, description="Clip or Take, of this or another person, whose manner of speaking is taken on."
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random draw.")
 
     aliases: ClassVar[Mapping[str, Alias]] = CONTROL_ALIASES
 
@@ -65,6 +83,8 @@ class Controls(Settings):
 
     def over(self, seconds: Tensor) -> ControlFrames:
         """The controls at times [T] s."""
+        import torch
+
         names = ("mouth_gain", "expression_gain", "blink", "head", "gaze", "temperature")
         curves = {name: _read(getattr(self, name), seconds) for name in names}
         return ControlFrames(**curves | ({"head": torch.zeros(len(seconds))} if self.pose == "still" else {}))
@@ -83,6 +103,9 @@ class ControlFrames:
 
 
 def _read(curve: Curve, seconds: Tensor) -> Tensor:
+    import numpy as np
+    import torch
+
     if not isinstance(curve, dict):
         return torch.full((len(seconds),), float(curve))
     times, values = np.array(list(curve.keys())), np.array(list(curve.values()))
@@ -92,21 +115,16 @@ def _read(curve: Curve, seconds: Tensor) -> Tensor:
 def resolve_controls(
     avatar: Avatar, file: Path | Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
 ) -> Controls:
-    """The controls an avatar speaks with: flags over a file (or its content) over the avatar's recipe over the defaults.
+    """The controls an avatar speaks with: flags over a file (or its content) over the avatar's recipe over defaults.
 
-    Only the caller's own controls may name files: `style` and `pose: take:DIR` of an avatar's recipe, which may come from
-    anybody, are left out with a warning. Raises: UserError naming file, key and what is wrong.
+    Only the caller's own controls may name files: `style` and `pose: take:DIR` of an avatar's recipe, which may come
+    from anybody, are left out with a warning. Raises: UserError naming file, key and what is wrong.
     """
     recipe = yaml_values(avatar.recipe).get("controls") or {}
     built = parse(Controls, recipe, "the avatar's recipe, controls")
     kept = built.model_dump(exclude_unset=True)
-    for name in [name for name in ("style", "pose") if name in kept and names_file(name, kept[name])]:
+    for name in named_files(Controls, kept):
         warnings.warn(f"the avatar's recipe names a file ({name}: {kept.pop(name)}); name it yourself", stacklevel=2)
     own, where = (read_yaml(file, "controls"), str(file)) if isinstance(file, Path) else (file or {}, "controls")
     given = parse(Controls, dict(own), where).model_dump(exclude_unset=True)
     return parse(Controls, kept | given | dict(flags or {}), "controls")
-
-
-def names_file(key: str, value: Any) -> bool:
-    """Whether a control names a file or folder."""
-    return bool(value) and (key == "style" or (key == "pose" and str(value).startswith("take:")))

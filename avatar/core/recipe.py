@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from avatar.core.files import UserError, check_readable
+from avatar.core.named_files import BackgroundPath, FilePath
 from avatar.core.speech_model import Calibration
 
 
@@ -71,11 +72,11 @@ class Recipe(Settings):
     mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "facemesh"
-    encoder: str = ""  # a file of `avatar a2m`, instead of the packaged one
+    encoder: FilePath = ""  # a file of `avatar a2m`, instead of the packaged one
     motion: dict[str, Any] = Field(default_factory=dict)  # how sound becomes the person's motion
     controls: dict[str, Any] = Field(default_factory=dict)  # default controls of the avatar
-    speech: str = ""  # a sound file that is said at once: NAME.mp4 beside NAME.avatar
-    background: str = ""  # of that film
+    speech: FilePath = ""  # a sound file that is said at once: NAME.mp4 beside NAME.avatar
+    background: BackgroundPath = ""  # of that film
     file: str = Field("recipe", exclude=True)  # where this was read, for errors
 
     @field_validator("renderer", mode="before")
@@ -100,7 +101,7 @@ def parse(settings: type[SettingsType], data: dict[str, Any], where: str) -> Set
     Raises: UserError naming the place, the key and the nearest valid key or what was expected.
     """
     try:
-        return settings.model_validate(_without_aliases(settings, data, where))
+        return settings.model_validate(without_aliases(settings, data, where))
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
@@ -112,8 +113,8 @@ def parse(settings: type[SettingsType], data: dict[str, Any], where: str) -> Set
         raise UserError(f"{where}: '{key}' {message[0].lower()}{message[1:]}") from error
 
 
-def _without_aliases(settings: type[SettingsType], data: dict[str, Any], where: str) -> dict[str, Any]:
-    """The same data with other projects' names replaced by ours."""
+def without_aliases(settings: type[SettingsType], data: dict[str, Any], where: str) -> dict[str, Any]:
+    """The same data with other projects' names replaced by ours. Raises: UserError for what is given twice."""
     known: Mapping[str, Alias] = getattr(settings, "aliases", {})
     renamed: dict[str, Any] = {}
     for name, value in data.items():

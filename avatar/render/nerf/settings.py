@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from avatar.core.files import UserError
+from avatar.core.named_files import FilePath
 from avatar.core.recipe import Settings
 
 
@@ -44,7 +45,7 @@ class NerfSettings(Settings):
     network_rate: float = Field(0.006, gt=0)
     last_rate: float = Field(0.03, gt=0, le=1)  # what the rates fall to by the end of the budget
     feature_noise: float = Field(0.15, ge=0)  # added to the features in training, so that no frame is learned by heart
-    generic: str = ""  # a file of `avatar pretrain-renderer` to begin with
+    generic: FilePath = ""  # a file of `avatar pretrain-renderer` to begin with
     lora_rank: int = Field(0, ge=0, le=16)  # of what adapts the generic motion branch; 0: all of it is trained
 
 

@@ -10,28 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from avatar.core.avatar_file import Avatar, SpeakingStyle
+from avatar.core.avatar_file import Avatar
 from avatar.core.blendshapes import arkit_curves
 from avatar.core.files import UserError
 from avatar.core.motion_space import load_space
-from avatar.core.recipe import parse
-from avatar.core.take import read_plate, read_track
+from avatar.core.take import read_track
 from avatar.pipelines.export import export_curves, export_splats, read_splats
-from avatar.render import renderer_kind
 from tests.conftest import Filmed
-
-
-@pytest.fixture(scope="module")
-def avatar(actor: Filmed) -> Avatar:
-    """Untrained: what is asked here does not depend on how good it looks."""
-    take, track, space = actor.take, read_track(actor.take), load_space()
-    kind = renderer_kind("gaussian")
-    renderer = kind.begin(take, track, space, parse(kind.settings, {"kind": "gaussian"}, "test"), 0)
-    motion = track.motion()
-    habits = SpeakingStyle(motion.expression.mean(0), motion.expression.std(0), 0.3, 0.2, 0.0, motion)
-    return Avatar(
-        "gaussian", kind.pack(renderer.tensors()), {}, habits, read_plate(take), take.camera, 25.0, space.id, "", {}
-    )
 
 
 def test_splats_stand_where_the_head_is(avatar: Avatar, actor: Filmed, tmp_path: Path) -> None:

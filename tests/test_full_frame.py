@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from avatar.core.take import read_frames
-from avatar.play.full_frame import paste, set_stage
+from avatar.play.full_frame import Stage, paste, set_stage
+from preprocess.matte import matte_of_picture
 from preprocess.torso import apply_torso
 from tests.conftest import Filmed
 
@@ -22,6 +24,10 @@ def wide(actor: Filmed) -> Array:
     return cv2.copyMakeBorder(frame, 60, 0, 240, 240, cv2.BORDER_REFLECT_101)
 
 
+def stage_of(wide: Array, crop: tuple[float, float, float], size: int) -> Stage:
+    return set_stage(wide, torch.from_numpy(matte_of_picture(wide)), crop, size)
+
+
 def cut(frame: Array, crop: tuple[float, float, float], size: int) -> Array:
     left, top, side = (round(value) for value in crop)
     square = np.ascontiguousarray(frame[top : top + side, left : left + side])
@@ -30,16 +36,16 @@ def cut(frame: Array, crop: tuple[float, float, float], size: int) -> Array:
 
 def test_what_was_cut_out_comes_back(wide: Array) -> None:
     crop = (300.0, 80.0, 400.0)
-    frame = paste(set_stage(wide, crop, 400), cut(wide, crop, 400), STILL)
+    frame = paste(stage_of(wide, crop, 400), cut(wide, crop, 400), STILL)
     assert frame.shape == wide.shape
     assert np.abs(frame.astype(int) - wide).max() <= 2
-    smaller = paste(set_stage(wide, crop, 200), cut(wide, crop, 200), STILL)
+    smaller = paste(stage_of(wide, crop, 200), cut(wide, crop, 200), STILL)
     assert np.abs(smaller.astype(int) - wide).mean() < 1.5
 
 
 def test_nothing_far_away_changes_and_the_avatar_shows(wide: Array) -> None:
     crop = (400.0, 60.0, 300.0)
-    frame = paste(set_stage(wide, crop, 256), np.full((256, 256, 3), 255, np.uint8), STILL)
+    frame = paste(stage_of(wide, crop, 256), np.full((256, 256, 3), 255, np.uint8), STILL)
     assert np.array_equal(frame[:, :200], wide[:, :200])
     assert (frame[150:250, 500:600] == 255).all()
 
@@ -47,7 +53,7 @@ def test_nothing_far_away_changes_and_the_avatar_shows(wide: Array) -> None:
 def test_there_is_no_step_at_the_seam(wide: Array) -> None:
     """Even where the avatar's shoulders have moved: the still moves with them."""
     crop, torso = (300.0, 80.0, 400.0), np.array([5.0, -4.0, 0.004, 0.01])
-    stage = set_stage(wide, crop, 400)
+    stage = stage_of(wide, crop, 400)
     center = np.array([crop[0] + 200 - 0.5, crop[1] + 200 - 0.5])
     corners = np.array([[0.0, 0], [1, 0], [0, 1]])
     moved = apply_torso(corners - center, torso) + center

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avatar.core.encode import Coding, write_video
+from avatar.core.coding import Coding
+from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.media import probe, read_video, write_wav
-from avatar.core.motion_space import Motion, at_rate, concatenate, resample
-from avatar.play.draw import Look, open_background
+from avatar.core.motion_space import Motion, RateConverter, concatenate, resample
+from avatar.play.look import Look, open_background
 
 SIZE, FRAMES = 128, 12
 
@@ -92,7 +93,7 @@ def test_a_name_without_ending_is_a_folder_of_pictures(tmp_path: Path) -> None:
     ("name", "channels", "match"),
     [("x.mp4", 4, "holds no transparency"), ("x.gif", 3, "cannot be written as .gif"), ("x.webm", 3, "webm holds AV1")],
 )
-def test_endings_that_cannot_hold_it_are_told(tmp_path: Path, name: str, channels: int, match: str) -> None:
+def test_endings_that_cannot_hold_it_are_refused(tmp_path: Path, name: str, channels: int, match: str) -> None:
     with pytest.raises(UserError, match=match):
         write_video(pictures(channels), tmp_path / name, fps=25)
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +124,9 @@ def test_motion_at_another_rate_is_the_same_in_pieces(frames: int, fps: float, c
         step = cuts[len(pieces) % len(cuts)]
         pieces.append(motion[slice(start, start + step)])
         start += step
-    whole, streamed = resample(motion, fps), concatenate(list(at_rate(pieces, fps)))
+    converter = RateConverter(fps)
+    made = [*(converter.push(piece) for piece in pieces), converter.finish()]
+    whole, streamed = resample(motion, fps), concatenate([part for part in made if part is not None])
     assert len(whole) == len(streamed) == max(1, round(frames * fps / 25))
     for name in ("expression", "eyes", "rotation", "translation", "torso"):
         assert torch.allclose(getattr(whole, name), getattr(streamed, name), atol=1e-4), name
@@ -137,7 +140,7 @@ def test_a_film_as_background_begins_anew(tmp_path: Path) -> None:
     assert shown[FRAMES] == pytest.approx(float(shown[0]), abs=1)
 
 
-def test_looks_that_contradict_themselves_are_told() -> None:
+def test_looks_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(UserError, match="full frame keeps its own background"):
         Look(full_frame=True, background="white")
     with pytest.raises(UserError, match="not between 0 and 20"):

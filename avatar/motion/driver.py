@@ -65,7 +65,9 @@ class Driver:
         self._style, self._controls, self._fps, self._breathing = style, controls, fps, breathing
         self._slope, self._mean = model.lid_slope, model.mean
         self._own = style.own.expression - eyelid_closure(style.own.eyes)[:, None] * self._slope
-        residual = speech_residual(self._own, read_lips(load_space().basis))
+        space = load_space()
+        self._space_id = space.id
+        residual = speech_residual(self._own, read_lips(space.basis))
         # each with a generator of its own: how many frames are asked for at a time must not change the draws
         draw = torch.Generator().manual_seed(controls.seed)
         self._graph = MotionGraph(style, residual, draw, pose=pose, prosody=model.voice)
@@ -140,7 +142,7 @@ class Driver:
         expression = expression + head.residual + shut[:, None] * self._slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), head.gaze], 1)
         torso = head.torso if level is None else head.torso + self._breathe(level)
-        return Motion(expression, eyes, head.rotation, head.translation, torso, self._fps)
+        return Motion(expression, eyes, head.rotation, head.translation, torso, self._fps, self._space_id)
 
     def _speak(self, mouth: MouthMotion, now: ControlFrames) -> Tensor:
         """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""

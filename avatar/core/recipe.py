@@ -16,12 +16,21 @@ from avatar.core.named_files import BackgroundPath, FilePath
 from avatar.core.speech_model import Calibration
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Alias:
     """What another project's name means here."""
 
     key: str  # or section.key
-    convert: Callable[[Any], Any] = lambda value: value
+    convert: Callable[[Any], Any] = _same
+
+    @property
+    def converts(self) -> bool:
+        """Whether values are other ones here, and not only the name."""
+        return self.convert is not _same
 
 
 class Settings(BaseModel):

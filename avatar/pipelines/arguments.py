@@ -1,0 +1,113 @@
+"""What options become: arguments of pipelines; and which files they name, also deep inside a recipe or controls."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avatar.core.coding import Coding
+from avatar.core.controls import Controls
+from avatar.core.named_files import markers_of, named_files
+from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
+from avatar.pipelines.options import Build, Control, FileOfSettings, Preprocess, View
+
+if TYPE_CHECKING:
+    from avatar.play.look import Look
+    from preprocess.request import TakeRequest
+
+
+def files_of(verb: type[Settings], options: Mapping[str, Any]) -> dict[str, str]:
+    """Files and folders that options name, also within a recipe and controls whose content stands in them.
+
+    Keys are joined by dots, as in `recipe.renderer.generic`. Raises: UserError for a renderer that is not known.
+    """
+    found = named_files(verb, options)
+    for name, section, settings, values in _sections(verb, options):
+        path = ".".join(part for part in (name, section) if part)
+        found |= {f"{path}.{key}": file for key, file in named_files(settings, values).items()}
+    return found
+
+
+def _sections(
+    verb: type[Settings], options: Mapping[str, Any]
+) -> Iterator[tuple[str, str, type[Settings], dict[str, Any]]]:
+    """Of each content of a file of settings in the options: name, section, its class and its values."""
+    for name, field in verb.model_fields.items():
+        marker = next((one for one in markers_of(field) if isinstance(one, FileOfSettings)), None)
+        content = options.get(name)
+        if marker is None or not isinstance(content, dict):
+            continue
+        for section, settings in marker.sections(content).items():
+            values = content.get(section) if section else content
+            if isinstance(values, dict):
+                yield name, section, settings, values
+
+
+def with_own_names(verb: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, with other projects' names in recipes and controls replaced by ours. Raises: UserError."""
+    found = copy.deepcopy(dict(options))
+    for name, section, settings, values in _sections(verb, found):
+        renamed = without_aliases(settings, values, f"{name}, {section}" if section else name)
+        values.clear()
+        values.update(renamed)
+    return found
+
+
+def with_files(options: Mapping[str, Any], files: Mapping[str, str], place: Callable[[str], str]) -> dict[str, Any]:
+    """The same options, with the files that they name (`files_of`) at other places."""
+    found = copy.deepcopy(dict(options))
+    for key, file in files.items():
+        *sections, name = key.split(".")
+        values = functools.reduce(lambda values, section: values[section], sections, found)
+        values[name] = values[name].removesuffix(file) + place(file)
+    return found
+
+
+def take_request(options: Preprocess) -> TakeRequest:
+    """What a Take is to be made with."""
+    from avatar.core.media import Stretch
+    from preprocess.request import TakeRequest
+
+    start, end, select = (
+        parse_duration(text, "") if text else None for text in (options.start, options.end, options.select)
+    )
+    return TakeRequest(
+        face=options.face,
+        size=options.size,
+        consent=options.consent,
+        stretch=Stretch(start or 0.0, end),
+        seconds=select,
+        landmarker=Path(options.landmarker) if options.landmarker else None,
+    )
+
+
+def final_recipe(options: Build) -> Recipe:
+    """The recipe of a build, its options over those of the file. Raises: UserError."""
+    given = options.recipe or {}
+    recipe = load_recipe(Path(given)) if isinstance(given, str) else parse(Recipe, given, "recipe")
+    changes: dict[str, Any] = {name: getattr(options, name) for name in ("steps", "holdout", "seed")}
+    changes["budget_seconds"] = parse_duration(options.budget, "--budget") if options.budget else None
+    changed = {name: value for name, value in changes.items() if value is not None}
+    return parse(Recipe, recipe.model_dump() | changed | {"file": recipe.file}, "recipe")
+
+
+def look_of(options: View) -> Look:
+    """How an avatar is shown. Raises: UserError for what cannot be shown together."""
+    from avatar.play.look import Look
+
+    return Look(
+        size=options.size,
+        fps=options.fps,
+        background=options.background,
+        full_frame=getattr(options, "full_frame", False),
+        orbit=options.orbit,
+        coding=Coding(options.codec, options.quality),
+    )
+
+
+def given_controls(options: Control) -> dict[str, Any]:
+    """The controls that were given one by one; 0 counts as given."""
+    return {name: value for name in Controls.model_fields if (value := getattr(options, name)) is not None}

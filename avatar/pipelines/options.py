@@ -1,0 +1,317 @@
+"""The options of each verb: one table, read by the command line, by job files and by docs/options.md.
+
+Importing it loads neither torch nor anything that draws or preprocesses. What options become is in `arguments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field, create_model
+from pydantic.fields import FieldInfo
+
+from avatar.core.coding import Codec, Quality
+from avatar.core.controls import Controls, UpTo
+from avatar.core.files import UserError
+from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, markers_of
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
+
+Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
+Role = Literal["input", "output", "option"]
+Sections = Mapping[str, type[Settings]]
+"""Classes that a file of settings is checked by: key of a section, empty for the file itself -> class."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Marks how a setting is given on the command line, and whether it is a file that the verb reads or writes."""
+
+    flags: tuple[str, ...] = ()  # none: the one of its name, such as --full-frame
+    metavar: str = ""  # what stands for the value in the help
+    role: Role = "option"
+    default: str = ""  # what happens without it, where the default itself does not say it
+    positional: bool = False  # an argument, without a flag
+
+
+@dataclass(frozen=True)
+class FileOfSettings:
+    """Marks a setting that is a YAML file of settings, or, in a job file, what would stand in it."""
+
+    sections: Callable[[Mapping[str, Any]], Sections]
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a duration such as 90s, 5m or 1h")
+    try:
+        parse_duration(value, "")
+    except UserError as error:
+        raise ValueError(str(error).removeprefix(": ")) from error
+    return value
+
+
+def control_sections(values: Mapping[str, Any]) -> Sections:
+    """The settings class of a file of controls."""
+    return {"": Controls}
+
+
+def recipe_sections(values: Mapping[str, Any]) -> Sections:
+    """The settings classes of a recipe and of those of its sections that have one. Raises: UserError."""
+    sections: dict[str, type[Settings]] = {"": Recipe, "controls": Controls}
+    if renderer := values.get("renderer"):
+        from avatar.render.kinds import trainable_kind
+
+        name = renderer.get("kind", "gaussian") if isinstance(renderer, Mapping) else renderer
+        sections["renderer"] = trainable_kind(str(name)).settings
+    return sections
+
+
+Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float)]
+Face = Literal["auto", "left", "right", "largest"]
+Device = Literal["cpu", "cuda"]
+AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
+SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
+
+AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
+FACE = "Which face, when there are several all the way."
+CONSENT = "Who agreed to this avatar and to what; travels with the file."
+
+
+class Preprocess(Settings):
+    """Video to Take: crop, track, matte, background plate, sound, report."""
+
+    video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
+        description="A clip of one person speaking."
+    )
+    output: Annotated[FilePath, Given(("-o", "--out"), "TAKE_DIR", "output")] = Field(description="Folder to make.")
+    size: int = Field(512, ge=64, le=1024, multiple_of=16, description="Pixels a side of the square crop.")
+    holdout: float = Field(0.1, ge=0, le=0.9, description="Last part of the clip kept for testing.")
+    face: Face = Field("auto", description=FACE)
+    start: Duration | None = Field(None, description="Where to begin, such as 12s or 1m.")
+    end: Duration | None = Field(None, description="Where to stop.")
+    select: Duration | None = Field(None, description="Train on the most informative part, such as 60s.")
+    landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
+        None, description="Your own MediaPipe Tasks face landmarker (.task)."
+    )
+    consent: str = Field("not stated", description=CONSENT)
+
+
+class Hardware(Settings):
+    """Where a verb runs."""
+
+    device: Device = Field("cpu", description="The processor, or an NVIDIA GPU.")
+
+
+class Build(Hardware):
+    """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
+
+    source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
+        description="A clip, or a folder of `preprocess`."
+    )
+    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output")] = Field(
+        description="Avatar file to write."
+    )
+    recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
+        None, description="YAML file with settings."
+    )
+    budget: Annotated[Duration | None, Given(default="the recipe's, else 5m")] = Field(
+        None, description="Training time, such as 90s, 5m, 1h."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Training steps in place of a time; then the same seed gives the same file."
+    )
+    holdout: Annotated[float | None, Given(default="the recipe's, else 0")] = Field(
+        None, ge=0, le=0.9, description="Last part of the clip, never trained on."
+    )
+    seed: Annotated[int | None, Given(default="the recipe's, else 0")] = Field(
+        None, description="Seed of every random draw."
+    )
+    face: Face = Field("auto", description=FACE)
+    consent: str = Field("not stated", description=CONSENT)
+
+
+class View(Settings):
+    """How an avatar is shown: what `render` and `speak` share."""
+
+    background: BackgroundPath | None = Field(
+        None, description="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
+    )
+    size: Annotated[int | None, Given(default="as trained")] = Field(
+        None, ge=64, le=2048, multiple_of=2, description="Pixels a side."
+    )
+    fps: Annotated[float | None, Given(default="as trained")] = Field(
+        None, ge=5, le=120, description="Frames a second."
+    )
+    codec: Codec = Field("h264", description="Of .mp4 and .mov films.")
+    quality: Quality = Field("good", description="Of the encoding.")
+    orbit: float = Field(0.0, ge=0, le=20, description="Degrees that the view swings to either side.")
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
+
+
+def _control_options() -> dict[str, Any]:
+    """Every control as an option that may be left out."""
+    options: dict[str, Any] = {}
+    for name, field in Controls.model_fields.items():
+        kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        given = Given(default=f"the recipe's, else {field.default}") if field.default is not None else Given()
+        options[name] = (Annotated[kind | None, given], Field(None, description=field.description))  # type: ignore[operator]
+    options["controls"] = (
+        Annotated[str | dict[str, Any] | None, FileOfSettings(control_sections), Given(metavar="FILE")],
+        Field(None, description="YAML file with these controls, each a number or {second: value}."),
+    )
+    return options
+
+
+if TYPE_CHECKING:
+
+    class Control(Settings):
+        """How an avatar moves."""
+
+        controls: str | dict[str, Any] | None
+else:
+    Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
+
+
+class Speak(Hardware, Control, View):
+    """Make an avatar say what a sound file says; any length."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    speech: SpeechInput = Field(description=SPEECH)
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
+        description="Film (.mp4, .mov, .webm), or a folder for PNGs."
+    )
+    full_frame: bool = Field(False, description="The whole picture of the source clip.")
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
+
+
+class Render(Hardware, View):
+    """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(
+        description="Take whose own motion is re-enacted."
+    )
+    output: Annotated[FilePath | None, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
+        None, description="Film (.mp4, .mov, .webm)."
+    )
+    frames_dir: Annotated[FilePath | None, Given(metavar="DIR", role="output")] = Field(
+        None, description="Folder for lossless PNGs."
+    )
+    split: Literal["test", "train", "all"] = Field("test", description="Which frames.")
+
+
+class Motion(Control):
+    """Speech to motion only."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    speech: SpeechInput = Field(description=SPEECH)
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output")] = Field(
+        description="Motion file to write; .csv for other programs."
+    )
+    layout: Literal["motion", "arkit"] = Field(
+        "motion", description="Columns of a .csv: as they are, or ARKit-style blendshapes."
+    )
+
+    aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **CONTROL_ALIASES}
+
+
+class Evaluate(Hardware):
+    """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    take: Annotated[FilePath, Given(metavar="TAKE_DIR", role="input", positional=True)] = Field(
+        description="Take with held-out frames."
+    )
+    output: Annotated[FilePath | None, Given(("--json",), "FILE", "output")] = Field(
+        None, description="Write the figures as JSON."
+    )
+    page: Annotated[FilePath | None, Given(metavar="FILE", role="output")] = Field(
+        None, description="Write an HTML page with pictures."
+    )
+    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output")] = Field(
+        None, description="Write many frames as one picture."
+    )
+    lpips: Annotated[FilePath | None, Given(metavar="FOLDER", default="torch's cache")] = Field(
+        None, description="With alexnet*.pth and alex.pth, for LPIPS."
+    )
+    face_network: Annotated[FilePath | None, Given(metavar="FILE.onnx")] = Field(
+        None, description="An ArcFace network, for CSIM."
+    )
+    syncnet: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
+        None, description="SyncNet's weights (syncnet_v2.model), for LSE-C and LSE-D."
+    )
+
+
+VERBS: dict[Verb, type[Settings]] = {
+    "preprocess": Preprocess,
+    "build": Build,
+    "speak": Speak,
+    "render": Render,
+    "motion": Motion,
+    "evaluate": Evaluate,
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A row of the table."""
+
+    name: str  # in job files, and of the setting
+    type: Any  # Path, int, float, str, bool or a Literal
+    required: bool
+    default: Any
+    least: float | None
+    most: float | None
+    description: str
+    given: Given
+    flags: tuple[str, ...]  # with the names of other projects that mean just the same; none for an argument
+    aliases: tuple[str, ...]  # names of other projects that are flags of their own: whose values are converted
+
+
+def options_of(verb: type[Settings]) -> list[Option]:
+    """The table of a verb: inputs, outputs, then the rest, each in order."""
+    order = get_args(Role)
+    rows = [_option(verb, name, field) for name, field in verb.model_fields.items()]
+    return sorted(rows, key=lambda row: order.index(row.given.role))
+
+
+def _option(verb: type[Settings], name: str, field: FieldInfo) -> Option:
+    markers = [getattr(marker, "func", marker) for marker in markers_of(field)]
+    given = next((one for one in markers if isinstance(one, Given)), Given())
+    found = {type(marker): marker for marker in markers}
+    same = {other: alias for other, alias in verb.aliases.items() if alias.key == name}
+    apart = [other for other, alias in same.items() if alias.converts or given.positional]
+    flags = () if given.positional else given.flags or (f"--{name.replace('_', '-')}",)
+    least = found[Ge].ge if Ge in found else 0.0 if UpTo in found else None
+    most = found[Le].le if Le in found else found[UpTo].most if UpTo in found else None
+    is_path = found.get(NamesFile) == NamesFile() or FileOfSettings in found
+    return Option(
+        name=name,
+        type=Path if is_path else _plain(field.annotation),
+        required=field.is_required(),
+        default=None if field.is_required() else field.default,
+        least=least,
+        most=most,
+        description=field.description or "",
+        given=given,
+        flags=(*flags, *(f"--{other}" for other in same if other not in apart)),
+        aliases=tuple(apart),
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    """The type of a value as one types it: without markers, None, and curves over time."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (UnionType, Union):
+        return _plain(get_args(annotation)[0])
+    return annotation

@@ -47,7 +47,7 @@ class Figure:
 def run(*arguments: object) -> float:
     """Seconds that a command of the package takes."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "avatar.cli", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "avatar.cli", *map(str, arguments)], check=True, capture_output=True)
     return time.perf_counter() - start
 
 

@@ -319,3 +319,16 @@ def test_projection_pulls_towards_own_motion() -> None:
     assert torch.equal(project(wild, own, 0.0), wild)
     distance = [torch.cdist(project(wild, own, s), own).min(1).values.mean() for s in (0.0, 0.5, 1.0)]
     assert distance[0] > distance[1] > distance[2]
+
+
+@pytest.mark.parametrize(("window", "first", "last"), [(55, 50, 51), (60, 20, 30), (10, 0, 3), (55, 13, 14)])
+def test_what_a_live_frame_leaves_out_is_not_needed(adapted: Adapted, window: int, first: int, last: int) -> None:
+    """Of a window only the receptive field of the wanted frames is computed."""
+    model = open_speech_model(adapted[0])
+    features = compute(speech(4.0)[0])[: 4 * window]
+    whole, part = model(features)[first:last], model(features, slice(first, last))
+    assert torch.allclose(part.expression, whole.expression, atol=1e-4)
+    assert torch.allclose(part.lip_closure, whole.lip_closure, atol=1e-5)
+    assert torch.equal(part.prosody, whole.prosody)
+    shorter = model(features[8:], slice(first - 2, last - 2)) if first > 2 else None
+    assert shorter is None or not torch.allclose(shorter.expression, whole.expression, atol=1e-4)  # context counts

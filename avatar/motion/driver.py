@@ -205,8 +205,10 @@ class _Stream:
         self._held = torch.cat([self._held, self._features.push(pcm)])
         made, hop = [self._nothing()], self._window.hop
         while len(self._held) // STRIDE >= self._before + hop + self._window.lookahead:
-            window = self._held[: (self._before + hop + self._window.lookahead) * STRIDE]
-            made.append(self._speech(window)[self._before : self._before + hop])
+            frames = slice(self._before, self._before + hop)
+            window = self._held[: (frames.stop + self._window.lookahead) * STRIDE]
+            live = len(window) // STRIDE <= BEYOND
+            made.append(self._speech(window, frames) if live else self._speech(window)[frames])
             self._made += hop
             keep = min(self._window.history, self._before + hop)
             self._held = self._held[(self._before + hop - keep) * STRIDE :]

@@ -12,13 +12,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, CLASSES
-from avatar.core.files import UserError, check_readable, whole
+from avatar.core.files import UserError, check_readable, read_safetensors, whole
 from avatar.core.lips import CURVES
 from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.whisper import BANDS, packaged_whisper
@@ -27,18 +27,21 @@ FORMAT = "encoder/5"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 PAIR = 2  # backbone frames per motion frame: 50 Hz -> 25 Hz
-SEGMENT = 150  # motion frames encoded at a time; two overlapping segments are averaged (docs/figures.md),
-CONTEXT = 25  # with so many more to either side
-STEP = SEGMENT // 2  # from one segment to the next
+SEGMENT = 150  # motion frames encoded at a time; two overlapping segments are averaged (docs/figures.md)
+CONTEXT = 25  # motion frames to either side of a segment that are encoded with it, and dropped
+STEP = SEGMENT // 2  # motion frames from one segment to the next
 BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can change the output before
 LIP_REACH, LIP_HIDDEN = 2, 64
-REACH = 1  # motion frames to either side that a person's regression takes
+REACH = 1  # motion frames to either side that a person's regression takes; two are no better (docs/figures.md)
 DIRECTIONS, DIRECTION_REACH = 32, 2  # learned projections of the backbone, over so many frames to either side
+RECEPTIVE_FIELD = (
+    12  # motion frames before one that the encoder's convolutions reach: 2 fine, 8 coarse, 2 of the lip head
+)
 INPUT_DROPOUT, HIDDEN_DROPOUT = 0.2, 0.3  # of the lip head in training
 
 
 class Encoder(nn.Module):
-    """Backbone features [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T], logits of phone classes [B, 48, T]."""
+    """Backbone features [B, W, 2 T] -> hidden [B, 160, T], articulation [B, 5, T] and phone class logits [B, 48, T]."""
 
     directions: Tensor  # [32, 5 W] of the backbone over 5 frames that lips change along most: `avatar.learn.directions`
 
@@ -73,13 +76,13 @@ class LipHead(nn.Module):
         width = CHANNELS + len(ARTICULATION)
         self.linear = nn.Conv1d(width, len(CURVES), 1)
         self.first = nn.Conv1d(width, LIP_HIDDEN, 2 * LIP_REACH + 1, padding=LIP_REACH)
-        self.miss, self.drop = nn.Dropout(INPUT_DROPOUT), nn.Dropout(HIDDEN_DROPOUT)
+        self.input_dropout, self.hidden_dropout = nn.Dropout(INPUT_DROPOUT), nn.Dropout(HIDDEN_DROPOUT)
         self.second = nn.Conv1d(LIP_HIDDEN, len(CURVES), 1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, encoded: Tensor) -> Tensor:
-        encoded = self.miss(encoded)
-        return self.linear(encoded) + self.second(self.drop(torch.tanh(self.first(encoded))))
+        encoded = self.input_dropout(encoded)
+        return self.linear(encoded) + self.second(self.hidden_dropout(torch.tanh(self.first(encoded))))
 
 
 class Block(nn.Module):
@@ -97,11 +100,11 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def backbone_features(features: Tensor, name: str) -> Tensor:
-    """Backbone features [B, W, t / 2] of audio features [B, D, t] of a name."""
+def backbone_features(features: Tensor, name: str, first: int = 0) -> Tensor:
+    """Backbone features [B, W, t / 2 - first] of audio features [B, D, t] of a name, from the frame `first` on."""
     if name == DEFAULT_FEATURES:
-        return packaged_whisper()(features[:, :BANDS])
-    return functional.avg_pool1d(features, STRIDE // PAIR)
+        return packaged_whisper()(features[:, :BANDS], first)
+    return functional.avg_pool1d(features, STRIDE // PAIR)[..., first:]
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,19 @@ def encode(encoder: Encoder, features: Tensor) -> EncoderOutput:
     return EncoderOutput(*total)
 
 
-def _encode_segment(encoder: Encoder, features: Tensor) -> tuple[Tensor, ...]:
-    """Hidden, articulation, lips and perceived [T, ...] of features [1, D, 4 T]."""
-    backbone = backbone_features(features, encoder.features)
+def encode_end(encoder: Encoder, features: Tensor, first: int) -> EncoderOutput:
+    """The frames from `first` on of a recording of one segment, as `encode` gives them; the others are context only.
+
+    features: [4 T, D]. What a live stream computes at every frame: a third of the whole.
+    """
+    begin = max(0, first - RECEPTIVE_FIELD)
+    parts = _encode_segment(encoder, features.T[None], begin)
+    return EncoderOutput(*(part[first - begin :] for part in parts))
+
+
+def _encode_segment(encoder: Encoder, features: Tensor, begin: int = 0) -> tuple[Tensor, ...]:
+    """Hidden, articulation, lips and backbone [T - begin, ...] of features [1, D, 4 T]."""
+    backbone = backbone_features(features, encoder.features, begin * PAIR)
     hidden, articulation, _ = encoder(backbone)
     lips = encoder.lips(torch.cat([hidden, articulation], 1))
     return tuple(one[0].T for one in (hidden, articulation, lips, functional.avg_pool1d(backbone, PAIR)))
@@ -149,7 +162,7 @@ def to_whole_frames(features: Tensor) -> Tensor:
 
 
 def save_encoder(encoder: Encoder, path: Path, note: dict[str, str]) -> None:
-    """Write weights, in half precision, with the name of their features."""
+    """Write weights, in half precision, with the name of their features; note: metadata beside them."""
     with whole(path) as temporary:
         tensors = {name: tensor.half().contiguous() for name, tensor in encoder.state_dict().items()}
         save_file(tensors, temporary, {"format": FORMAT, "features": encoder.features} | note)
@@ -160,18 +173,16 @@ def load_encoder(path: Path | None = None) -> Encoder:
     source = path or Path(str(files("avatar") / "assets" / "encoder.safetensors"))
     check_readable(source, "encoder")
     try:
-        with safe_open(source, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{source}: is of format {metadata.get('format')}, this version reads {FORMAT}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_safetensors(source)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{source}: is of format {metadata.get('format')}, this version reads {FORMAT}")
         return encoder_from_tensors(tensors, metadata["features"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise UserError(f"{source}: is not an encoder that this version can read; train it again") from error
 
 
 def encoder_from_tensors(tensors: Mapping[str, Tensor], features: str = DEFAULT_FEATURES) -> Encoder:
-    """An encoder, ready to use, from its weights."""
+    """An encoder, in evaluation mode and single precision, from its weights by name."""
     encoder = Encoder(tensors["first.weight"].shape[1], features)
     encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return encoder.eval()

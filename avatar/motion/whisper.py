@@ -34,14 +34,15 @@ class Whisper(nn.Module):
         self.second = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, first: int = 0) -> Tensor:
+        """first: the frame that the output begins with; those before it are context only."""
         power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
         heard = (power + 4) / 4  # as Whisper was trained
         hidden = functional.gelu(self.second(functional.gelu(self.first(heard)))).transpose(1, 2)
         hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             hidden = layer(hidden)
-        return hidden.transpose(1, 2)
+        return self.layers[-1](hidden, first).transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -55,14 +56,15 @@ class Layer(nn.Module):
         self.wide_norm = nn.LayerNorm(width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, first: int = 0) -> Tensor:
+        """first: the frame that the output begins with; all frames are attended to."""
         normed = self.norm(hidden)
         heads = (
             part.unflatten(2, (-1, HEAD)).transpose(1, 2)
-            for part in (self.query(normed), self.key(normed), self.value(normed))
+            for part in (self.query(normed[:, first:]), self.key(normed), self.value(normed))
         )
         attended = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        hidden = hidden + self.out(attended)
+        hidden = hidden[:, first:] + self.out(attended)
         return hidden + self.narrow(functional.gelu(self.widen(self.wide_norm(hidden))))
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -89,6 +91,15 @@ def digest_file(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, mapped into memory rather than read, and its metadata.
+
+    Raises: SafetensorError, OSError for another file.
+    """
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def stream_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

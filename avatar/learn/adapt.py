@@ -21,16 +21,17 @@ from avatar.motion.head_motion import prosody_features
 from avatar.motion.regression import predict
 from avatar.motion.regression_inputs import center_articulation, regression_inputs
 
-MOST_LAG = 8  # frames
-LAG_COST = 0.004  # correlation that a frame of lag must gain: neighbouring lags are nearly as good
-SYNTHETIC_WEIGHT = 0.1  # of all synthetic samples against all frames of the clip (docs/figures.md)
-MOST_FRAMES = 20000  # of longer clips every second, third... frame is used
-DETREND_SHARE, LEAST_DETREND = 1 / 16, 20  # of the clip, and in frames: slower changes of the lips' width are smiles
-LIPS_ALONE = 1e-3  # cm that a mode of the lids may move lips
-LEAST_TO_MEASURE, MEASURED = 150, 0.25  # frames; share of them that the amplitude gain is measured on
-WANTED_AMPLITUDE = 0.9  # of the person's own range of lip opening
-DEFAULT_AMPLITUDE_GAIN, MOST_AMPLITUDE_GAIN = 1.3, 1.7  # where a clip is too short to measure; whatever is measured
-DEFAULT_BLINKS = (0.25, 0.2)  # a second, seconds each: where the clip shows none
+MAX_LAG = 8  # frames between sound and picture: 320 ms, more than films are out of sync by
+LAG_COST = 0.004  # correlation that each frame of lag must gain: neighbouring lags are nearly as good
+SYNTHETIC_WEIGHT = 0.1  # of all synthetic samples against all frames of the clip: more costs the own clip (figures.md)
+MAX_FRAMES = 20000  # of longer clips every second, third... frame is used: so many inputs take 155 MB
+DETREND_SHARE, MIN_DETREND = 1 / 16, 20  # of the clip, frames: the deviation of the filter (docs/figures.md)
+LIPS_ALONE = 1e-3  # cm per standard deviation: a mode that moves the lips by less is one of the lids
+MEASURABLE, MEASURED = 150, 0.25  # frames: with fewer, none can be spared to measure the gain; the share that is
+TARGET_AMPLITUDE = 0.9  # of the person's own range of lip opening: the rest of it is not predicted, and would be noise
+DEFAULT_GAIN = 1.3  # of clips too short to measure: those of 8 and 20 s measure 1.26 and 1.18, shorter ones shrink more
+MAX_GAIN = 1.7  # what asks for more has too little speech in its last part to measure by
+DEFAULT_BLINKS = (0.25, 0.2)  # per second, seconds each, where the clip shows none: 15 a minute, as people do at rest
 
 
 @torch.no_grad()
@@ -43,7 +44,11 @@ def adapt(
     encoder: Encoder | None = None,
     calibration: Calibration = "regression",
 ) -> tuple[SpeechModel, SpeakingStyle]:
-    """Adapt the packaged encoder, or another, to the sound [n] at 16 kHz and track of a clip, by `frames` only."""
+    """Adapt the packaged encoder, or another, to the sound [n] at 16 kHz and track of a clip.
+
+    frames: indices of the frames to fit on, in the order of time; seed: of the post-net's training, the regression
+    draws nothing.
+    """
     space, encoder = load_space(), encoder or load_encoder()
     features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, : len(CURVES)]
     chosen = torch.tensor(frames)
@@ -78,20 +83,21 @@ def detrend_expression(expression: Tensor, reading: Tensor) -> Tensor:
     """Expressions [N, K], in the order of time, high-pass filtered, the lips' width at a higher cutoff.
 
     A smile spreads lips for seconds, and in a short clip correlates with the sound by chance; so the cutoff rises as
-    the clip gets shorter. reading: [K, 3] lip curves of a unit of each mode.
+    the clip gets shorter. reading: [K, 3] lip curves (cm) of a unit of each mode.
     """
     width = list(CURVES).index("width")
     read, along = reading[:, width : width + 1], torch.linalg.pinv(reading.T)[:, width]
-    steady = detrend(expression)
-    wanted = detrend(expression @ read, max(LEAST_DETREND, min(DETREND_FRAMES, DETREND_SHARE * len(expression))))
-    return steady + (wanted - steady @ read) * along
+    detrended = detrend(expression)
+    frames = max(MIN_DETREND, min(DETREND_FRAMES, DETREND_SHARE * len(expression)))
+    target = detrend(expression @ read, frames)
+    return detrended + (target - detrended @ read) * along
 
 
 def _pair(inputs: Tensor, target: Tensor, input_frames: Tensor) -> RegressionRows:
     """Training rows: inputs [T, I] at frames [N], with targets [N, K]."""
     inside = (input_frames >= 0) & (input_frames < len(inputs))
     input_frames, target = input_frames[inside], target[inside]
-    every = max(1, -(-len(target) // MOST_FRAMES))
+    every = max(1, -(-len(target) // MAX_FRAMES))
     return RegressionRows(inputs[input_frames[::every]], target[::every], 1.0)
 
 
@@ -99,20 +105,24 @@ def estimate_amplitude_gain(own: RegressionRows, synthetic: list[RegressionRows]
     """Gain that brings predicted lip opening to the person's range on unseen speech: 1 or more.
 
     Least squares shrinks towards the mean on inputs it was not fitted to. Measured on the last part of the clip with a
-    regression fitted to the first. opening: [K] lip opening of a unit of each mode.
+    regression fitted to the first; 1.3 for clips of under six seconds. opening: [K] lip opening (cm) of a unit of each
+    mode.
     """
     count = len(own.targets)
-    if count < LEAST_TO_MEASURE:
-        return DEFAULT_AMPLITUDE_GAIN
+    if count < MEASURABLE:
+        return DEFAULT_GAIN
     border = int(count * (1 - MEASURED))
     earlier = RegressionRows(own.inputs[:border], own.targets[:border], own.weight)
     predicted = predict(fit_regression([earlier, *synthetic]), own.inputs[border:]) @ opening
     ratio = predicted.std() / (own.targets[border:] @ opening).std().clamp_min(1e-6)
-    return float((WANTED_AMPLITUDE / ratio.clamp_min(1e-3)).clamp(1.0, MOST_AMPLITUDE_GAIN))
+    return float((TARGET_AMPLITUDE / ratio.clamp_min(1e-3)).clamp(1.0, MAX_GAIN))
 
 
 def lid_slope(track: Track, frames: Tensor) -> Tensor:
-    """Change of expression [K] from open to shut eyelids, by regression: blinks are subtracted, and added again."""
+    """Change of expression [K] from open to shut eyelids, by regression over frames [N] of a track.
+
+    With it blinks are subtracted before the fit, and those of `avatar.motion.behaviour` are added.
+    """
     return slope_on(eyelid_closure(track.eyes)[frames], track.expression[frames], least=1e-3)
 
 
@@ -123,7 +133,7 @@ def lid_modes(space: MotionSpace) -> Tensor:
 
 
 def measure_blinks(track: Track, frames: Tensor) -> tuple[float, float]:
-    """Blinks per second, and seconds of a blink."""
+    """Blinks per second, at most 1, and seconds of a blink, .12 to .5, in frames [N] of a track."""
     shut, starts = are_shut(track.eyes[frames]), count_blinks(track.eyes[frames])
     if starts == 0:
         return DEFAULT_BLINKS
@@ -133,13 +143,16 @@ def measure_blinks(track: Track, frames: Tensor) -> tuple[float, float]:
 
 
 def find_lag(opening: Tensor, track: Track, frames: Tensor) -> int:
-    """Frames by which the picture is later than the sound: where predicted opening [T] fits the tracked lips best."""
+    """Frames, -8 to 8, by which the picture is later than the sound.
+
+    Where predicted opening [T] correlates best with the tracked lips in `frames` [N]; 0 when they are too few.
+    """
     points, (upper, lower) = track.landmarks[..., :2], CURVES["opening"]
     tracked = (points[:, upper] - points[:, lower]).norm(dim=-1)
-    frames = frames[(frames >= MOST_LAG) & (frames < min(len(opening), len(tracked)) - MOST_LAG)]
-    if len(frames) < 4 * MOST_LAG:
+    frames = frames[(frames >= MAX_LAG) & (frames < min(len(opening), len(tracked)) - MAX_LAG)]
+    if len(frames) < 4 * MAX_LAG:
         return 0
-    lags = range(-MOST_LAG, MOST_LAG + 1)
+    lags = range(-MAX_LAG, MAX_LAG + 1)
     pairs = [torch.stack([opening[frames - lag], tracked[frames]]) for lag in lags]
     scores = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs]) - LAG_COST * torch.tensor(list(lags)).abs()
     return lags[int(scores.nan_to_num(-1).argmax())]

@@ -1,10 +1,10 @@
-"""Directions in what is perceived that lips go by, whoever speaks: a metric for the regression of each person.
+"""Directions of the backbone features that lips change along, whoever speaks: a metric for each person's regression.
 
 The average gradient outer product of regressions of many people's lips (Radhakrishnan et al. 2024, Mechanism for
-feature learning in neural networks and backpropagation-free machine learning models). Which of two thousand numbers
-matter together a person's few seconds cannot tell; other people's clips do. Then the directions are turned to where
-such a regression, learned from a part of a clip, tells best the part that it has not seen (as in Patacchiola et al.
-2020, Bayesian Meta-Learning for the Few-Shot Setting via Deep Kernels, with errors in place of the likelihood).
+feature learning in neural networks and backpropagation-free machine learning models). Which of two thousand inputs
+matter together cannot be estimated from a person's few seconds, but from other people's clips. Then the directions are
+optimized so that such a regression, fitted to a part of a clip, predicts the held-out part best (as in Patacchiola et
+al. 2020, Bayesian Meta-Learning for the Few-Shot Setting via Deep Kernels, with errors in place of the likelihood).
 """
 
 from __future__ import annotations
@@ -16,122 +16,122 @@ import torch
 from torch import Tensor
 
 from avatar.core.progress import Progress, no_progress
-from avatar.learn.regression import DIRECTIONS_SHARE, LEAST_RIDGE, LEAST_SPREAD, RIDGE
+from avatar.learn.regression import DIRECTIONS_SHARE, MIN_SPREAD, ridge_matrix
 from avatar.motion.encoder import DIRECTIONS
 from avatar.motion.regression import LINEAR_WEIGHT, RBF_GAMMA, rbf
 
-MOST_ROWS = 1500  # of each person
-STEPS, LEARNING_RATE = 150, 0.02  # of the turning, the rate against the directions' root mean square
-WINDOW = 500  # rows of a clip at a time,
-HELD_OUT, GAP = 0.2, 3  # the share of them that is told, and rows beside them that are not learned from either
-LEAST_ROWS = 75  # of a clip that is learned from in part
+MAX_ROWS = 1500  # of each person: the matrices of their products, 9 MB each, are all in memory at once
+STEPS = 150  # twice as many at a higher rate overfit the people (docs/figures.md, "Speech to motion")
+LEARNING_RATE = 0.02  # of the directions' root mean square
+EPISODE_ROWS = 500  # of a clip in one step: 20 s, as short clips are
+QUERY_SHARE = 0.2  # of these rows that are held out, as the benchmark does
+GAP = 3  # rows beside them that are left out: neighbours are nearly the same
+MIN_ROWS = 75  # of a clip that takes part in the optimization: three seconds
 
 
 def find_directions(
     people: Sequence[tuple[Tensor, Tensor]], *, seed: int = 0, progress: Progress = no_progress
 ) -> Tensor:
-    """Directions [32, F] of inputs [N, F], with the lips' curves [N, 3] that go with them, of each person.
+    """Directions [32, F] from inputs [N, F] and lip curves [N, 3] of each person, rows in the order of time.
 
-    The more lips change along a direction, the longer it is.
+    The more lips change along a direction, the longer it is. They act on inputs in their own units.
     """
     outer, variance, clips = torch.zeros(()), torch.zeros(()), []
     for inputs, curves in people:
-        spread, about = torch.std_mean(inputs, 0)
-        spread = spread.clamp_min(LEAST_SPREAD)
-        standard, curves = (inputs - about) / spread, in_standard_units(curves)
-        every = -(-len(inputs) // MOST_ROWS)
+        spread, mean = torch.std_mean(inputs, 0)
+        spread = spread.clamp_min(MIN_SPREAD)
+        standard, curves = (inputs - mean) / spread, standardize_curves(curves)
+        every = -(-len(inputs) // MAX_ROWS)
         outer = outer + outer_gradients(standard[::every], curves[::every])
         variance = variance + len(inputs) * spread.square()
-        rows = standard[:MOST_ROWS] / standard.shape[1] ** 0.5
-        clips.append(_Clip(inputs[:MOST_ROWS], rows @ rows.T, curves[:MOST_ROWS]))
+        rows = standard[:MAX_ROWS] / standard.shape[1] ** 0.5
+        clips.append(_Clip(inputs[:MAX_ROWS], rows @ rows.T, curves[:MAX_ROWS]))
     value, vector = torch.linalg.eigh(outer)
     length = (value[-DIRECTIONS:].clamp_min(0) / value.clamp_min(0).sum().clamp_min(1e-12)).sqrt()
     units = (variance / sum(len(inputs) for inputs, _ in people)).sqrt()
-    usable = [replace(clip, inputs=clip.inputs / units) for clip in clips if len(clip.inputs) >= LEAST_ROWS]
-    return (_turn(vector[:, -DIRECTIONS:] * length, usable, seed, progress) / units[:, None]).T
+    usable = [replace(clip, inputs=clip.inputs / units) for clip in clips if len(clip.inputs) >= MIN_ROWS]
+    return (_optimize(vector[:, -DIRECTIONS:] * length, usable, seed, progress) / units[:, None]).T
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """What is perceived of one person, and what the lips do."""
+    """Backbone features of one person, and what the lips do."""
 
     inputs: Tensor  # [N, F]
-    products: Tensor  # [N, N] of the inputs, each in standard units of the person's own
-    curves: Tensor  # [N, 3] in standard units
+    products: Tensor  # [N, N] dot products of the inputs, each standardized over the clip
+    curves: Tensor  # [N, 3] standardized
 
 
-def _turn(directions: Tensor, clips: Sequence[_Clip], seed: int, progress: Progress) -> Tensor:
-    """Directions [F, 32] from which parts of clips that were not learned from are told better than from those given."""
+def _optimize(directions: Tensor, clips: Sequence[_Clip], seed: int, progress: Progress) -> Tensor:
+    """Directions [F, 32] along which held-out parts of the clips are predicted better than along those given."""
     if not clips:
         return directions
-    turned = directions.clone().requires_grad_()
-    optimizer = torch.optim.Adam([turned], LEARNING_RATE * float(directions.square().mean().sqrt()))
+    optimized = directions.clone().requires_grad_()
+    optimizer = torch.optim.Adam([optimized], LEARNING_RATE * float(directions.square().mean().sqrt()))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(seed)
     for step in range(STEPS):
         with torch.enable_grad():
-            missed, varied = zip(*(_miss(turned, clip, generator) for clip in clips), strict=True)
-            loss = (sum(missed) / sum(varied)).sum()
+            errors, variances = zip(*(_episode(optimized, clip, generator) for clip in clips), strict=True)
+            loss = (sum(errors) / sum(variances)).sum()
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()
         schedule.step()
         progress("directions", step + 1, STEPS)
-    return turned.detach()
+    return optimized.detach()
 
 
-def _miss(directions: Tensor, clip: _Clip, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Squared error and variance, each [3], of curves in a stretch told by a regression on what is about it."""
-    count = min(WINDOW, len(clip.inputs))
+def _episode(directions: Tensor, clip: _Clip, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Squared error and variance, each [3], of curves in a held-out stretch (the query) of a random part of a clip.
+
+    The regression is fitted to the rest of that part (the support).
+    """
+    count = min(EPISODE_ROWS, len(clip.inputs))
     start = int(torch.randint(len(clip.inputs) - count + 1, (1,), generator=generator))
-    window = slice(start, start + count)
-    length = int(HELD_OUT * count)
+    part = slice(start, start + count)
+    length = int(QUERY_SHARE * count)
     first = int(torch.randint(count - length + 1, (1,), generator=generator))
-    learned = torch.ones(count, dtype=torch.bool)
-    learned[max(0, first - GAP) : first + length + GAP] = False
-    along = clip.inputs[window] @ directions
-    along = along - along[learned].mean(0)
-    along = along * (DIRECTIONS_SHARE / along[learned].square().sum(1).mean()).sqrt()
-    products = clip.products[window, window] + along @ along.T
+    query, support = slice(first, first + length), torch.ones(count, dtype=torch.bool)
+    support[max(0, first - GAP) : first + length + GAP] = False
+    along = clip.inputs[part] @ directions
+    along = along - along[support].mean(0)
+    along = along * (DIRECTIONS_SHARE / along[support].square().sum(1).mean()).sqrt()
+    products = clip.products[part, part] + along @ along.T
     squares = products.diagonal()
     distance = (squares[:, None] + squares - 2 * products).clamp_min(0)
-    near = rbf(distance) + LINEAR_WEIGHT * products
-    curves, told = clip.curves[window], slice(first, first + length)
-    usual, about = curves[learned].mean(0), near[learned].mean(0)
-    centered = near[learned][:, learned] - about[learned]
+    gram = rbf(distance) + LINEAR_WEIGHT * products
+    curves, target = clip.curves[part], clip.curves[part][query]
+    curve_mean, kernel_mean = curves[support].mean(0), gram[support].mean(0)
+    centered = gram[support][:, support] - kernel_mean[support]
     centered = centered - centered.mean(1, keepdim=True)
-    penalty = _ridge(len(centered))
-    weights = torch.linalg.solve(centered + penalty, curves[learned] - usual)
+    weights = torch.linalg.solve(centered + ridge_matrix(len(centered)), curves[support] - curve_mean)
     weights = weights - weights.mean(0)
-    error = (near[told][:, learned] - about[learned]) @ weights + usual - curves[told]
-    seen = curves[told]
-    return (error - error.mean(0)).square().sum(0), (seen - seen.mean(0)).square().sum(0)
+    error = (gram[query][:, support] - kernel_mean[support]) @ weights + curve_mean - target
+    return (error - error.mean(0)).square().sum(0), (target - target.mean(0)).square().sum(0)
 
 
-def in_standard_units(curves: Tensor) -> Tensor:
+def standardize_curves(curves: Tensor) -> Tensor:
     """Curves [N, C] of zero mean and unit deviation."""
-    spread, about = torch.std_mean(curves, 0)
-    return (curves - about) / spread.clamp_min(LEAST_SPREAD)
+    spread, mean = torch.std_mean(curves, 0)
+    return (curves - mean) / spread.clamp_min(MIN_SPREAD)
 
 
 def outer_gradients(inputs: Tensor, curves: Tensor) -> Tensor:
-    """Mean of the outer products [F, F] of the gradients of curves [N, C] by inputs [N, F], at the inputs.
+    """Mean of the outer products [F, F] of the gradients of curves [N, C] by standardized inputs [N, F], at these.
 
-    The curves are those of a kernel regression, with the kernel and the penalty of `avatar.motion.regression`.
+    The curves are those of a kernel regression, with the kernel of `avatar.motion.regression` and the penalty of
+    `avatar.learn.regression`.
     """
     count, width = inputs.shape
     rows = inputs / width**0.5
-    near = rbf(torch.cdist(rows, rows).square())
-    penalty = _ridge(count)
-    weights = torch.linalg.solve((near + LINEAR_WEIGHT * rows @ rows.T + penalty).double(), curves.double()).float()
+    gaussian = rbf(torch.cdist(rows, rows).square())
+    gram = gaussian + LINEAR_WEIGHT * rows @ rows.T + ridge_matrix(count)
+    weights = torch.linalg.solve(gram.double(), curves.double()).float()
     outer = torch.zeros(width, width)
     for weight in weights.T:
-        pulled = near * weight
-        gradient = -2 * RBF_GAMMA * (rows * pulled.sum(1, keepdim=True) - pulled @ rows) + LINEAR_WEIGHT * weight @ rows
+        scaled = gaussian * weight
+        nonlinear = -2 * RBF_GAMMA * (rows * scaled.sum(1, keepdim=True) - scaled @ rows)
+        gradient = nonlinear + LINEAR_WEIGHT * weight @ rows
         outer += gradient.T @ gradient / count
     return outer
-
-
-def _ridge(count: int) -> Tensor:
-    """The penalty [N, N] of a regression on so many rows, as in `avatar.learn.regression`."""
-    return max(LEAST_RIDGE * count, RIDGE) * torch.eye(count)

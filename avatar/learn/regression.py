@@ -26,9 +26,10 @@ COMPONENTS = 128  # principal components of the centers, beside the directions
 LIPS_SHARE = 0.5  # of the inputs' mean square length, for the encoder's lip curves
 DIRECTIONS_SHARE = 0.5  # beside it, for the projections onto the directions
 RIDGE = 2.2  # the penalty, in rows: it counts the less the more rows there are
-LEAST_RIDGE = 3e-4  # of the mean of the squares, since weights are kept in half precision
-JITTER = 1e-3  # of the kernel matrix, which is singular where centers coincide
-LEAST_SPREAD = 1e-3
+MIN_RIDGE = 3e-4  # of the mean of the squares, since weights are kept in half precision
+JITTER = 1e-3  # added to the kernel matrix's diagonal, as it is singular where centers coincide
+MIN_SPREAD = 1e-3  # of an input: one that hardly varies is not amplified
+MIN_EIGENVALUE = 1e-6  # of the largest: where rows are fewer than components, the others are rounding errors
 ROWS_AT_ONCE = 4096
 
 
@@ -42,33 +43,39 @@ class RegressionRows:
 
 
 def fit_regression(examples: Sequence[RegressionRows], *, ridge: float = RIDGE) -> KernelRegression:
-    """The regression of least weighted squared error over all rows plus `ridge` times its weights' kernel norm."""
+    """Fit to all rows with the least weighted squared error plus `ridge` times the kernel norm of the weights."""
     total = sum(len(rows.inputs) * rows.weight for rows in examples)
 
     def average(of: Callable[[RegressionRows], Tensor]) -> Tensor:
         return torch.stack([rows.weight * of(rows) for rows in examples]).sum(0) / total
 
-    mean, usual = average(lambda rows: rows.inputs.sum(0)), average(lambda rows: rows.targets.sum(0))
-    spread = average(lambda rows: (rows.inputs - mean).square().sum(0)).sqrt().clamp_min(LEAST_SPREAD)
+    mean, target_mean = average(lambda rows: rows.inputs.sum(0)), average(lambda rows: rows.targets.sum(0))
+    spread = average(lambda rows: (rows.inputs - mean).square().sum(0)).sqrt().clamp_min(MIN_SPREAD)
     spread[-DIRECTIONS:] = spread[-DIRECTIONS:].norm()
     chosen = [(rows.inputs[_evenly_spaced(len(rows.inputs))] - mean, rows.weight) for rows in examples]
     scale = _input_lengths(len(mean)) / spread
     project = scale[:, None] * _components([(inputs * scale, weight) for inputs, weight in chosen])
     centers = torch.cat([inputs for inputs, _ in chosen]) @ project
     count = len(centers)
-    gram, about = torch.zeros(count, count).double(), torch.zeros(count).double()
-    cross = torch.zeros(count, len(usual)).double()
+    gram, kernel_mean = torch.zeros(count, count).double(), torch.zeros(count).double()
+    cross = torch.zeros(count, len(target_mean)).double()
     for rows in examples:
         for inputs, targets in zip(rows.inputs.split(ROWS_AT_ONCE), rows.targets.split(ROWS_AT_ONCE), strict=True):
-            near = kernel((inputs - mean) @ project, centers).double()
-            weighted = rows.weight / total * near
-            gram += weighted.T @ near
-            cross += weighted.T @ (targets - usual).double()
-            about += weighted.sum(0)
+            values = kernel((inputs - mean) @ project, centers).double()
+            weighted = rows.weight / total * values
+            gram += weighted.T @ values
+            cross += weighted.T @ (targets - target_mean).double()
+            kernel_mean += weighted.sum(0)
     penalty = kernel(centers, centers).double() + JITTER * torch.eye(count)
-    factor = torch.linalg.cholesky(gram - torch.outer(about, about) + max(LEAST_RIDGE, ridge / total) * penalty)
+    covariance = gram - torch.outer(kernel_mean, kernel_mean)
+    factor = torch.linalg.cholesky(covariance + max(MIN_RIDGE, ridge / total) * penalty)
     weight = torch.cholesky_solve(cross, factor).float()
-    return KernelRegression(mean, project, centers, weight, usual - about.float() @ weight)
+    return KernelRegression(mean, project, centers, weight, target_mean - kernel_mean.float() @ weight)
+
+
+def ridge_matrix(count: int) -> Tensor:
+    """The penalty [N, N] of a regression on N rows that are all centers, unscaled: as in `fit_regression`."""
+    return max(MIN_RIDGE * count, RIDGE) * torch.eye(count)
 
 
 def in_half_precision(regression: KernelRegression) -> KernelRegression:
@@ -90,18 +97,19 @@ def _components(chosen: Sequence[tuple[Tensor, float]]) -> Tensor:
     """[I, COMPONENTS + DIRECTIONS]: principal components of weighted inputs [C, I], and each direction as it is."""
     width = chosen[0][0].shape[1]
     others = torch.cat([weight**0.5 * inputs[:, :-DIRECTIONS] for inputs, weight in chosen])
-    length, most = torch.linalg.eigh(others @ others.T)
-    most = most[:, -COMPONENTS:] / length[-COMPONENTS:].clamp_min(1e-6 * float(length[-1])).sqrt()
-    result = torch.zeros(width, most.shape[1] + DIRECTIONS)
-    result[:-DIRECTIONS, : most.shape[1]] = others.T @ most
-    result[-DIRECTIONS:, most.shape[1] :] = torch.eye(DIRECTIONS)
+    value, vector = torch.linalg.eigh(others @ others.T)
+    floor = MIN_EIGENVALUE * float(value[-1])
+    vector = vector[:, -COMPONENTS:] / value[-COMPONENTS:].clamp_min(floor).sqrt()
+    result = torch.zeros(width, vector.shape[1] + DIRECTIONS)
+    result[:-DIRECTIONS, : vector.shape[1]] = others.T @ vector
+    result[-DIRECTIONS:, vector.shape[1] :] = torch.eye(DIRECTIONS)
     return result
 
 
 def _input_lengths(width: int) -> Tensor:
-    """Scale of each standardized input [I]: all the same, but for lip curves and directions, which have their shares."""
-    wide = width - DIRECTIONS
-    lengths = torch.full((width,), wide**-0.5)
+    """Scale of each standardized input [I]: all the same, but lip curves and directions have shares of their own."""
+    spliced = width - DIRECTIONS
+    lengths = torch.full((width,), spliced**-0.5)
     lips = split_frames(lengths)[:, CHANNELS + len(ARTICULATION) :][:, : len(CURVES)]
     lips.fill_((LIPS_SHARE / lips.numel()) ** 0.5)
     lengths[-DIRECTIONS:] = DIRECTIONS_SHARE**0.5

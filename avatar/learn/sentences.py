@@ -1,4 +1,4 @@
-"""Sentences to be said: grammatical, meaningless English, and words of other languages strung together."""
+"""Texts to synthesize: grammatical, meaningless English sentences, and random words of other languages."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _PLACES = (
 )  # fmt: skip
 
 
-def make_sentence(draw: random.Random) -> str:
-    """A grammatical, meaningless sentence of 5 to 15 words."""
-    parts = [draw.choice(_SUBJECTS), draw.choice(_VERBS), draw.choice(_OBJECTS)]
-    if draw.random() < 0.7:
-        parts.append(draw.choice(_PLACES))
-    if draw.random() < 0.3:
-        parts += ["and", draw.choice(_SUBJECTS), draw.choice(_VERBS), draw.choice(_OBJECTS)]
-    return " ".join(parts) + draw.choice(".?!")
+def random_sentence(rng: random.Random) -> str:
+    """A grammatical, meaningless English sentence of 5 to 15 words."""
+    parts = [rng.choice(_SUBJECTS), rng.choice(_VERBS), rng.choice(_OBJECTS)]
+    if rng.random() < 0.7:
+        parts.append(rng.choice(_PLACES))
+    if rng.random() < 0.3:
+        parts += ["and", rng.choice(_SUBJECTS), rng.choice(_VERBS), rng.choice(_OBJECTS)]
+    return " ".join(parts) + rng.choice(".?!")
 
 
 @cache
 def read_words() -> dict[str, list[str]]:
-    """Everyday words by language, as espeak-ng calls it."""
+    """Everyday words by language, under espeak-ng's names of languages."""
     text = (files("avatar") / "assets" / "words.txt").read_text(encoding="utf-8")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return {line[0]: line[1:] for line in lines}
 
 
-def string_words(language: str, draw: random.Random) -> str:
-    """Four to nine words of a language, sometimes with a pause among them."""
-    words = draw.choices(read_words()[language], k=draw.randint(4, 9))
-    if draw.random() < 0.4:
+def random_words(language: str, rng: random.Random) -> str:
+    """Four to nine words of a language, sometimes with a comma among them."""
+    words = rng.choices(read_words()[language], k=rng.randint(4, 9))
+    if rng.random() < 0.4:
         words[len(words) // 2] += ","
-    return " ".join(words) + draw.choice(".?!")
+    return " ".join(words) + rng.choice(".?!")

@@ -1,4 +1,4 @@
-"""Speech synthesizers that know when they say what: flite (recorded English voices) and espeak-ng (any language)."""
+"""Speech synthesizers that give phone times: flite (recorded English voices) and espeak-ng (any language)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ from avatar.core.articulation import SILENCE, Phone, from_ipa
 from avatar.core.files import UserError
 from avatar.motion.features import SAMPLE_RATE
 
-FLITE = ("slt", "rms", "kal16", "awb")
-VARIANTS = ("", "+m1", "+m3", "+m4", "+m5", "+m6", "+f1", "+steph", "+anika", "+Annie", "+Andy", "+m7", "+belinda")
-STOPS = ("p", "t", "k")  # espeak-ng tells of their burst; the closure is the silence before it
-LONGEST_CLOSURE = 0.09  # s
+FLITE_VOICES = ("slt", "rms", "kal16", "awb")
+ESPEAK_VARIANTS = (
+    "", "+m1", "+m3", "+m4", "+m5", "+m6", "+f1", "+steph", "+anika", "+Annie", "+Andy", "+m7", "+belinda",
+)  # fmt: skip
+UNVOICED_STOPS = ("p", "t", "k")  # espeak-ng gives the time of their burst; their closure is the silence before it
+MAX_STOP_CLOSURE = 0.09  # s: longer silence is a pause
+SILENT = 200  # of 32768: below any sound that espeak-ng makes
+ESPEAK_WORDS_PER_MINUTE = 165  # at speed 1, somewhat below its own default of 175
 _RETRIEVE, _PHONEMES_IN_IPA, _PHONEME, _UTF8 = 2, 3, 7, 1
-_SPEED, _PITCH, _RANGE = 1, 3, 4
+_RATE, _PITCH, _RANGE = 1, 3, 4
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A recording and its phones."""
+    """A synthesized recording and its phones."""
 
     pcm: Tensor  # [n] 16 kHz
     phones: list[Phone]
@@ -39,33 +43,33 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How something is said."""
+class VoiceSettings:
+    """How a synthesizer speaks, as SSML's prosody element has it."""
 
-    speed: float = 1.0  # times the usual
+    rate: float = 1.0  # times the voice's own
     pitch: float = 0.5  # 0..1; espeak-ng only
-    melody: float = 0.5  # 0..1: how far the pitch moves; espeak-ng only
+    pitch_range: float = 0.5  # 0..1, monotonous to lively; espeak-ng only
 
 
-def synthesize(text: str, voice: str, manner: Manner | None = None) -> Utterance:
-    """Say a text; phones with their times.
+def synthesize(text: str, voice: str, settings: VoiceSettings | None = None) -> Utterance:
+    """Synthesize a text, with the times of its phones.
 
     voice: `flite:slt`, or `espeak:de+f1` (language, then a variant).
 
     Raises: UserError when the synthesizer or the voice is missing.
     """
     engine, _, name = voice.partition(":")
-    speak = {"flite": _speak_flite, "espeak": _speak_espeak}[engine]
-    return speak(text, name, manner or Manner())
+    run = {"flite": _run_flite, "espeak": _run_espeak}[engine]
+    return run(text, name, settings or VoiceSettings())
 
 
-def _speak_flite(text: str, name: str, manner: Manner) -> Utterance:
+def _run_flite(text: str, name: str, settings: VoiceSettings) -> Utterance:
     binary = shutil.which("flite")
     if binary is None:
-        raise UserError("flite is not installed; it makes the training voices (Debian: apt-get install flite)")
+        raise UserError("flite is not installed; the training corpus needs it (Debian: apt-get install flite)")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        options = ["--setf", f"duration_stretch={1 / manner.speed}", "-psdur"]
+        options = ["--setf", f"duration_stretch={1 / settings.rate}", "-psdur"]
         command = [binary, "-voice", name, *options, "-t", text, "-o", str(path)]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         rate, samples = wavfile.read(path)
@@ -74,10 +78,10 @@ def _speak_flite(text: str, name: str, manner: Manner) -> Utterance:
         symbol, _, stop = item.rpartition(":")
         phones.append(Phone(symbol, start, float(stop)))
         start = float(stop)
-    return Utterance(_to_speech(samples, rate), phones, f"flite:{name}")
+    return Utterance(_to_pcm(samples, rate), phones, f"flite:{name}")
 
 
-def _to_speech(samples: np.ndarray, rate: int) -> Tensor:
+def _to_pcm(samples: np.ndarray, rate: int) -> Tensor:
     pcm = samples.astype(np.float32) / 32768
     if rate != SAMPLE_RATE:
         pcm = resample_poly(pcm, SAMPLE_RATE, rate).astype(np.float32)
@@ -106,7 +110,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @functools.cache
 def _load_espeak() -> tuple[ctypes.CDLL, int]:
-    """The library and its sample rate; one a process, since it holds its state in globals."""
+    """The library and its sample rate in Hz; one a process, since it holds its state in globals."""
     try:
         import espeakng_loader
 
@@ -114,12 +118,12 @@ def _load_espeak() -> tuple[ctypes.CDLL, int]:
     except ImportError:
         path, data = ctypes.util.find_library("espeak-ng"), None
     if path is None:
-        raise UserError("espeak-ng is missing; it makes the training voices: pip install 'avatar-builder[voices]'")
+        raise UserError("espeak-ng is missing; the training corpus needs it: pip install 'avatar-builder[voices]'")
     library = ctypes.CDLL(path)
     return library, library.espeak_Initialize(_RETRIEVE, 0, data, _PHONEMES_IN_IPA)
 
 
-def _speak_espeak(text: str, name: str, manner: Manner) -> Utterance:
+def _run_espeak(text: str, name: str, settings: VoiceSettings) -> Utterance:
     library, rate = _load_espeak()
     parts: list[np.ndarray] = []
     marks: list[tuple[int, str]] = []
@@ -138,18 +142,18 @@ def _speak_espeak(text: str, name: str, manner: Manner) -> Utterance:
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(name.encode()) != 0:
         raise UserError(f"{name}: espeak-ng has no such voice; `espeak-ng --voices` lists them")
-    library.espeak_SetParameter(_SPEED, round(165 * manner.speed), 0)
-    library.espeak_SetParameter(_PITCH, round(100 * manner.pitch), 0)
-    library.espeak_SetParameter(_RANGE, round(100 * manner.melody), 0)
-    said = text.encode()
-    library.espeak_Synth(said, len(said) + 1, 0, 1, 0, _UTF8, None, None)
+    library.espeak_SetParameter(_RATE, round(ESPEAK_WORDS_PER_MINUTE * settings.rate), 0)
+    library.espeak_SetParameter(_PITCH, round(100 * settings.pitch), 0)
+    library.espeak_SetParameter(_RANGE, round(100 * settings.pitch_range), 0)
+    content = text.encode()
+    library.espeak_Synth(content, len(content) + 1, 0, 1, 0, _UTF8, None, None)
     samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
-    return Utterance(_to_speech(samples, rate), _to_phones(samples, marks, rate), f"espeak:{name}")
+    return Utterance(_to_pcm(samples, rate), _to_phones(samples, marks, rate), f"espeak:{name}")
 
 
 def _to_phones(samples: np.ndarray, marks: list[tuple[int, str]], rate: int) -> list[Phone]:
     """Marks (sample, IPA; empty for a pause) -> phones; a diphthong becomes its two vowels, half the time each."""
-    starts = [_closure(samples, start, rate) if ipa.startswith(STOPS) else start for start, ipa in marks]
+    starts = [_stop_closure(samples, start, rate) if ipa.startswith(UNVOICED_STOPS) else start for start, ipa in marks]
     phones: list[Phone] = []
     for (_, ipa), start, stop in zip(marks, starts, [*starts[1:], len(samples)], strict=True):
         symbols = from_ipa(ipa) if ipa else [SILENCE]
@@ -159,10 +163,11 @@ def _to_phones(samples: np.ndarray, marks: list[tuple[int, str]], rate: int) -> 
     return phones
 
 
-def _closure(samples: np.ndarray, burst: int, rate: int) -> int:
-    """Where the silence before a burst begins."""
-    hop = rate // 200
-    start = burst
-    while burst - start < LONGEST_CLOSURE * rate and start >= hop and np.abs(samples[start - hop : start]).max() < 200:
+def _stop_closure(samples: np.ndarray, burst: int, rate: int) -> int:
+    """The sample where a stop's closure, the silence before its burst, begins; to 5 ms."""
+    hop, start = rate // 200, burst
+    while (
+        burst - start < MAX_STOP_CLOSURE * rate and start >= hop and np.abs(samples[start - hop : start]).max() < SILENT
+    ):
         start -= hop
     return start

@@ -1,7 +1,7 @@
-"""Three minutes of synthesized speech in many voices and languages that every person practises with.
+"""Synthetic samples: three minutes of synthesized speech that every person's regression is fitted to beside their clip.
 
-What a person does while saying it is not known; it is told from the phones and from how they move lips for what the
-encoder hears in their own clip. It keeps a model of one voice in one language fit for others.
+They are of many voices and languages, and keep a model of one voice in one language fit for others. Which expressions
+go with them is not known; a linear map from articulation, fitted to the person's clip, predicts them from the phones.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from avatar.learn.regression import RegressionRows
 from avatar.motion.encoder import STRIDE, Encoder
 from avatar.motion.regression_inputs import regression_inputs
 
-RIDGE = 0.05  # of the mean of the squares of what is heard
-EVERY = 2  # frames: those between are much like their neighbours
-BOLDNESS = 1.5  # a regression on something heard with errors says less than it would have to
+MAP_RIDGE = 0.05  # of the mean variance of an articulation: in short clips they are nearly collinear
+FRAME_STEP = 2  # every second frame is used: neighbours are nearly the same
+AMPLITUDE_COMPENSATION = 1.5  # errors in the predicted articulation shrink the map's slopes (regression dilution)
 
 
 @dataclass(frozen=True)
 class SyntheticSpeech:
-    """Utterances, one after the other."""
+    """Synthesized utterances, one after the other."""
 
-    features: Tensor  # [4 T, D]
-    articulation: Tensor  # [T, 5]
-    lengths: list[int]  # motion frames of each
+    features: Tensor  # [4 T, D] at 100 Hz
+    articulation: Tensor  # [T, 5] of their phones, 0..1
+    lengths: list[int]  # motion frames of each utterance
 
 
 def save_synthetic_speech(synthetic: SyntheticSpeech, path: Path) -> None:
-    """Write as an asset: features in 8 bits, between the least and the most of each."""
+    """Write as an asset; features are quantized to 8 bits between their minimum and maximum, column by column."""
     low, high = synthetic.features.amin(0), synthetic.features.amax(0)
-    steps = ((synthetic.features - low) / (high - low).clamp_min(1e-6) * 255).round().to(torch.uint8)
-    tensors = {"features": steps, "low": low, "high": high, "articulation": synthetic.articulation.half()}
+    levels = ((synthetic.features - low) / (high - low).clamp_min(1e-6) * 255).round().to(torch.uint8)
+    tensors = {"features": levels, "low": low, "high": high, "articulation": synthetic.articulation.half()}
     with whole(path) as temporary:
         save_file(tensors | {"lengths": torch.tensor(synthetic.lengths)}, temporary)
 
 
 def load_synthetic_speech() -> SyntheticSpeech:
-    """The practice of the package."""
+    """The asset of the package."""
     tensors = load_file(Path(str(files("avatar") / "assets" / "synthetic_samples.safetensors")))
     features = tensors["low"] + (tensors["high"] - tensors["low"]) * tensors["features"] / 255
     return SyntheticSpeech(features, tensors["articulation"].float(), tensors["lengths"].tolist())
 
 
 def synthetic_rows(encoder: Encoder, own: Tensor, expression: Tensor, weight: float) -> RegressionRows:
-    """Rows to learn from beside `own` articulation heard [N, 5] and expressions seen [N, K].
+    """Regression rows of the synthetic samples, for a person with predicted articulation [N, 5] and expressions [N, K].
 
-    weight: of all of them together.
+    own: articulation that the encoder predicts for the person's clip; weight: of all rows together.
     """
     synthetic = load_synthetic_speech()
     parts = synthetic.features.split([STRIDE * length for length in synthetic.lengths])
-    heard = torch.cat([regression_inputs(encoder, part) for part in parts])[::EVERY]
-    centered, usual = own - own.mean(0), expression.mean(0)
-    gram = centered.T @ centered + RIDGE * centered.square().sum() / len(ARTICULATION) * torch.eye(len(ARTICULATION))
-    lips = torch.linalg.solve(gram, centered.T @ (expression - usual))  # [5, K]
-    meant = (synthetic.articulation - synthetic.articulation.mean(0))[::EVERY]
-    return RegressionRows(heard, usual + BOLDNESS * meant @ lips, weight / len(heard))
+    inputs = torch.cat([regression_inputs(encoder, part) for part in parts])[::FRAME_STEP]
+    centered, mean = own - own.mean(0), expression.mean(0)
+    ridge = MAP_RIDGE * centered.square().sum() / len(ARTICULATION) * torch.eye(len(ARTICULATION))
+    slopes = torch.linalg.solve(centered.T @ centered + ridge, centered.T @ (expression - mean))  # [5, K]
+    articulation = (synthetic.articulation - synthetic.articulation.mean(0))[::FRAME_STEP]
+    return RegressionRows(inputs, mean + AMPLITUDE_COMPENSATION * articulation @ slopes, weight / len(inputs))

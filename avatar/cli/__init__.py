@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's own chatter
+os.environ.setdefault("GLOG_minloglevel", "3")  # log lines of mediapipe
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle workers must not steal the native pool's cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads must leave the cores to the native pool
 
 import typer
 
 from avatar.cli import a2m, batch, drive, make, space, takes
+from avatar.cli.errors import print_error, warnings_as_notes
 from avatar.core.files import UserError
 
 app = typer.Typer(
@@ -31,12 +32,10 @@ app.add_typer(batch.app, name="batch")
 def main() -> None:
     """Run the command; a mendable error is one line on stderr and exit code 1."""
     try:
-        app()
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        with warnings_as_notes():
+            app()
+    except (UserError, OSError) as error:
+        print_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

@@ -1,51 +1,31 @@
-"""Video to avatar: preprocess, build, demo, doctor."""
+"""Video to avatar: preprocess, build, pretrain-renderer, demo; and upgrade, doctor."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from avatar.cli.options import Consent, Device, Face
+from avatar.cli.errors import print_error
+from avatar.cli.options import Device, Seed, add_verb
+from avatar.core.files import UserError
+from avatar.pipelines.arguments import final_recipe, take_request
+from avatar.pipelines.options import Build, Preprocess
 
 app = typer.Typer()
 
 
-@app.command()
-def preprocess(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A clip of one person speaking.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="TAKE_DIR", help="Folder to make.")],
-    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the square crop.")] = 512,
-    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Last part of the clip kept for testing.")] = 0.1,
-    face: Face = "auto",
-    start: Annotated[str | None, typer.Option(help="Where to begin, such as 12s or 1m.")] = None,
-    end: Annotated[str | None, typer.Option(help="Where to stop.")] = None,
-    select: Annotated[str | None, typer.Option(help="Train on the most informative part, such as 60s.")] = None,
-    landmarker: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own MediaPipe Tasks face landmarker (.task).")
-    ] = None,
-    consent: Consent = "not stated",
-) -> None:
-    """Video to Take: crop, track, matte, background plate, sound, report."""
+@add_verb(app, Preprocess)
+def preprocess(options: Preprocess) -> None:
+    """Take of a clip."""
     from avatar.cli.bars import progress_bars
-    from avatar.core.media import Stretch
-    from avatar.core.recipe import parse_duration
     from avatar.pipelines.takes import make_take
     from preprocess.checks import assess_quality
-    from preprocess.run import TakeRequest
 
-    stretch = Stretch(parse_duration(start, "--start") if start else 0.0, parse_duration(end, "--end") if end else None)
-    request = TakeRequest(
-        face=face,
-        size=size,
-        consent=consent,
-        stretch=stretch,
-        seconds=parse_duration(select, "--select") if select else None,
-        landmarker=landmarker,
-    )
+    request, out = take_request(options), Path(options.output)
     with progress_bars() as progress:
-        take = make_take(video, out, request, holdout=holdout, progress=progress)
+        take = make_take(Path(options.video), out, request, holdout=options.holdout, progress=progress)
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"
@@ -53,34 +33,23 @@ def preprocess(
     print(assess_quality(take.quality))
 
 
-@app.command()
-def build(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_TAKE", help="A clip, or a folder of `preprocess`.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.avatar", help="Avatar file to write.")],
-    recipe: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Training time, such as 90s, 5m, 1h. [default: 5m]")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training steps in place of a time; then the same seed gives the same file."),
-    ] = None,
-    holdout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Last part never trained on.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
-    face: Face = "auto",
-    consent: Consent = "not stated",
-    device: Device = "cpu",
-) -> None:
-    """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
+@add_verb(app, Build)
+def build(options: Build) -> None:
+    """Avatar of a clip or Take."""
     from avatar.cli.bars import progress_bars
-    from avatar.core.recipe import Recipe, load_recipe, parse, parse_duration
     from avatar.pipelines.build import build as run
 
-    changes: dict[str, Any] = {"steps": steps, "holdout": holdout, "seed": seed}
-    changes["budget_seconds"] = parse_duration(budget, "--budget") if budget else None
-    settings = load_recipe(recipe) if recipe else Recipe()
-    given = {name: value for name, value in changes.items() if value is not None} | {"file": settings.file}
-    checked = parse(Recipe, settings.model_dump() | given, "recipe")
+    recipe, out = final_recipe(options), Path(options.output)
     with progress_bars() as progress:
-        run(source, out, recipe=checked, face=face, consent=consent, device=device, progress=progress)
+        run(
+            Path(options.source),
+            out,
+            recipe=recipe,
+            face=options.face,
+            consent=options.consent,
+            device=options.device,
+            progress=progress,
+        )
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 
@@ -91,9 +60,9 @@ def pretrain_renderer(
         Path, typer.Option(metavar="DIR", help="A folder with a clip of each person, or with their Takes.")
     ],
     steps: Annotated[int, typer.Option(min=1, help="Training steps, over all people.")] = 4000,
-    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of what is learned.")] = 128,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of training pictures.")] = 128,
     recipe: Annotated[Path | None, typer.Option(help="YAML file whose renderer's settings are used.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Train a NeRF on many people; `generic: FILE` in a recipe begins one person's with it."""
@@ -110,7 +79,25 @@ def pretrain_renderer(
         pretrain_renderer(
             people, out, settings=settings, steps=steps, size=size, seed=seed, device=device, progress=progress
         )
-    print(f"{out}: learned from {len(people)} people")
+    print(f"{out}: trained on {len(people)} people")
+
+
+@app.command()
+def upgrade(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Avatars, motions and Takes.")],
+) -> None:
+    """Rewrite files of earlier versions in the present format; those that cannot be are named, and left as they are."""
+    from avatar.pipelines.upgrade import upgrade as run
+
+    failed = False
+    for file in files:
+        try:
+            print(run(file))
+        except (UserError, OSError) as error:
+            print_error(error)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

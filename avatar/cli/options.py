@@ -1,34 +1,84 @@
-"""Options that several commands share."""
+"""Commands whose parameters come from the table of options, and options that the other commands share."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic import ValidationError
 
-AvatarFile = Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avatar file.")]
-SpeechFile = Annotated[Path, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")]
-MaybeSpeech = Annotated[
-    Path | None, typer.Argument(metavar="SPEECH", help="Any sound or video file that ffmpeg reads.")
-]
+from avatar.core.files import UserError
+from avatar.core.recipe import Settings, without_aliases
+from avatar.pipelines.options import Option, options_of
+
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
-Background = Annotated[
-    str | None,
-    typer.Option(
-        "--background", "--bg_img", help="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
-    ),
-]
-Size = Annotated[int | None, typer.Option(min=64, max=2048, help="Pixels a side; as trained unless said.")]
-Rate = Annotated[float | None, typer.Option("--fps", min=5, max=120, help="Frames a second; as trained unless said.")]
-CodecName = Annotated[Literal["h264", "hevc", "av1"], typer.Option("--codec", help="Of .mp4 and .mov films.")]
-QualityName = Annotated[Literal["draft", "good", "best"], typer.Option("--quality", help="Of the encoding.")]
-Orbit = Annotated[float, typer.Option(help="Degrees that the view swings to either side, up to 20.")]
-Output = Annotated[
-    Path, typer.Option("-o", "--out", metavar="OUT.mp4", help="Film (.mp4, .mov, .webm), or a folder for PNGs.")
-]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="The processor, or an NVIDIA GPU.")]
-Consent = Annotated[str, typer.Option(help="Who agreed to this avatar and to what; travels with the file.")]
-Face = Annotated[
-    Literal["auto", "left", "right", "largest"], typer.Option(help="Which face, when there are several all the way.")
-]
+
+VerbType = TypeVar("VerbType", bound=Settings)
+
+
+def add_verb(app: typer.Typer, verb: type[VerbType]) -> Callable[[Callable[[VerbType], None]], None]:
+    """Decorate a function of a verb's options: it becomes the command of the verb's name."""
+
+    def add(run: Callable[[VerbType], None]) -> None:
+        def command(**values: Any) -> None:
+            run(read_options(verb, values))
+
+        parameters = [parameter for option in options_of(verb) for parameter in _parameters(option)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        spelling = {"token_normalize_func": lambda name: name.replace("_", "-")}  # --mouth-amp is --mouth_amp
+        app.command(run.__name__, help=verb.__doc__, context_settings=spelling)(command)
+
+    return add
+
+
+def _parameters(option: Option) -> list[inspect.Parameter]:
+    """The parameters of a setting: its own, and one for each other project's name whose values are converted."""
+    required = option.required and not option.aliases
+    others = [_alias(option, name) for name in option.aliases]
+    shown: dict[str, Any] = {"help": option.description, "metavar": option.given.metavar or None}
+    if option.type in (int, float):
+        shown |= {"min": option.least, "max": option.most}
+    if option.given.default:
+        shown["show_default"] = option.given.default
+    if option.given.positional:
+        info: Any = typer.Argument(**shown)
+    else:
+        info = typer.Option(*option.flags, **shown)
+    kind = option.type if required or option.type is bool else option.type | None
+    default = inspect.Parameter.empty if required else option.default
+    return [_parameter(option.name, Annotated[kind, info], default), *others]
+
+
+def _alias(option: Option, name: str) -> inspect.Parameter:
+    own = option.given.metavar if option.given.positional else option.flags[0]
+    kind, metavar = (Path, "FILE") if option.type is Path else (str, None)
+    info = typer.Option(f"--{name}", metavar=metavar, help=f"Another project's way to give {own}.")
+    return _parameter(name, Annotated[kind | None, info], None)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def read_options(verb: type[VerbType], values: Mapping[str, Any]) -> VerbType:
+    """Options from what stands on a command line; None is what is not given. Raises: UserError."""
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        return verb.model_validate(without_aliases(verb, given, verb.__name__.lower()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = next(option for option in options_of(verb) if option.name == first["loc"][0])
+        name = option.given.metavar if option.given.positional else option.flags[-1 if option.given.flags else 0]
+        if first["type"] == "missing":
+            raise UserError(f"give {' or '.join([name, *(f'--{one} FILE' for one in option.aliases)])}") from error
+        message = first["msg"]
+        if first["type"] == "value_error":
+            message = message.removeprefix("Value error, ")
+        else:
+            message = f"{message[0].lower()}{message[1:]}, not {first['input']!r}"
+        raise UserError(f"{name}: {message}") from error

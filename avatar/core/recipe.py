@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from avatar.core.files import UserError, check_readable
 from avatar.core.named_files import BackgroundPath, FilePath
-from avatar.core.speech_model import Calibration
 
 
 def _same(value: Any) -> Any:
@@ -60,12 +59,6 @@ CONTROL_ALIASES = {
     "cfg_scale": Alias("expression_gain"),  # no classifier-free guidance here: the face does more,
 }
 """Names of GeneFace, GeneFace++ and MimicTalk for what `avatar.core.controls` has."""
-
-
-class MotionSettings(Settings):
-    """How sound becomes one person's motion."""
-
-    calibration: Calibration = "regression"
 
 
 class Recipe(Settings):

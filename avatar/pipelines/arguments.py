@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
-from avatar.core.controls import Controls
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.named_files import markers_of, named_files
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
-from avatar.pipelines.options import Build, Control, FileOfSettings, Preprocess, View
+from avatar.pipelines.options import Build, Control, Evaluate, FileOfSettings, Preprocess, View
 
 if TYPE_CHECKING:
+    from avatar.core.avatar_file import Avatar
+    from avatar.pipelines.networks import Networks
     from avatar.play.look import Look
     from preprocess.request import TakeRequest
 
@@ -108,6 +110,16 @@ def look_of(options: View) -> Look:
     )
 
 
-def given_controls(options: Control) -> dict[str, Any]:
-    """The controls that were given one by one; 0 counts as given."""
-    return {name: value for name in Controls.model_fields if (value := getattr(options, name)) is not None}
+def controls_of(avatar: Avatar, options: Control) -> Controls:
+    """The controls that an avatar moves by: options over their file over the avatar's recipe. Raises: UserError."""
+    file = Path(options.controls) if isinstance(options.controls, str) else options.controls
+    given = {name: value for name in Controls.model_fields if (value := getattr(options, name)) is not None}
+    return resolve_controls(avatar, file, given)
+
+
+def networks_of(options: Evaluate) -> Networks:
+    """Where the user's networks are."""
+    from avatar.pipelines.networks import Networks
+
+    places = (Path(place) if place else None for place in (options.lpips, options.face_network, options.syncnet))
+    return Networks(*places)

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.blendshapes import arkit_curves
+from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_writable, whole
 from avatar.core.geometry import to_vector
 from avatar.core.motion_space import Motion, load_space
+from avatar.core.progress import Progress, no_progress
+from avatar.pipelines.speak import make_motion, write_motion
 from avatar.play.player import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
@@ -114,6 +117,25 @@ def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[Nerf
     if not 0 <= frame < len(motion):
         raise UserError(f"--frame: {frame} is not a frame of a motion of {len(motion)}; they begin at 0")
     return renderer, motion
+
+
+def export_motion(
+    avatar: Avatar,
+    speech: Path,
+    out: Path,
+    *,
+    layout: str = "motion",
+    controls: Controls | None = None,
+    progress: Progress = no_progress,
+) -> int:
+    """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, else a motion file.
+
+    Returns: the number of frames. Raises: UserError.
+    """
+    if out.suffix != ".csv":
+        return len(write_motion(avatar, speech, out, controls=controls, progress=progress))
+    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
+    return export_curves(motion, out, layout=layout)
 
 
 def export_curves(motion: Motion, out: Path, *, layout: str) -> int:

@@ -127,12 +127,10 @@ class Build(Hardware):
     steps: int | None = Field(
         None, ge=1, description="Training steps in place of a time; then the same seed gives the same file."
     )
-    holdout: Annotated[float | None, Given(default="the recipe's, else 0")] = Field(
+    holdout: Annotated[float | None, Given(default="the recipe's")] = Field(
         None, ge=0, le=0.9, description="Last part of the clip, never trained on."
     )
-    seed: Annotated[int | None, Given(default="the recipe's, else 0")] = Field(
-        None, description="Seed of every random draw."
-    )
+    seed: Annotated[int | None, Given(default="the recipe's")] = Field(None, description="Seed of every random draw.")
     face: Face = Field("auto", description=FACE)
     consent: str = Field("not stated", description=CONSENT)
 
@@ -156,12 +154,15 @@ class View(Settings):
     aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
 
 
+METAVARS = {"pose": "generated|still|take:DIR", "style": "CLIP"}
+
+
 def _control_options() -> dict[str, Any]:
     """Every control as an option that may be left out."""
     options: dict[str, Any] = {}
     for name, field in Controls.model_fields.items():
         kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-        given = Given(default=f"the recipe's, else {field.default}") if field.default is not None else Given()
+        given = Given(metavar=METAVARS.get(name, ""), default="" if field.default is None else "the recipe's")
         options[name] = (Annotated[kind | None, given], Field(None, description=field.description))  # type: ignore[operator]
     options["controls"] = (
         Annotated[str | dict[str, Any] | None, FileOfSettings(control_sections), Given(metavar="FILE")],
@@ -281,7 +282,7 @@ def options_of(verb: type[Settings]) -> list[Option]:
     """The table of a verb: inputs, outputs, then the rest, each in order."""
     order = get_args(Role)
     rows = [_option(verb, name, field) for name, field in verb.model_fields.items()]
-    return sorted(rows, key=lambda row: order.index(row.given.role))
+    return sorted(rows, key=lambda row: (order.index(row.given.role), row.name in Hardware.model_fields))
 
 
 def _option(verb: type[Settings], name: str, field: FieldInfo) -> Option:
@@ -291,7 +292,7 @@ def _option(verb: type[Settings], name: str, field: FieldInfo) -> Option:
     same = {other: alias for other, alias in verb.aliases.items() if alias.key == name}
     apart = [other for other, alias in same.items() if alias.converts or given.positional]
     flags = () if given.positional else given.flags or (f"--{name.replace('_', '-')}",)
-    least = found[Ge].ge if Ge in found else 0.0 if UpTo in found else None
+    least = found[Ge].ge if Ge in found else 0 if UpTo in found else None
     most = found[Le].le if Le in found else found[UpTo].most if UpTo in found else None
     is_path = found.get(NamesFile) == NamesFile() or FileOfSettings in found
     return Option(

@@ -1,0 +1,14 @@
+"""How sound becomes one person's motion: the section `motion` of a recipe."""
+
+from __future__ import annotations
+
+from avatar.core.recipe import Settings
+from avatar.core.speech_model import Calibration
+
+__all__ = ["Calibration", "MotionSettings"]
+
+
+class MotionSettings(Settings):
+    """How sound becomes one person's motion."""
+
+    calibration: Calibration = "regression"

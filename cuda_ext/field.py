@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
 
-COARSE = 8  # cells a side
-CHANNELS = 16  # of a composited colour, at most
+COARSE = 8  # cells a side of a coarse cell; the kernels' own
+MOST_CHANNELS = 16  # of a composited colour; the kernels' own
 
 
 class _HashGrid(torch.autograd.Function):
@@ -54,7 +54,7 @@ def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
     entries = sizes["T"]
     if entries < 1 or entries & (entries - 1) or entries > 2**30:
         raise ValueError(f"hash_grid.tables has {entries} entries a level, expected a power of two")
-    # A GPU is not made to wait for the answer.
+    # On a GPU this would synchronize.
     if native.stream(positions.device) is None and len(resolutions):
         least, most = int(resolutions.min()), int(resolutions.max())
         if least < 1 or most > 2**20:
@@ -63,7 +63,7 @@ def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
     return _HashGrid.apply(positions, tables, resolutions)
 
 
-class Samples(NamedTuple):
+class RaySamples(NamedTuple):
     """Points along rays, one ray after the other."""
 
     positions: Tensor  # [P, 3]
@@ -73,7 +73,7 @@ class Samples(NamedTuple):
 
 
 def _coarse(occupancy: Tensor) -> Tensor | None:
-    """Filled where any of 8^3 cells is; long empty ways are walked in it."""
+    """Filled where any of 8^3 cells is; rays skip empty space in it."""
     side = occupancy.shape[0]
     if side % COARSE:
         return None
@@ -90,12 +90,12 @@ def march(
     far: float,
     step: float,
     jitter: Tensor | None = None,
-) -> Samples:
+) -> RaySamples:
     """Samples every `step` between near and far along rays [R,3], where the occupancy grid is filled.
 
     occupancy [G,G,G] uint8 by z, y, x over the cube 0..1, zero where nothing is; distances in lengths of the
     direction. jitter [R] in 0..1 moves a ray's samples within their steps (default: the middle). Not differentiable.
-    The number of samples is read back, so a GPU is waited for once.
+    The number of samples is read back, which synchronizes a GPU once.
     """
     sizes = native.check("march", {"origins": (origins, "R 3"), "directions": (directions, "R 3")})
     where = origins.device
@@ -117,7 +117,7 @@ def march(
     total = int(counts.sum())
     positions, distances = torch.empty(total, 3, device=where), torch.empty(total, device=where)
     native.call("march_fill", where, *call, starts, positions, distances)
-    return Samples(positions, distances, starts, counts)
+    return RaySamples(positions, distances, starts, counts)
 
 
 class _Composite(torch.autograd.Function):
@@ -145,20 +145,20 @@ class _Composite(torch.autograd.Function):
         return grad_sigmas, grad_colors, None, None, None
 
 
-def composite(sigmas: Tensor, colors: Tensor, deltas: Tensor, starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Volume rendering: densities sigmas [P] >= 0 and colors [P,C <= 16] of samples of length deltas [P] along rays.
+def composite(sigmas: Tensor, colors: Tensor, lengths: Tensor, starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Volume rendering: densities sigmas [P] >= 0 and colors [P,C <= 16] of samples of lengths [P] along rays.
 
     starts [R] int64 and counts [R] int32 as `march` gives them -> color [R,C] premultiplied, alpha [R]; a ray ends when
     less than 1e-4 gets through. Differentiable in sigmas and colors. Source: Max 1995; Mildenhall et al. 2020, eq. 3.
     """
-    sizes = native.check("composite", {"sigmas": (sigmas, "P"), "colors": (colors, "P C"), "deltas": (deltas, "P")})
+    sizes = native.check("composite", {"sigmas": (sigmas, "P"), "colors": (colors, "P C"), "lengths": (lengths, "P")})
     where = sigmas.device
     native.check("composite", {"starts": (starts, "R")}, dtype=torch.int64, device=where)
     native.check("composite", {"counts": (counts, "R")}, dtype=torch.int32, sizes={"R": len(starts)}, device=where)
-    if not 1 <= sizes["C"] <= CHANNELS:
-        raise ValueError(f"composite.colors has {sizes['C']} channels, expected 1 to {CHANNELS}")
+    if not 1 <= sizes["C"] <= MOST_CHANNELS:
+        raise ValueError(f"composite.colors has {sizes['C']} channels, expected 1 to {MOST_CHANNELS}")
     if native.stream(where) is None and len(starts):
         ends = starts + counts
         if int(starts.min()) < 0 or int(counts.min()) < 0 or int(ends.max()) > sizes["P"]:
             raise ValueError(f"composite: starts and counts leave the {sizes['P']} samples")
-    return _Composite.apply(sigmas, colors, deltas, starts, counts)
+    return _Composite.apply(sigmas, colors, lengths, starts, counts)

@@ -81,11 +81,11 @@ def check(
 
 
 def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse NaN and infinity on the CPU; a GPU is not made to wait for the answer, its kernels skip such splats."""
+    """Refuse NaN and infinity on the CPU; on a GPU this would synchronize, and its kernels skip such splats."""
     for name, tensor in tensors.items():
         if stream(tensor.device) is not None:
             continue
-        # A sum that is finite proves every term finite; only a failed sum is looked at again.
+        # A sum that is finite proves every term finite; only where it is not are all values looked at.
         if not bool(torch.isfinite(tensor.detach().sum())) and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{where}.{name} has a value that is not finite")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cuda_ext.deform import deform, deform_adam_, deform_int8
-from cuda_ext.field import Samples, composite, hash_grid, march
+from cuda_ext.field import RaySamples, composite, hash_grid, march
 from cuda_ext.frame import (
     ATTRIBUTES,
     WIDTH,
@@ -26,7 +26,7 @@ __all__ = [
     "WIDTH",
     "FrameGraph",
     "Pose",
-    "Samples",
+    "RaySamples",
     "SplatBlendshapes",
     "composite",
     "cuda_architectures",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-NEAR = 1.0  # cm
-LOW_PASS = 0.3  # px^2
+NEAREST_CM = 1.0  # nearer splats are not drawn
+LOW_PASS = 0.3  # px^2, as Kerbl et al. 2023
 ALPHA_MAX = 0.999
 ALPHA_CUT = 1 / 255
 COLUMNS = 64  # columns that share an int8 scale
@@ -50,7 +50,7 @@ def splat(
 ) -> tuple[Tensor, Tensor]:
     """As `cuda_ext.ops.splat`, without the early stop at 1e-4 transmittance: front to back over depth, every pixel."""
     order = torch.argsort(means[:, 2].detach(), stable=True)
-    order = order[means[order, 2] >= NEAR]
+    order = order[means[order, 2] >= NEAREST_CM]
     means, quaternions, log_scales = means[order], quaternions[order], log_scales[order]
     opacity, colors = torch.sigmoid(opacity_logits[order]), colors[order]
     centers, covariance, _ = project(means, quaternions, log_scales, focal=focal, size=size)

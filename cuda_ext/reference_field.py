@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
-STOP = 1e-4
+STOP = 1e-4  # transmittance at which a ray ends
 
 
 def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
@@ -72,12 +72,12 @@ def march(
     return positions[kept], distances[kept], kept.sum(1)
 
 
-def composite(sigmas: Tensor, colors: Tensor, deltas: Tensor, starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def composite(sigmas: Tensor, colors: Tensor, lengths: Tensor, starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """As `cuda_ext.ops.composite`; samples after the stop count for nothing."""
     rays, alphas = [], []
     for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
         part = slice(start, start + count)
-        passed = torch.exp(-sigmas[part] * deltas[part])
+        passed = torch.exp(-sigmas[part] * lengths[part])
         before = torch.cat([passed.new_ones(1), passed.cumprod(0)[:-1]]) if count else passed
         share = before * (1 - passed) * (before.detach() >= STOP)
         rays.append((share[:, None] * colors[part]).sum(0))

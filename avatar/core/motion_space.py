@@ -174,7 +174,7 @@ def _at(motion: Motion, position: Tensor, fps: float) -> Motion:
 
 def scale_torso(motion: Motion, scale: float) -> Motion:
     """The motion for a picture `scale` times the size: torso shifts are in px."""
-    return replace(motion, torso=motion.torso * torch.tensor([scale, scale, 1.0, 1.0]))
+    return replace(motion, torso=motion.torso * motion.torso.new_tensor([scale, scale, 1.0, 1.0]))
 
 
 def save_motion(motion: Motion, path: Path, space_id: str) -> None:

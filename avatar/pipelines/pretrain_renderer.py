@@ -1,8 +1,9 @@
-"""The NeRF of many people, that one person's begins with."""
+"""The generic NeRF of many people, that one person's begins with."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,18 +15,25 @@ from avatar.core.take import Take, Track, open_take, read_track, with_size
 from avatar.pipelines.speech_encoder import preprocess_corpus
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import with_common
-from avatar.render.nerf import NerfRenderer, NerfSettings
+from avatar.render.nerf import NerfSettings
 from avatar.render.nerf.generic import TABLES, Generic, common_scaling, is_shared, mean_tables, save_generic
-from avatar.render.nerf.renderer import begin
+from avatar.render.nerf.trainable import TrainableNerf, begin
 from avatar.render.train import Schedule, train
 
 LEAST_PEOPLE, LEAST_FRAMES = 2, 50
-STEPS_AT_ONCE = 20  # with one person, before the next one's turn
-TOGETHER = 0.1  # how far everybody's tables are drawn to the mean each round
+STEPS_AT_ONCE = 20  # with one person, before the next one's turn: often enough that networks fit nobody alone
+TABLES_TO_MEAN = 0.1  # how far each person's tables are drawn to the mean in each round, so that the mean fits all
+
+
+@dataclass(frozen=True)
+class _Person:
+    trainable: TrainableNerf
+    take: Take
+    track: Track
 
 
 def find_people(corpus: Path) -> list[Take]:
-    """The Takes of a folder, or of the clips in it, that can be learned from. Raises: UserError without two of them."""
+    """The Takes of a folder, or of the clips in it, that can be trained on. Raises: UserError without two of them."""
     folder = corpus if any(corpus.glob("*/take.json")) else preprocess_corpus(corpus)[0]
     takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
     takes = [take for take in takes if len(take.training_frames()) >= LEAST_FRAMES]
@@ -47,43 +55,51 @@ def pretrain_renderer(
 ) -> None:
     """Train one field on many people in turns, `steps` in all, and write it.
 
-    Networks and motion branch go from one person to the next; tables, torso and light are each one's own, and all
+    Networks and motion branch go from one person to the next; tables, torso and appearance are each one's own, and all
     tables are drawn to their mean. Raises: UserError, as `train` does.
     """
     check_writable(out)
-    place, space = pick_device(device), load_space()
-    people: list[tuple[NerfRenderer, Take, Track]] = []
-    for take in takes:
-        small = with_size(take, min(size, take.camera.size))
-        track = read_track(small)
-        people.append((begin(small, track, space, settings, seed), small, track))
-    mean, scale = common_scaling(*([getattr(one.scaling, name) for one, *_ in people] for name in ("mean", "scale")))
-    for renderer, *_ in people:
-        scaling = with_common(renderer.scaling, mean, scale)
-        renderer.restore(renderer.tensors() | {"feature_mean": scaling.mean, "feature_scale": scaling.scale})
-        renderer.to(place)
-    rounds, last = max(1, math.ceil(steps / STEPS_AT_ONCE / len(people))), people[-1][0]
+    people = [_begin(take, min(size, take.camera.size), settings, seed) for take in takes]
+    scalings = [person.trainable.scaling for person in people]
+    mean, scale = common_scaling([one.mean for one in scalings], [one.scale for one in scalings])
+    _share_scaling(people, mean, scale, pick_device(device))
+    rounds, last = max(1, math.ceil(steps / STEPS_AT_ONCE / len(people))), people[-1].trainable
     for number in range(rounds):
-        for renderer, take, track in people:
-            _pass_on(last, renderer)
-            plan = Schedule(STEPS_AT_ONCE, part=(number / rounds, (number + 1) / rounds))
-            train(renderer, take, track, budget_seconds=math.inf, seed=seed + number, schedule=plan)
-            last = renderer
+        for person in people:
+            _hand_over(last, person.trainable)
+            schedule = Schedule(steps=STEPS_AT_ONCE, part=(number / rounds, (number + 1) / rounds))
+            train(person.trainable, person.take, person.track, schedule, seed=seed + number)
+            last = person.trainable
             progress("pretrain", number + 1, rounds)
-        _draw_together([renderer for renderer, *_ in people])
+        _draw_to_mean([person.trainable for person in people])
     values = {name: tensor.detach().cpu() for name, tensor in last.values.items() if is_shared(name)}
-    values[TABLES] = mean_tables([renderer.values[TABLES].detach().cpu() for renderer, *_ in people])
+    values[TABLES] = mean_tables([person.trainable.values[TABLES].detach().cpu() for person in people])
     notes = {"people": str(len(people)), "steps": str(rounds * STEPS_AT_ONCE * len(people)), "seed": str(seed)}
     save_generic(Generic(values, mean, scale, settings), out, notes)
 
 
-def _pass_on(giver: NerfRenderer, taker: NerfRenderer) -> None:
-    """Hand what is everybody's, and what the optimizer knows of it, to the next person."""
-    taker.adopt({name: tensor for name, tensor in giver.values.items() if is_shared(name)}, giver.moments())
+def _begin(take: Take, size: int, settings: NerfSettings, seed: int) -> _Person:
+    small = with_size(take, size)
+    track = read_track(small)
+    return _Person(begin(small, track, load_space(), settings, seed), small, track)
+
+
+def _share_scaling(people: list[_Person], mean: torch.Tensor, scale: torch.Tensor, device: torch.device) -> None:
+    """Give all people the same scaling of expression and eyes [K + 4], on a device."""
+    for person in people:
+        scaling, trainable = with_common(person.trainable.scaling, mean, scale), person.trainable
+        trainable.restore(trainable.tensors() | {"feature_mean": scaling.mean, "feature_scale": scaling.scale})
+        trainable.to(device)
+
+
+def _hand_over(last: TrainableNerf, following: TrainableNerf) -> None:
+    """Hand what all share, and the optimizer's moments of it, to the next person."""
+    shared = {name: tensor for name, tensor in last.values.items() if is_shared(name)}
+    following.adopt(shared, last.moments())
 
 
 @torch.no_grad()
-def _draw_together(renderers: list[NerfRenderer]) -> None:
-    mean = mean_tables([renderer.values[TABLES] for renderer in renderers])
-    for renderer in renderers:
-        renderer.values[TABLES] = torch.lerp(renderer.values[TABLES].detach(), mean, TOGETHER)
+def _draw_to_mean(trainables: list[TrainableNerf]) -> None:
+    mean = mean_tables([one.values[TABLES] for one in trainables])
+    for one in trainables:
+        one.values[TABLES] = torch.lerp(one.values[TABLES].detach(), mean, TABLES_TO_MEAN)

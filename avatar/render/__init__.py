@@ -1,9 +1,13 @@
-"""Motion -> pictures. To add a renderer, write its file and name it in RENDERERS."""
+"""Motion -> pictures. To add a renderer, write its file and name it in RENDERERS; in kinds.py, too, to train it.
+
+Importing this loads what draws and nothing that trains.
+"""
 
 from __future__ import annotations
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
+from avatar.core.recipe import Settings, parse, yaml_values
 from avatar.render import gaussian, nerf
 from avatar.render.base import Renderer, RendererKind
 
@@ -18,6 +22,22 @@ def renderer_kind(name: str) -> RendererKind:
 
 
 def open_renderer(avatar: Avatar, size: int | None = None) -> Renderer:
-    """The renderer of an avatar, ready to draw pictures of `size` px a side (default: as it was trained)."""
+    """The renderer of an avatar, ready to draw pictures of `size` px a side (default: as it was trained) on the CPU.
+
+    Raises: UserError when its kind or its settings are not known, or its tensors are of another version.
+    """
+    kind = renderer_kind(avatar.kind)
     camera = avatar.camera.scaled(size) if size else avatar.camera
-    return renderer_kind(avatar.kind).load(avatar.renderer, camera)
+    return kind.load(avatar.renderer, camera, recipe_settings(avatar, kind))
+
+
+def recipe_settings(avatar: Avatar, kind: RendererKind) -> Settings:
+    """The renderer's settings in the recipe that an avatar was built with.
+
+    Keys that this version does not know are left out: an avatar outlives the settings that only mattered in training.
+    Raises: UserError when a value is not valid.
+    """
+    section = yaml_values(avatar.recipe).get("renderer")
+    values = section if isinstance(section, dict) else {}
+    known = {name: value for name, value in values.items() if name in kind.settings.model_fields}
+    return parse(kind.settings, known, "the avatar's recipe, renderer")

@@ -1,4 +1,4 @@
-"""Adam's state by name, for renderers that hold their own parameters."""
+"""Adam's state by name, for trainables that hold their own parameters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from cuda_ext import ops
 
-BETAS = (0.9, 0.99)
-EPSILON = 1e-15
+BETAS = (0.9, 0.99)  # the second shorter than usual: a training has some thousand steps
+EPSILON = 1e-15  # as Kerbl et al. 2023: gradients of single splats are tiny
 
 
 class Adam:
@@ -19,7 +19,7 @@ class Adam:
         self.steps = 0
 
     def advance(self) -> None:
-        """Begin a step; `update` is then called once a tensor."""
+        """Begin a step; `update` is then called once for each tensor."""
         self.steps += 1
 
     def update(self, name: str, values: Tensor, gradient: Tensor, coefficients: Tensor, rates: Tensor | float) -> None:

@@ -1,4 +1,4 @@
-"""What a renderer is."""
+"""What a renderer is, and what can be trained to become one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avatar.core.take import Take, Track
 
 
 class Renderer(Protocol):
-    """Motion -> pictures of the person, without the background."""
+    """Motion -> pictures of the person, without the background. Draws, and nothing else."""
 
     @property
     def camera(self) -> Camera: ...
@@ -27,32 +27,60 @@ class Renderer(Protocol):
         ...
 
     def to(self, device: torch.device) -> None:
-        """Draw (and train) on another device from now on."""
+        """Draw on another device from now on. Raises: UserError when it cannot be drawn there."""
         ...
 
     def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Draw frames of a motion; the rest of the motion is context.
+        """Draw frames of a motion; never differentiable.
 
-        view: [B, 3, 3] turns all that is drawn about the middle of the head at rest, in the camera frame.
+        view: [B, 3, 3] rotates everything drawn about the middle of the head at rest, in the camera frame.
 
-        Returns: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S] 0..1, differentiable where gradients are on.
+        Returns: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S] 0..1.
+        """
+        ...
+
+
+class Trainable(Protocol):
+    """The parameters of a renderer, with their optimizer."""
+
+    @property
+    def camera(self) -> Camera: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Train on another device; the optimizer starts anew. Raises: UserError when it cannot be drawn there."""
+        ...
+
+    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
+        """Draw a frame with this training's noise, differentiably: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+
+        Call it with gradients enabled, and `update` after the backward pass. Raises: ValueError when the parameters
+        are not finite any more.
         """
         ...
 
     def update(self, progress: float) -> None:
-        """One optimizer step from the gradients of the last `render`; `progress` 0..1 is the share of the budget."""
+        """One optimizer step from the gradients of the last `draw`; `progress` 0..1 is the share of the budget."""
         ...
 
     def reduce_memory(self) -> bool:
-        """Use less memory from now on, because a GPU's is full; False where there is nothing to be saved."""
+        """Use less memory from now on, because a GPU's is full; False where nothing can be saved."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything needed to draw and to train on; `RendererKind.pack` makes it small for the avatar file."""
+        """A copy of all parameters in float32; `TrainableKind.pack` makes them small for the avatar file."""
         ...
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go back to what `tensors` returned earlier; the optimizer starts anew."""
+        ...
+
+    def renderer(self) -> Renderer:
+        """The renderer of the parameters as they are now, on the same device, as the avatar file would hold it."""
         ...
 
 
@@ -61,18 +89,18 @@ class RendererKind:
     """How a renderer is configured and loaded."""
 
     settings: type[Settings]
-    load: Callable[[dict[str, Tensor], Camera], Renderer]
+    load: Callable[[dict[str, Tensor], Camera, Any], Renderer]  # tensors of an avatar file; its recipe's settings
 
 
 @dataclass(frozen=True)
 class TrainableKind:
-    """How a renderer is configured, begun and shipped."""
+    """How a renderer is configured, begun and packed."""
 
     settings: type[Settings]
-    begin: Callable[[Take, Track, MotionSpace, Any, int], Renderer]  # the last two: its settings, a seed
-    pack: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # trained tensors -> as shipped
+    begin: Callable[[Take, Track, MotionSpace, Any, int], Trainable]  # the last two: its settings, a seed
+    pack: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # trained tensors -> those of the avatar file
 
 
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own for whoever draws random numbers."""
+    """A random generator with a seed of its own."""
     return torch.Generator(device).manual_seed(seed)

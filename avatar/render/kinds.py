@@ -1,12 +1,13 @@
-"""Renderers that can be trained. To add one, write its file and name it here."""
+"""What can be trained to become a renderer. To add one, write its file and name it here."""
 
 from __future__ import annotations
 
 from avatar.core.files import UserError
-from avatar.render import gaussian, nerf
 from avatar.render.base import TrainableKind
+from avatar.render.gaussian.trainable import TRAINABLE as GAUSSIAN
+from avatar.render.nerf.trainable import TRAINABLE as NERF
 
-TRAINABLES: dict[str, TrainableKind] = {"gaussian": gaussian.TRAINABLE, "nerf": nerf.TRAINABLE}
+TRAINABLES: dict[str, TrainableKind] = {"gaussian": GAUSSIAN, "nerf": NERF}
 
 
 def trainable_kind(name: str) -> TrainableKind:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar.render.nerf.renderer import KIND, TRAINABLE, NerfRenderer
+from avatar.render.nerf.renderer import KIND, NerfRenderer
 from avatar.render.nerf.settings import NerfSettings
 
-__all__ = ["KIND", "TRAINABLE", "NerfRenderer", "NerfSettings"]
+__all__ = ["KIND", "NerfRenderer", "NerfSettings"]

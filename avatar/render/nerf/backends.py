@@ -1,4 +1,4 @@
-"""Who computes encodings and networks: our own ops, plain torch, or tiny-cuda-nn; and who walks along rays.
+"""What computes encodings and networks: our own ops, plain torch, or tiny-cuda-nn; and what marches along rays.
 
 All read the same tensors, so that an avatar trained by one is drawn by any other.
 """
@@ -21,9 +21,9 @@ from cuda_ext import ops, reference_field
 
 HashGrid = Callable[[Tensor, Tensor, Tensor], Tensor]
 Network = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
-March = Callable[..., ops.Samples]  # as `cuda_ext.ops.march`
-TRIAL_POINTS = 2**17
-BLOCK = 16  # tiny-cuda-nn pads the ends of its networks to this
+March = Callable[..., ops.RaySamples]  # as `cuda_ext.ops.march`
+TRIAL_POINTS = 2**17  # about a picture's samples: fewer would measure launches
+PADDING = 16  # tiny-cuda-nn pads the inputs and outputs of its networks to multiples of this
 FUSED_WIDTHS = (16, 32, 64, 128)  # of tiny-cuda-nn's fused networks
 
 
@@ -78,7 +78,7 @@ class _TinyCuda:
     """tiny-cuda-nn's modules, run on our tensors: each level is a grid of its own, so that its layout is ours.
 
     Its grids lie half a cell aside (their `pos_fract`), which a shift by half a cell takes back; corner order and hash
-    are those of Instant-NGP, as ours. Widths that its fused networks do not know are computed natively.
+    are those of Instant-NGP, as ours. Widths that its fused networks do not have are computed natively.
     """
 
     def __init__(self, module: Any) -> None:
@@ -119,7 +119,7 @@ class _TinyCuda:
             "n_neurons": widths[1],
             "n_hidden_layers": len(widths) - 2,
         }
-        first, last = (-(-width // BLOCK) * BLOCK for width in (widths[0], widths[-1]))
+        first, last = (-(-width // PADDING) * PADDING for width in (widths[0], widths[-1]))
         network = self._make(("mlp", *widths), lambda: self._module.Network(first, widths[-1], config))
         padded = torch.nn.functional.pad(inputs, (0, first - widths[0]))
         used = {"params": pad_weights(weights, widths, first, last)}
@@ -156,7 +156,7 @@ def _seconds(backend: Backend, device: torch.device) -> float:
 
 
 def pick_march(name: str, device: torch.device) -> March:
-    """Who walks along rays: `native`, or `nerfacc` on a GPU. Raises: UserError when it is not there."""
+    """What marches along rays: `native`, or `nerfacc` on a GPU. Raises: UserError when it is not there."""
     if name == "native":
         return ops.march
     if importlib.util.find_spec("nerfacc") is None:
@@ -175,7 +175,7 @@ def _march_nerfacc(
     far: float,
     step: float,
     jitter: Tensor | None = None,
-) -> ops.Samples:
+) -> ops.RaySamples:
     """As `ops.march`, but that nerfacc begins to count steps where a ray enters a filled cell."""
     from nerfacc import traverse_grids
 
@@ -189,4 +189,4 @@ def _march_nerfacc(
     first, counts = samples.packed_info.unbind(1)
     rays = torch.repeat_interleave(torch.arange(len(origins), device=origins.device), counts)
     positions = origins[rays] + samples.vals[:, None] * directions[rays]
-    return ops.Samples(positions, samples.vals, first.long(), counts.int())
+    return ops.RaySamples(positions, samples.vals, first.long(), counts.int())

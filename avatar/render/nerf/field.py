@@ -1,15 +1,13 @@
-"""The head's radiance field: position, motion and light -> density and colour.
+"""The head's radiance field: position, motion and appearance -> density and colour.
 
 Position: a multi-resolution hash grid (Mueller et al. 2022), or three of planes (Li et al. 2023, ER-NeRF). Motion: a
-few ambient coordinates with a hash grid of their own (Tang et al. 2022, RAD-NeRF), or a code whose channels each region
-of the head takes or leaves (ER-NeRF's region attention). Light: a few numbers a training frame (Martin-Brualla et al.
-2021).
+few ambient coordinates with a hash grid of their own (Tang et al. 2022, RAD-NeRF), or a code whose channels are
+weighted by region of the head (ER-NeRF's region attention). Appearance: an embedding of a few numbers for each training
+frame's light (Martin-Brualla et al. 2021); the parameter is called `light`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,27 +17,28 @@ from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 from avatar.render.nerf.backends import Backend
 from avatar.render.nerf.lora import PREFIX, low_rank
 from avatar.render.nerf.settings import NerfSettings
-from avatar.render.nerf.warp import HINTS
+from avatar.render.nerf.warp import WARP_FEATURES
 
-GEOMETRY = 15  # numbers that the density network tells the colour network
-AMBIENT_LEVELS, AMBIENT_ENTRIES = 6, 4096
+GEOMETRY_FEATURES = 15  # from the density network to the colour network, as in Instant-NGP
+AMBIENT_LEVELS, AMBIENT_ENTRIES = 6, 4096  # motion has few coordinates and no fine detail: a small grid
 AMBIENT_CELLS = (4, 64)  # coarsest, finest
-HIDDEN = 32  # of the small networks
+HIDDEN = 32  # width of the small networks
 ATTENTION_WIDTH = 16
-FIRST_DENSITY = 2.0  # log of 1/cm, before anything is learned
-MOST_LOG_DENSITY = 6.0
+FIRST_DENSITY = 2.0  # log of 1/cm, at the beginning: opaque within a sample, so that gradients begin at the surface
+MOST_LOG_DENSITY = 6.0  # opaque within a fiftieth of a sample: more cannot be seen
 PLANES = ((0, 1), (0, 2), (1, 2))
 
 Values = dict[str, Tensor]
+"""Parameters by name."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What one frame tells the whole field."""
+    """What the whole field is conditioned on in one frame."""
 
     code: Tensor  # [C] of the expression
     eyes: Tensor  # [4] features of lids and gaze
-    light: Tensor  # [A]
+    appearance: Tensor  # [A]
 
 
 def level_sizes(coarsest: int, finest: int, levels: int) -> Tensor:
@@ -48,43 +47,21 @@ def level_sizes(coarsest: int, finest: int, levels: int) -> Tensor:
     return torch.tensor([round(coarsest * growth**level) for level in range(levels)], dtype=torch.int32)
 
 
-def network_shapes(settings: NerfSettings, features: int) -> dict[str, list[int]]:
+def head_shapes(settings: NerfSettings, features: int) -> dict[str, list[int]]:
     """Widths of each network of the head; features: of a frame."""
     planes = 3 if settings.encoding == "triplane" else 1
-    hints = HINTS if settings.warp else 0
-    space, told = 2 * settings.levels * planes + hints, settings.code + EYE_FEATURES
+    warp_features = WARP_FEATURES if settings.warp else 0
+    space, motion = 2 * settings.levels * planes + warp_features, settings.code + EYE_FEATURES
     shapes = {"head.code": [features - POSE_FEATURES - EYE_FEATURES, HIDDEN, settings.code]}
     if settings.conditioning == "ambient":
         shapes["head.ambient"] = [space + settings.code, HIDDEN, settings.ambient]
-        told = 2 * AMBIENT_LEVELS + EYE_FEATURES
+        motion = 2 * AMBIENT_LEVELS + EYE_FEATURES
     else:
-        shapes["head.attention"] = [space, ATTENTION_WIDTH, told]
+        shapes["head.attention"] = [space, ATTENTION_WIDTH, motion]
     width = settings.width
-    shapes["head.density"] = [space + told, width, 1 + GEOMETRY]
-    shapes["head.color"] = [GEOMETRY + 3 + settings.appearance, width, 3]
+    shapes["head.density"] = [space + motion, width, 1 + GEOMETRY_FEATURES]
+    shapes["head.color"] = [GEOMETRY_FEATURES + 3 + settings.appearance, width, 3]
     return shapes
-
-
-def begin_head(settings: NerfSettings, features: int, generator: torch.Generator) -> Values:
-    """Fresh parameters of the head."""
-    planes = 3 if settings.encoding == "triplane" else 1
-    values = {"head.tables": begin_tables(planes, settings.levels, 2**settings.log2_entries, generator)}
-    if settings.conditioning == "ambient":
-        values["head.ambient_tables"] = begin_tables(1, AMBIENT_LEVELS, AMBIENT_ENTRIES, generator)
-    for name, widths in network_shapes(settings, features).items():
-        values[name] = begin_network(widths, generator)
-    return values
-
-
-def begin_tables(planes: int, levels: int, entries: int, generator: torch.Generator) -> Tensor:
-    """Fresh tables [planes, L, T, 2] of hash grids."""
-    return 1e-4 * (2 * torch.rand(planes, levels, entries, 2, generator=generator) - 1)
-
-
-def begin_network(widths: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Fresh flat weights of a network (He et al. 2015)."""
-    parts = [torch.randn(b * a, generator=generator) * (2 / a) ** 0.5 for a, b in itertools.pairwise(widths)]
-    return torch.cat(parts)
 
 
 class HeadField:
@@ -92,29 +69,29 @@ class HeadField:
 
     def __init__(self, settings: NerfSettings, features: int, backend: Backend, device: torch.device) -> None:
         self._settings, self._backend = settings, backend
-        self._shapes = network_shapes(settings, features)
+        self._shapes = head_shapes(settings, features)
         self._resolutions = level_sizes(settings.coarsest, settings.finest, settings.levels).to(device)
         self._ambient_resolutions = level_sizes(*AMBIENT_CELLS, AMBIENT_LEVELS).to(device)
 
-    def condition(self, values: Values, features: Tensor, light: Tensor) -> Conditions:
-        """Conditions of a frame with features [D] and light [A]."""
-        turn = len(features) - POSE_FEATURES
-        expression, eyes = features[: turn - EYE_FEATURES], features[turn - EYE_FEATURES : turn]
+    def condition(self, values: Values, features: Tensor, appearance: Tensor) -> Conditions:
+        """Conditions of a frame with features [D] and appearance [A]."""
+        pose = len(features) - POSE_FEATURES
+        expression, eyes = features[: pose - EYE_FEATURES], features[pose - EYE_FEATURES : pose]
         code = self._network(values, "head.code", expression[None])[0]
-        return Conditions(code, eyes, light)
+        return Conditions(code, eyes, appearance)
 
     def __call__(
-        self, values: Values, positions: Tensor, hints: Tensor, directions: Tensor, conditions: Conditions
+        self, values: Values, positions: Tensor, warp_features: Tensor, directions: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
-        """Density [P] a cm and colour [P, 3] 0..1 at positions [P, 3] 0..1, seen along unit directions [P, 3].
+        """Density [P] per cm and colour [P, 3] 0..1 at positions [P, 3] 0..1, seen along unit directions [P, 3].
 
-        hints: [P, H] how the expression was undone (`Warp.undo`); nothing without a warp.
+        warp_features: [P, W] of `Warp.to_rest`; W = 0 without a warp.
         """
-        space = torch.cat([self._encode(values, positions), hints], 1)
-        told = self._tell(values, space, conditions)
-        out = self._network(values, "head.density", torch.cat([space, told], 1))
+        space = torch.cat([self._encode(values, positions), warp_features], 1)
+        motion = self._encode_motion(values, space, conditions)
+        out = self._network(values, "head.density", torch.cat([space, motion], 1))
         density = (out[:, 0] + FIRST_DENSITY).clamp(max=MOST_LOG_DENSITY).exp()
-        parts = [out[:, 1:], directions, _repeat(conditions.light, len(positions))]
+        parts = [out[:, 1:], directions, _repeat(conditions.appearance, len(positions))]
         return density, torch.sigmoid(self._network(values, "head.color", torch.cat(parts, 1)))
 
     def _encode(self, values: Values, positions: Tensor) -> Tensor:
@@ -124,16 +101,17 @@ class HeadField:
         planes = [positions[:, list(axes)] for axes in PLANES]
         return torch.cat([self._backend.hash_grid(*pair, resolutions) for pair in zip(planes, tables, strict=True)], 1)
 
-    def _tell(self, values: Values, space: Tensor, conditions: Conditions) -> Tensor:
+    def _encode_motion(self, values: Values, space: Tensor, conditions: Conditions) -> Tensor:
+        """What the density network sees of the motion at encoded positions [P, ...]."""
         count = len(space)
         if self._settings.conditioning == "ambient":
-            told = torch.cat([space, _repeat(conditions.code, count)], 1)
-            coordinates = torch.sigmoid(self._network(values, "head.ambient", told))
+            inputs = torch.cat([space, _repeat(conditions.code, count)], 1)
+            coordinates = torch.sigmoid(self._network(values, "head.ambient", inputs))
             tables = values["head.ambient_tables"][0]
             motion = self._backend.hash_grid(coordinates, tables, self._ambient_resolutions)
             return torch.cat([motion, _repeat(conditions.eyes, count)], 1)
-        pixel_weights = torch.sigmoid(self._network(values, "head.attention", space))
-        return pixel_weights * torch.cat([conditions.code, conditions.eyes])
+        attention = torch.sigmoid(self._network(values, "head.attention", space))
+        return attention * torch.cat([conditions.code, conditions.eyes])
 
     def _network(self, values: Values, name: str, inputs: Tensor) -> Tensor:
         weights, widths, factors = values[name], self._shapes[name], values.get(PREFIX + name)

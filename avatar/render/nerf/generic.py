@@ -1,7 +1,7 @@
-"""The field of many people: what `avatar pretrain-renderer` makes, and what one person's begins with.
+"""The generic field of many people: what `avatar pretrain-renderer` makes, and what one person's begins with.
 
-All share the networks and how motion is told; each person has tables of their own. A new person begins with the mean
-of everybody's tables, and changes the motion branch by low-rank factors only (after Ye et al. 2024, MimicTalk).
+All share the networks; each person has hash tables of their own. A new person begins with the mean of all tables, and
+changes the motion branch by low-rank factors only (after Ye et al. 2024, MimicTalk).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ STRUCTURE = (
 
 @dataclass(frozen=True)
 class Generic:
-    """A head of nobody in particular."""
+    """A generic head."""
 
     values: Values  # head.*
-    feature_mean: Tensor  # [K + 4] of expression and eyes, over everybody
+    feature_mean: Tensor  # [K + 4] of expression and eyes, over all people
     feature_scale: Tensor
     settings: NerfSettings
 
@@ -43,7 +43,7 @@ class Generic:
 
 
 def is_shared(name: str) -> bool:
-    """Whether a tensor of the head is everybody's."""
+    """Whether all people share a tensor of the head."""
     return name.startswith("head.") and name != TABLES
 
 
@@ -72,7 +72,7 @@ def load_generic(path: Path) -> Generic:
 
 
 def mean_tables(tables: list[Tensor]) -> Tensor:
-    """The tables a new person begins with."""
+    """The tables that a new person begins with, of those [planes, L, T, 2] of many."""
     return torch.stack(tables).mean(0)
 
 

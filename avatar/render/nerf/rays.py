@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.geometry import Camera, project, to_camera
+from avatar.core.geometry import Camera, project, to_camera, to_rays
 
 NEAREST_CM = 1.0  # before the camera
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box in the head frame; positions within it are told as 0..1 a side."""
+    """A box in the head frame; positions within it are 0..1 a side."""
 
     lower: Tensor  # [3] cm
     upper: Tensor  # [3] cm
@@ -64,12 +64,12 @@ class Rays:
         return functional.normalize(self.directions * self.extent, dim=1)
 
 
-def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, within: Box) -> Rays:
-    """The rays, in units of a box, through all pixels that may see `within`; both are carried by a head's pose.
+def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, filled: Box) -> Rays:
+    """The rays, in units of a box, through all pixels that may see its `filled` part; both move with the head's pose.
 
     rotation: [3, 3]; translation: [3] cm.
     """
-    corners = to_camera(within.corners(), rotation, translation)
+    corners = to_camera(filled.corners(), rotation, translation)
     corners[:, 2].clamp_min_(NEAREST_CM)
     near, far = float(corners[:, 2].min()), float(corners[:, 2].max())
     device, size, seen = rotation.device, camera.size, project(corners, camera)
@@ -77,10 +77,14 @@ def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, w
     rows = torch.arange(low[1], high[1], device=device)
     columns = torch.arange(low[0], high[0], device=device)
     pixels = (rows[:, None] * size + columns).reshape(-1)
-    x = (columns + 0.5 - size / 2) / camera.focal
-    y = (rows + 0.5 - size / 2) / camera.focal
-    slopes = torch.stack([x.expand(len(rows), -1), y[:, None].expand(-1, len(columns))], -1).reshape(-1, 2)
+    slopes = to_rays(pixel_centers(rows, columns), camera).reshape(-1, 2)
     extent = box.upper - box.lower
     directions = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1) @ rotation / extent
     origins = box.to_unit(-translation @ rotation).expand(len(pixels), 3).contiguous()
     return Rays(pixels, origins, directions, extent, near, max(far, near + 1e-3))
+
+
+def pixel_centers(rows: Tensor, columns: Tensor) -> Tensor:
+    """The centres [H, W, 2] of the pixels in rows [H] and columns [W]: x, y px."""
+    x, y = columns + 0.5, rows + 0.5
+    return torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)

@@ -15,26 +15,26 @@ from avatar.core.recipe import Settings
 
 
 class NerfSettings(Settings):
-    """Hyper-parameters of the NeRF renderer."""
+    """Hyper-parameters of the NeRF renderer; what some of them are worth: docs/figures.md, The NeRF avatar."""
 
     kind: str = "nerf"
-    backend: Literal["auto", "native", "torch", "tcnn"] = "auto"  # who computes encodings and networks
-    marcher: Literal["native", "nerfacc"] = "native"  # who walks through the occupancy grid
+    backend: Literal["auto", "native", "torch", "tcnn"] = "auto"  # computes encodings and networks
+    marcher: Literal["native", "nerfacc"] = "native"  # samples rays in the occupancy grid
     encoding: Literal["grid", "triplane"] = "grid"  # one hash grid of space, or three of its planes (ER-NeRF)
     conditioning: Literal["ambient", "attention"] = "ambient"  # RAD-NeRF's coordinates, or ER-NeRF's region attention
-    warp: bool = True  # samples follow the MotionSpace's mesh before the field is asked
+    warp: bool = True  # samples are taken back to rest by the MotionSpace's mesh
     levels: int = Field(12, ge=2, le=16)
     log2_entries: int = Field(15, ge=8, le=22)
     coarsest: int = Field(12, ge=2, le=64)  # cells a side of the head's box
     finest: int = Field(256, ge=16, le=4096)
     width: int = Field(48, ge=16, le=128)  # of the density and the colour network
-    code: int = Field(16, ge=4, le=32)  # of what an expression is told to the field as
+    code: int = Field(16, ge=4, le=32)  # width of the code that an expression is encoded to
     ambient: int = Field(3, ge=2, le=3)  # coordinates
-    appearance: int = Field(4, ge=0, le=16)  # numbers of each training frame's own light and colour
+    appearance: int = Field(4, ge=0, le=16)  # width of each training frame's appearance embedding
     step_cm: float = Field(0.6, gt=0, le=5)  # between samples along a ray
     occupancy: int = Field(64, ge=16, le=256, multiple_of=8)  # cells a side
     stop: float = Field(0.01, ge=0, lt=1)  # a ray ends when no more than this gets through
-    head_aware: bool = True  # the torso is told the head's colour and coverage (GeneFace)
+    head_aware: bool = True  # the head's colour and coverage are inputs of the torso (GeneFace)
     torso_levels: int = Field(10, ge=2, le=16)
     torso_log2_entries: int = Field(14, ge=8, le=22)
     torso_finest: int = Field(256, ge=16, le=4096)
@@ -44,7 +44,7 @@ class NerfSettings(Settings):
     table_rate: float = Field(0.03, gt=0)
     network_rate: float = Field(0.006, gt=0)
     last_rate: float = Field(0.03, gt=0, le=1)  # what the rates fall to by the end of the budget
-    feature_noise: float = Field(0.15, ge=0)  # added to the features in training, so that no frame is learned by heart
+    feature_noise: float = Field(0.15, ge=0)  # deviation added to the inputs in training, against overfitting to frames
     generic: FilePath = ""  # a file of `avatar pretrain-renderer` to begin with
     lora_rank: int = Field(0, ge=0, le=16)  # of what adapts the generic motion branch; 0: all of it is trained
 

@@ -5,25 +5,21 @@ Sub-pixel convolution (Shi et al. 2016). It has no discriminator and no features
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from avatar.render.nerf.field import Values
 
-CHANNELS = 24
-PICTURE = 4  # red, green, blue, coverage
+HIDDEN_CHANNELS = 24
+PICTURE_CHANNELS = 4  # red, green, blue, coverage
 FACTOR = 2
-
-
-def begin_upscale(generator: torch.Generator) -> Values:
-    """Fresh weights of three convolutions; the last is zero, so that at first nothing is added."""
-    shapes = [(CHANNELS, PICTURE), (CHANNELS, CHANNELS), (PICTURE * FACTOR**2, CHANNELS)]
-    values = {}
-    for index, (after, before) in enumerate(shapes):
-        weight = torch.randn(after, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
-        values[f"upscale.{index}"] = weight if index < len(shapes) - 1 else torch.zeros_like(weight)
-    return values
+LAST_UPSCALE = "upscale.2"
+UPSCALE_SHAPES = {
+    "upscale.0": (HIDDEN_CHANNELS, PICTURE_CHANNELS, 3, 3),
+    "upscale.1": (HIDDEN_CHANNELS, HIDDEN_CHANNELS, 3, 3),
+    LAST_UPSCALE: (PICTURE_CHANNELS * FACTOR**2, HIDDEN_CHANNELS, 3, 3),
+}
+"""Weights of the convolutions."""
 
 
 def upscale(values: Values, picture: Tensor, size: int) -> Tensor:
@@ -32,7 +28,7 @@ def upscale(values: Values, picture: Tensor, size: int) -> Tensor:
     hidden = picture[None]
     for index in range(2):
         hidden = functional.relu(functional.conv2d(hidden, values[f"upscale.{index}"], padding=1))
-    added = functional.pixel_shuffle(functional.conv2d(hidden, values["upscale.2"], padding=1), FACTOR)
+    added = functional.pixel_shuffle(functional.conv2d(hidden, values[LAST_UPSCALE], padding=1), FACTOR)
     large = wide + added
     if large.shape[-1] != size:
         large = functional.interpolate(large, (size, size), mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Samples along rays: where they lie, what they add up to, and which of them are seen."""
+"""Volume rendering: samples along rays, what they composite to, and the weight of each."""
 
 from __future__ import annotations
 
@@ -12,73 +12,77 @@ from avatar.render.nerf.backends import March
 from avatar.render.nerf.rays import Rays
 from cuda_ext import ops
 
-FIRST = 3  # samples of a ray that are looked at before it is asked whether more are seen
+EARLY_SAMPLES = 3  # of a ray that are evaluated before early termination is looked at: on skin they are mostly enough
 DEPTH = 3  # column of the depth in what is composited: after red, green and blue
 
 Field = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Positions [P, 3], hints [P, H] and unit directions [P, 3] -> density [P] a cm and colour [P, 3]."""
+"""Positions [P, 3], warp features [P, W] and unit directions [P, 3] -> density [P] per cm and colour [P, 3]."""
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Samples of rays, one ray after the other."""
+class FieldSamples:
+    """Where the field is evaluated along rays, one ray after the other."""
 
     positions: Tensor  # [P, 3] in units of the head's box, the face at rest
-    hints: Tensor  # [P, H] how the expression was undone; nothing without a warp
+    warp_features: Tensor  # [P, W] of `Warp.to_rest`; W = 0 without a warp
     distances: Tensor  # [P] cm of depth
     directions: Tensor  # [P, 3] unit
-    cells: Tensor  # [P, 3] positions before the expression was undone
+    posed: Tensor  # [P, 3] positions with the expression, as the occupancy grid has them
     starts: Tensor  # [R] int64
     counts: Tensor  # [R] int32
 
-    def some(self, kept: Tensor, counts: Tensor) -> Samples:
+    def subset(self, kept: Tensor, counts: Tensor) -> FieldSamples:
         """Only the samples kept [P] bool, of which each ray has counts [R]."""
         starts = counts.cumsum(0, dtype=torch.int64) - counts
-        where = self.positions[kept], self.hints[kept], self.distances[kept]
-        return Samples(*where, self.directions[kept], self.cells[kept], starts, counts)
+        where = self.positions[kept], self.warp_features[kept], self.distances[kept]
+        return FieldSamples(*where, self.directions[kept], self.posed[kept], starts, counts)
 
 
 @torch.no_grad()
-def walk(
+def sample_rays(
     rays: Rays,
     occupancy: Tensor,
-    undo: Callable[[Tensor], tuple[Tensor, Tensor]],
+    to_rest: Callable[[Tensor], tuple[Tensor, Tensor]],
     *,
     march: March,
     step: float,
     jitter: Tensor | None = None,
-) -> Samples:
-    """Samples every `step` cm of depth where the occupancy [G, G, G] is filled; undo gives where they are without the
-    expression, and hints."""
+) -> FieldSamples:
+    """Samples every `step` cm of depth where the occupancy [G, G, G] is filled.
+
+    to_rest: positions [P, 3] -> those of the face at rest, and warp features. jitter: [R] as for `ops.march`.
+    """
     found = march(rays.origins, rays.directions, occupancy, near=rays.near, far=rays.far, step=step, jitter=jitter)
     directions = rays.unit_directions().repeat_interleave(found.counts, 0)
-    return Samples(*undo(found.positions), found.distances, directions, found.positions, found.starts, found.counts)
+    where = (*to_rest(found.positions), found.distances)
+    return FieldSamples(*where, directions, found.positions, found.starts, found.counts)
 
 
-def shade(path: Samples, field: Field, step: float) -> tuple[Tensor, Tensor]:
+def composite(samples: FieldSamples, field: Field, step: float) -> tuple[Tensor, Tensor]:
     """What rays see: colour and depth [R, 4] premultiplied, coverage [R]."""
-    density, color = field(path.positions, path.hints, path.directions)
+    density, color = field(samples.positions, samples.warp_features, samples.directions)
     lengths = torch.full_like(density, step)
-    return ops.composite(density, torch.cat([color, path.distances[:, None]], 1), lengths, path.starts, path.counts)
+    values = torch.cat([color, samples.distances[:, None]], 1)
+    return ops.composite(density, values, lengths, samples.starts, samples.counts)
 
 
-def shade_until(path: Samples, field: Field, step: float, stop: float) -> tuple[Tensor, Tensor]:
-    """As `shade`, but rays end where less than `stop` gets through: what lies behind is never computed."""
-    count = len(path.positions)
-    place = torch.arange(count, device=path.starts.device) - path.starts.repeat_interleave(path.counts)
-    early = place < FIRST
-    color, alpha = shade(path.some(early, path.counts.clamp_max(FIRST)), field, step)
-    left = torch.where(alpha < 1 - stop, (path.counts - FIRST).clamp_min(0), 0).to(torch.int32)
-    open_rays = (left > 0).repeat_interleave(path.counts)
-    behind, more = shade(path.some(open_rays & ~early, left), field, step)
+def composite_early(samples: FieldSamples, field: Field, step: float, stop: float) -> tuple[Tensor, Tensor]:
+    """As `composite` with early ray termination: where less than `stop` gets through, nothing behind is evaluated."""
+    count = len(samples.positions)
+    rank = torch.arange(count, device=samples.starts.device) - samples.starts.repeat_interleave(samples.counts)
+    early = rank < EARLY_SAMPLES
+    color, alpha = composite(samples.subset(early, samples.counts.clamp_max(EARLY_SAMPLES)), field, step)
+    left = torch.where(alpha < 1 - stop, (samples.counts - EARLY_SAMPLES).clamp_min(0), 0).to(torch.int32)
+    open_rays = (left > 0).repeat_interleave(samples.counts)
+    behind, more = composite(samples.subset(open_rays & ~early, left), field, step)
     through = 1 - alpha
     return color + through[:, None] * behind, alpha + through * more
 
 
-def shares(path: Samples, field: Field, step: float) -> Tensor:
-    """Which share [P] of its ray each sample is: density, and what gets through to it (Max 1995)."""
-    density, _ = field(path.positions, path.hints, path.directions)
+def sample_weights(samples: FieldSamples, field: Field, step: float) -> Tensor:
+    """The weight [P] of each sample in its ray: its own alpha, times what gets through to it (Max 1995)."""
+    density, _ = field(samples.positions, samples.warp_features, samples.directions)
     passed = (density * step).double().cumsum(0)
     before = torch.cat([passed.new_zeros(1), passed])
-    entered = before[path.starts].repeat_interleave(path.counts)
+    entered = before[samples.starts].repeat_interleave(samples.counts)
     return (torch.exp(entered - before[:-1]) - torch.exp(entered - before[1:])).float()

@@ -1,7 +1,7 @@
 """Points of a moving face back to where they are at rest, by the MotionSpace's mesh.
 
 The mesh's expression basis is spread over a small grid about the face once; a frame's displacement is a sum of it. So
-the field does not have to learn that lids fall and the jaw opens, only what the mesh does not know.
+the field does not have to learn that lids fall and the jaw opens, only what the mesh does not know (docs/figures.md).
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar.core.motion_space import MotionSpace
+from avatar.render.mesh import spread_basis
 from cuda_ext import ops
 
 CELLS = 19  # a side: (19 + 1)^3 nodes fit into 2^13 entries
 ENTRIES = 8192
-MARGIN_CM = 2.0  # about the mesh
-FADE_CM = 1.6  # how far from the mesh its motion reaches
-NEIGHBOURS = 6
-HINTS = 6  # numbers that tell how a point was moved
-STEPS = 3  # of the fixed-point iteration x = y - displacement(x)
+MARGIN_CM = 2.0  # about the mesh: there its motion has faded (`avatar.render.mesh`)
+WARP_FEATURES = 6  # displacement and last change, x y z each
+ITERATIONS = 3  # of the fixed point x = y - displacement(x)
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,15 @@ class Warp:
         """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a dense grid."""
         return (expression @ self.basis).view(2, ENTRIES, 2)
 
-    def undo(self, points: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
-        """Head-frame points [P, 3] cm -> where they are without the expression, and how that was found [P, 6] cm.
+    def to_rest(self, points: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+        """Head-frame points [P, 3] cm -> where they are without the expression, and warp features [P, 6] cm.
 
-        The latter is how far each was moved, and by how much the last step still changed it: not at all on skin, but
-        much between lips that are apart, where the mesh has nothing.
+        The latter are the displacement of each, and by how much the last iteration still changed it: not at all on
+        skin, but much between lips that are apart, where the mesh has nothing.
         """
         resolutions = torch.tensor([CELLS, CELLS], dtype=torch.int32, device=points.device)
         rest, before = points, points
-        for _ in range(STEPS):
+        for _ in range(ITERATIONS):
             before = rest
             rest = points - ops.hash_grid((rest - self.lower) / self.extent, tables, resolutions)[:, :3]
         return rest, torch.cat([points - rest, rest - before], 1)
@@ -59,13 +57,7 @@ def make_warp(neutral: Tensor, space: MotionSpace) -> Warp:
     axis = torch.linspace(0, 1, CELLS + 1)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     nodes = lower + torch.stack([x, y, z], -1).reshape(-1, 3) * (upper - lower)
-    distance, nearest = cKDTree(neutral.numpy()).query(nodes.numpy(), k=NEIGHBOURS)
-    distance = torch.from_numpy(distance).float()
-    weight = 1 / (distance + 0.05).square()
-    weight = weight / weight.sum(1, keepdim=True)
-    weight = weight * torch.exp(-((distance[:, :1] - 0.3).clamp_min(0) / FADE_CM).square())
-    spread = torch.einsum("np,knpc->knc", weight, space.basis[:, torch.from_numpy(nearest)])
     padded = torch.zeros(space.modes, ENTRIES, 4)
-    padded[:, : len(nodes), :3] = spread
+    padded[:, : len(nodes), :3] = spread_basis(space.basis, neutral, nodes)
     basis = torch.stack([padded[..., :2], padded[..., 2:]], 1).reshape(space.modes, -1)
     return Warp(lower, upper - lower, basis.contiguous())

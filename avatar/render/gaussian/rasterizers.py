@@ -32,9 +32,10 @@ def rasterize(
     *,
     camera: Camera,
 ) -> tuple[Tensor, Tensor]:
-    """As `ops.splat` for B frames, by the rasterizer of a name: native or gsplat."""
+    """As `ops.splat` for B frames, by the rasterizer of a name: native or gsplat. Raises: as `check_rasterizer`."""
     if name == "native":
         return ops.splat(means, quaternions, log_scales, opacity_logits, colors, focal=camera.focal, size=camera.size)
+    check_rasterizer(name, means.device)
     from gsplat import rasterization
 
     batch, device = means.shape[0], means.device

@@ -1,0 +1,93 @@
+"""Splat blendshapes: every Gaussian has base attributes and linear deltas over a short feature vector.
+
+For one frame: attributes = base + coefficients @ deltas, then each splat is placed between the head's pose and the
+torso's by its rigidity. Source of the splatting itself: Kerbl et al. 2023, 3D Gaussian Splatting.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avatar.core.geometry import Camera, to_vector
+from avatar.core.motion_space import Motion
+from avatar.render.base import RendererKind
+from avatar.render.features import Scaling
+from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
+from avatar.render.gaussian.settings import GaussianSettings
+from cuda_ext import ops
+from cuda_ext.reference import quaternion_product
+
+
+class GaussianRenderer:
+    """Draws a person from the splat blendshapes of an avatar file."""
+
+    def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings | None = None) -> None:
+        """tensors: as `avatar.render.gaussian.trainable.pack` returns them."""
+        self.camera, self.settings = camera, settings or GaussianSettings()
+        self.device = torch.device("cpu")
+        pose = tensors["rest_rotation"], tensors["rest_translation"]
+        splats = (tensors["quaternions"].float(), tensors["rigidity"].float(), *pose)
+        deltas = tensors["delta_codes"], tensors["delta_scales"].float()
+        self._blendshapes = ops.SplatBlendshapes(tensors["base"].float(), *deltas, *splats, camera.focal, camera.size)
+        self._scaling = Scaling(pose[0], tensors["feature_mean"], tensors["feature_scale"])
+
+    def to(self, device: torch.device) -> None:
+        """Draw on another device. Raises: UserError when the rasterizer is not installed or cannot draw there."""
+        check_rasterizer(self.settings.rasterizer, device)
+        self.device = device
+        self._blendshapes, self._scaling = self._blendshapes.to(device), self._scaling.to(device)
+
+    @property
+    def blendshapes(self) -> ops.SplatBlendshapes:
+        """The blendshapes as the avatar file holds them, on the renderer's device."""
+        return self._blendshapes
+
+    def pose(self, motion: Motion) -> ops.Pose:
+        """What moves the splats for a motion's frames, on the renderer's device."""
+        return splat_pose(motion.to(self.device), self._scaling)
+
+    @torch.no_grad()
+    def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]."""
+        splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frames.start, frames.stop)]))
+        if view is not None:
+            splats = _turn_view(splats, view.to(self.device), self._blendshapes.rest_translation)
+        return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
+
+    @torch.no_grad()
+    def splats(self, motion: Motion | None = None) -> tuple[Tensor, ...]:
+        """Means [N, 3] cm, quaternions, log-scales, opacity logits and colours of one frame, in the camera frame.
+
+        motion: of one frame; without it the person at rest, with the mean of all expressions.
+        """
+        if motion is not None:
+            pose = self.pose(motion)
+        else:
+            upright = self._blendshapes.rest_rotation[None], self._blendshapes.rest_translation[None]
+            mean = torch.zeros(1, len(self._scaling.mean), device=self.device)
+            pose = ops.Pose(mean, *upright, torch.zeros(1, 4, device=self.device))
+        return tuple(part[0] for part in ops.place_splats(self._blendshapes, pose))
+
+
+def splat_pose(motion: Motion, scaling: Scaling) -> ops.Pose:
+    """What moves splats for the frames of a motion, its features scaled; all on one device."""
+    return ops.Pose(scaling(motion), motion.rotation, motion.translation, motion.torso)
+
+
+def _turn_view(splats: tuple[Tensor, ...], view: Tensor, center: Tensor) -> tuple[Tensor, ...]:
+    """Placed splats, turned by view [B, 3, 3] about a point [3] of the camera frame."""
+    means, quaternions, *others = splats
+    half = to_vector(view) / 2
+    angle = half.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    turn = torch.cat([angle.cos(), half * (angle.sin() / angle)], 1)[:, None]  # [B, 1, 4]
+    turned = quaternion_product(turn, quaternions)
+    return (means - center) @ view.mT + center, turned, *others
+
+
+def load(tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings) -> GaussianRenderer:
+    """A renderer from the tensors of an avatar file, drawn at the camera's size, by the rasterizer of its recipe."""
+    return GaussianRenderer(tensors, camera, settings)
+
+
+KIND = RendererKind(GaussianSettings, load)

@@ -1,0 +1,210 @@
+"""Training of splat blendshapes: drawing with gradients, and an Adam step that never forms those of the deltas."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avatar.core.geometry import Camera
+from avatar.core.landmarks import IRIS_CENTERS, MESH_POINTS
+from avatar.core.motion_space import Motion, MotionSpace
+from avatar.core.take import Take, Track
+from avatar.render.adam import Adam
+from avatar.render.base import TrainableKind, random_generator
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
+from avatar.render.gaussian.initial import lift_splats
+from avatar.render.gaussian.parameters import SplatParameters, copy_parameters
+from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
+from avatar.render.gaussian.relocation import relocate
+from avatar.render.gaussian.renderer import GaussianRenderer, splat_pose
+from avatar.render.gaussian.settings import GaussianSettings
+from avatar.render.reference_frame import reference_frame
+from cuda_ext import ops
+
+LID_MODES = 2  # of the MotionSpace, its first
+DECAY_EVERY, DECAY = 50, 0.03  # steps; share: what no frame renews is half gone after 1100 steps
+EYE_CM, EYE_FADE_CM = (
+    1.8,
+    1.0,
+)  # from the iris: what lids and gaze may move, fully, then less and less: the eye's socket
+FACE_CM, FACE_FADE_CM = 2.0, 2.0  # from the face's mesh: what expressions may move; hair does not
+FACE_POINTS = slice(0, MESH_POINTS, 6)  # mesh points that this distance is measured to: they lie under 2 cm apart
+FIRST_OPACITY_LOGIT = 1.0  # 73 %: visible, and far from where the sigmoid is flat
+
+
+class TrainableGaussian:
+    """Splat blendshapes in training."""
+
+    def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings) -> None:
+        """tensors: those of `SplatParameters`, by name."""
+        self.camera, self.settings = camera, settings
+        self.device = torch.device("cpu")
+        self.restore(tensors)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over tensors as `tensors` returns them; the optimizer starts anew."""
+        self._splats = copy_parameters(tensors, self.device)
+        splats, settings = self._splats, self.settings
+        self._scaling = Scaling(splats.rest_rotation, splats.feature_mean, splats.feature_scale)
+        self._noise, self._adam = random_generator(0, self.device), Adam()
+        rates = (settings.means_rate, settings.scales_rate, settings.opacity_rate, settings.colors_rate)
+        widths = torch.tensor(list(ops.ATTRIBUTES.values())) * splats.count
+        self._base_rates = torch.tensor(rates).repeat_interleave(widths).to(self.device)  # [10 N]
+        self._leaves: dict[str, Tensor] = {}  # of the last drawing: attributes, quaternions, rigidity
+        self._coefficients = torch.zeros(0)  # [D] of the last drawing
+        self._near_parts: tuple[Tensor, Tensor] | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Train on another device; the optimizer starts anew. Raises: UserError, as `check_rasterizer`."""
+        check_rasterizer(self.settings.rasterizer, device)
+        self.device = device
+        self.restore(self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of all parameters, in float32."""
+        return {name: tensor.clone() for name, tensor in vars(self._splats).items()}
+
+    def renderer(self) -> GaussianRenderer:
+        """The renderer of the parameters as they are now, packed as for the avatar file."""
+        renderer = GaussianRenderer(pack(self.tensors()), self.camera, self.settings)
+        renderer.to(self.device)
+        return renderer
+
+    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
+        """Draw a frame, its features with noise: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+
+        Gradients reach the attributes, quaternions and rigidity of the frame; those of the deltas are an outer product
+        with the coefficients, which `update` never forms.
+        """
+        splats = self._splats
+        pose = splat_pose(motion[frame : frame + 1].to(self.device), self._scaling)
+        noise = torch.randn(pose.coefficients.shape, generator=self._noise, device=self.device)
+        coefficients = pose.coefficients + self.settings.feature_noise * noise
+        attributes = ops.deform(splats.base, splats.deltas, coefficients).detach().requires_grad_()
+        quaternions = splats.quaternions.detach().requires_grad_()
+        rigidity = splats.rigidity.detach().requires_grad_()
+        self._leaves = {"attributes": attributes, "quaternions": quaternions, "rigidity": rigidity}
+        (self._coefficients,) = coefficients
+        parts, (focal, size) = ops.split_attributes(attributes), (self.camera.focal, self.camera.size)
+        head, rest = (
+            (quaternions, rigidity, pose.rotation, pose.translation),
+            (splats.rest_rotation, splats.rest_translation),
+        )
+        means, turned = ops.place(parts["means"], *head, *rest, pose.torso, focal=focal, size=size)
+        looks = parts["log_scales"], parts["opacity_logits"], parts["colors"]
+        return rasterize(self.settings.rasterizer, means, turned, *looks, camera=self.camera)
+
+    def update(self, progress: float) -> None:
+        """One Adam step from the gradients of the last `draw`."""
+        adam, splats, settings = self._adam, self._splats, self.settings
+        adam.advance()
+        decay = settings.last_rate**progress
+        (gradient,) = _gradient(self._leaves["attributes"])
+        base_rates, one = self._base_rates * decay, torch.ones(1, device=self.device)
+        adam.update("base", splats.base[None], gradient, one, base_rates)
+        for name, (rows, rates) in self._delta_rates(base_rates * settings.delta_rate).items():
+            adam.update(name, splats.deltas[rows], gradient, self._coefficients[rows], rates)
+        for name, rate in (("quaternions", settings.quaternions_rate), ("rigidity", settings.rigidity_rate)):
+            values = getattr(splats, name)
+            adam.update(name, values.view(1, -1), _gradient(self._leaves[name]).reshape(-1), one, rate * decay)
+        splats.rigidity.clamp_(0, 1)
+        if adam.steps % DECAY_EVERY == 0:
+            decay_deltas(splats)
+        if progress < settings.relocate_until and adam.steps % settings.relocate_every == 0:
+            relocate(splats, adam.moments)
+            self._near_parts = None
+
+    def _delta_rates(self, rates: Tensor) -> dict[str, tuple[slice, Tensor]]:
+        """Groups of deltas: which rows, and the rate [10 N] of each value.
+
+        The torso does not follow the lips: expression and eyes move splats as far as they belong to the head.
+        """
+        pose = len(self._splats.deltas) - POSE_FEATURES
+        eyes = pose - EYE_FEATURES
+        head = rates * _for_each_value(self._splats.rigidity)
+        self._near_parts = self._near_parts or near_parts(self._splats)
+        near_eyes, near_face = self._near_parts
+        lids = head * near_eyes
+        return {
+            "lids": (slice(0, LID_MODES), lids),
+            "face": (slice(LID_MODES, eyes), head * near_face),
+            "eyes": (slice(eyes, pose), lids),
+            "pose": (slice(pose, None), rates),
+        }
+
+    def reduce_memory(self) -> bool:
+        """Splats are drawn all at once or not at all."""
+        return False
+
+
+def decay_deltas(splats: SplatParameters) -> None:
+    """Weight decay of what is learned frame by frame (docs/figures.md, Real clips: eyes +.4 dB).
+
+    The motion of the face's splats decays to that of the MotionSpace, so that a mouth that opens wider than it was ever
+    seen does not fall apart.
+    """
+    pose, places = len(splats.deltas) - POSE_FEATURES, 3 * splats.count
+    splats.deltas[pose:] *= 1 - DECAY
+    splats.deltas[:pose, places:] *= 1 - DECAY
+    splats.deltas[LID_MODES : len(splats.basis), :places].lerp_(splats.basis[LID_MODES:], DECAY)
+
+
+def near_parts(splats: SplatParameters) -> tuple[Tensor, Tensor]:
+    """1 for values of splats about the eyes, about the face, 0 far from them, each [10 N].
+
+    Few blinks must not move hair, nor few frames make it follow the lips.
+    """
+    means = ops.split_attributes(splats.base)["means"]
+    eyes, face = (torch.cdist(means, points).min(1).values for points in (splats.irises, splats.mesh))
+    near_eyes = ((EYE_CM + EYE_FADE_CM - eyes) / EYE_FADE_CM).clamp(0, 1)
+    near_face = ((FACE_CM + FACE_FADE_CM - face) / FACE_FADE_CM).clamp(0, 1)
+    return _for_each_value(near_eyes), _for_each_value(near_face)
+
+
+def _for_each_value(values: Tensor) -> Tensor:
+    """Values [N] of splats, repeated for all their attributes, planar [10 N]."""
+    return torch.cat([values.repeat_interleave(width) for width in ops.ATTRIBUTES.values()])
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    if leaf.grad is None:
+        raise RuntimeError("update() needs a backward pass through the last draw()")
+    return leaf.grad
+
+
+def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettings, seed: int) -> TrainableGaussian:
+    """Fresh splats for a take: lifted from its frames, moved by the MotionSpace basis near the face."""
+    frames, motion, count = take.training_frames(), track.motion(), settings.splats
+    reference = reference_frame(track, frames)
+    splats = lift_splats(take, track, space, reference=reference, count=count, generator=random_generator(seed))
+    scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference])
+    mean, scale = scaling.mean, scaling.scale
+    deltas = torch.zeros(len(mean), ops.WIDTH * count)
+    deltas[: space.modes, : 3 * count] = (splats.basis * scale[: space.modes, None, None]).reshape(space.modes, -1)
+    means = splats.means + torch.einsum("k,knc->nc", mean[: space.modes], splats.basis)
+    opacity = torch.full((count,), FIRST_OPACITY_LOGIT)
+    parameters = SplatParameters(
+        base=torch.cat([means.reshape(-1), splats.log_scales.reshape(-1), opacity, splats.colors.reshape(-1)]),
+        deltas=deltas,
+        basis=deltas[: space.modes, : 3 * count].clone(),
+        quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        rigidity=splats.rigidity,
+        irises=track.neutral[list(IRIS_CENTERS)],
+        mesh=track.neutral[FACE_POINTS],
+        rest_rotation=scaling.rest_rotation,
+        rest_translation=motion.translation[reference],
+        feature_mean=mean,
+        feature_scale=scale,
+    )
+    return TrainableGaussian(vars(parameters), take.camera, settings)
+
+
+def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the avatar file: deltas in int8 with block scales; half precision where it cannot be seen."""
+    codes, scales = ops.quantize(tensors["deltas"])
+    small = {name: tensors[name].half() for name in ("quaternions", "rigidity")} | {"delta_scales": scales.half()}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in ("deltas", "basis")}
+    return kept | small | {"delta_codes": codes}
+
+
+TRAINABLE = TrainableKind(GaussianSettings, begin, pack)

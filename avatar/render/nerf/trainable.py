@@ -1,0 +1,230 @@
+"""Training of the NeRF avatar: drawing with gradients, Adam steps, and an occupancy grid that follows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from avatar.core.geometry import Camera
+from avatar.core.motion_space import Motion, MotionSpace
+from avatar.core.take import Take, Track
+from avatar.render.adam import Adam
+from avatar.render.base import TrainableKind, random_generator
+from avatar.render.features import Scaling, fit_scaling, with_common
+from avatar.render.nerf.field import Values, head_shapes
+from avatar.render.nerf.generic import MOTION_BRANCH, load_generic
+from avatar.render.nerf.initial import initial_head, initial_lora, initial_torso, initial_upscale
+from avatar.render.nerf.lora import PREFIX, low_rank
+from avatar.render.nerf.model import (
+    FrameInputs,
+    RayBatch,
+    draw_frame,
+    frame_field,
+    frame_rays,
+    frame_samples,
+    open_model,
+)
+from avatar.render.nerf.occupancy import UNKNOWN, WEIGHT_DECAY, cell_of, filled_box, head_box, prune
+from avatar.render.nerf.rays import Rays
+from avatar.render.nerf.renderer import NerfRenderer
+from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
+from avatar.render.nerf.visual_hull import torso_mask, visual_hull
+from avatar.render.nerf.volume import Field, composite, sample_weights
+from avatar.render.reference_frame import reference_frame
+
+PRUNE_FROM, PRUNE_EVERY, PRUNE_FRAMES = 80, 40, 6  # steps until densities mean something; steps; frames evaluated
+APPEARANCE_DECAY = 1e-3  # of a frame's appearance embedding, at each step that draws it: the mean is drawn in the end
+
+
+class TrainableNerf:
+    """A radiance field in training."""
+
+    def __init__(self, tensors: dict[str, Tensor], camera: Camera, settings: NerfSettings | None = None) -> None:
+        """settings: default: those in the tensors."""
+        self.camera = camera
+        self.settings = settings or unpack_settings(tensors["settings"])
+        self.device = torch.device("cpu")
+        self._batch = RayBatch(self.settings.rays_at_once)
+        self.restore(tensors)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over tensors as `tensors` returns them; the optimizer starts anew."""
+        self._model = open_model(tensors, self.camera, self.settings, self.device)
+        self._adam, self._random = Adam(), random_generator(0, self.device)
+        self._weights = UNKNOWN * self._model.state["occupancy"].float()  # [G, G, G] the largest in a ray, lately
+        self._drawn: set[int] = set()  # frames
+        self._last: tuple[Motion, int] | None = None  # motion and frame of the last drawing
+
+    def to(self, device: torch.device) -> None:
+        """Train on another device; the optimizer starts anew. Raises: UserError, as `pick_backend`."""
+        self.device = device
+        self.restore(self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of all tensors, in float32, and the settings that say how they are read."""
+        kept = {name: tensor.detach().clone() for name, tensor in (self._model.state | self._model.values).items()}
+        return kept | {"settings": pack_settings(self.settings)}
+
+    def renderer(self) -> NerfRenderer:
+        """The renderer of the parameters as they are now, packed as for the avatar file."""
+        renderer = NerfRenderer(pack(self.tensors()), self.camera)
+        renderer.to(self.device)
+        return renderer
+
+    @property
+    def values(self) -> Values:
+        """The parameters by name."""
+        return self._model.values
+
+    @property
+    def scaling(self) -> Scaling:
+        """What brings features to zero mean and unit variance."""
+        return self._model.scaling
+
+    @property
+    def occupancy(self) -> Tensor:
+        """Cells [G, G, G] uint8 by z, y, x of the head's box in which something is seen."""
+        return self._model.state["occupancy"]
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimizer's running moments, by name."""
+        return self._adam.moments
+
+    def adopt(self, values: Values, moments: dict[str, Tensor]) -> None:
+        """Take over some parameters of another trainable, and the moments that its optimizer has of them."""
+        self._model.values |= {name: tensor.detach() for name, tensor in values.items()}
+        self._adam.moments |= {name: moment for name, moment in moments.items() if name.rpartition(".")[0] in values}
+
+    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
+        """Draw a frame with its appearance, features with noise, samples jittered.
+
+        Returns: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+        """
+        self._last = motion, frame
+        self._drawn.add(frame)
+        model = self._model
+        for name, tensor in model.values.items():
+            model.values[name] = tensor.detach().requires_grad_(self._is_trained(name))
+        part = motion[frame : frame + 1].to(self.device)
+        features = model.scaling(part)
+        noise = torch.randn(features.shape, generator=self._random, device=self.device)
+        (features,) = features + self.settings.feature_noise * noise
+        inputs = FrameInputs(part, features, model.values["light"][frame], None)
+        rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf)
+        return rgb[None], alpha[None]
+
+    def _is_trained(self, name: str) -> bool:
+        """With low-rank factors the motion branch itself stays as it was."""
+        return not (self.settings.lora_rank and name.startswith((*MOTION_BRANCH, "head.ambient")))
+
+    def _shade(self, rays: Rays, field: Field, motion: Motion) -> tuple[Tensor, Tensor]:
+        jitter = torch.rand(len(rays), generator=self._random, device=self.device)
+        samples, step = frame_samples(self._model, rays, motion, jitter), self.settings.step_cm
+        if len(rays) < self._batch.size:
+            return composite(samples, field, step)
+        return checkpoint(composite, samples, field, step, use_reentrant=False)  # one of several: only its ends stay
+
+    def reduce_memory(self) -> bool:
+        """Draw fewer rays at once from now on; False when they cannot be fewer."""
+        return self._batch.halve()
+
+    def update(self, progress: float) -> None:
+        """One Adam step from the gradients of the last `draw`; from time to time the occupancy follows."""
+        if self._last is None:
+            raise RuntimeError("update() needs a backward pass through the last draw()")
+        self._adam.advance()
+        (motion, frame), values = self._last, self._model.values
+        decay = self.settings.last_rate**progress
+        one = torch.ones(1, device=self.device)
+        for name, tensor in values.items():
+            if tensor.grad is None:
+                continue
+            rate = self.settings.table_rate if name.endswith("tables") else self.settings.network_rate
+            plain = tensor.detach()
+            self._adam.update(name, plain.view(1, -1), tensor.grad.reshape(-1), one, rate * decay)
+            values[name] = plain
+        values["light"][frame] *= 1 - APPEARANCE_DECAY
+        steps = self._adam.steps
+        if steps >= PRUNE_FROM and steps % PRUNE_EVERY == 0:
+            self._update_occupancy(motion)
+
+    @torch.no_grad()
+    def _update_occupancy(self, motion: Motion) -> None:
+        """Find what is seen in some frames that were drawn, and keep only that and what is next to it."""
+        model, drawn = self._model, torch.tensor(sorted(self._drawn))
+        chosen = torch.randint(len(drawn), (PRUNE_FRAMES,), generator=self._random, device=self.device)
+        motion = motion[drawn[chosen.cpu()]].to(self.device)
+        weights, features, side = (self._weights * WEIGHT_DECAY).view(-1), model.scaling(motion), len(self._weights)
+        appearance = model.values["light"].mean(0)
+        for index in range(len(motion)):
+            inputs = FrameInputs(motion[index : index + 1], features[index], appearance, None)
+            samples = frame_samples(model, frame_rays(model, inputs), inputs.motion)
+            seen = sample_weights(samples, frame_field(model, inputs), self.settings.step_cm)
+            weights.scatter_reduce_(0, cell_of(samples.posed, side), seen, "amax")
+        self._weights = weights.view(self._weights.shape)
+        model.state["occupancy"] = prune(self._weights, model.state["hull"])
+        model.filled = filled_box(model.state["occupancy"], model.box)
+
+
+def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, seed: int) -> TrainableNerf:
+    """A fresh field for a take: empty where the person's head is not, and a torso where the person is.
+
+    Raises: UserError when the generic field that the settings name cannot be read.
+    """
+    del space  # the packaged one, as in `open_model`
+    generic = load_generic(Path(settings.generic)) if settings.generic else None
+    settings = generic.shape(settings) if generic else settings
+    frames, motion, random = take.training_frames(), track.motion(), random_generator(seed)
+    reference = reference_frame(track, frames)
+    scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference])
+    if generic:
+        scaling = with_common(scaling, generic.feature_mean, generic.feature_scale)
+    hull = visual_hull(take, track, head_box(), settings.occupancy)
+    tensors = {
+        "occupancy": hull.clone(),
+        "hull": hull,
+        "torso_mask": torso_mask(take, track),
+        "rest_rotation": scaling.rest_rotation,
+        "rest_translation": motion.translation[reference],
+        "feature_mean": scaling.mean,
+        "feature_scale": scaling.scale,
+        "neutral": track.neutral,
+        "light": torch.zeros(len(track), settings.appearance),
+    }
+    tensors |= initial_head(settings, len(scaling.mean), random) | initial_torso(settings, random)
+    if settings.upscale > 1:
+        tensors |= initial_upscale(random)
+    if generic:
+        tensors |= generic.values
+    if settings.lora_rank:
+        shapes = head_shapes(settings, len(scaling.mean))
+        branch = [name for name in MOTION_BRANCH if name in shapes]
+        tensors |= {PREFIX + name: initial_lora(shapes[name], settings.lora_rank, random) for name in branch}
+    return TrainableNerf(tensors, take.camera, settings)
+
+
+def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the avatar file: one appearance for all frames; half precision; low-rank changes applied."""
+    settings = unpack_settings(tensors["settings"])
+    if settings.lora_rank:
+        tensors = _merge(tensors, settings)
+    small = {
+        name: tensor.half() for name, tensor in tensors.items() if name.startswith(("head.", "torso.", "upscale."))
+    }
+    return tensors | small | {"light": tensors["light"].mean(0, keepdim=True)}
+
+
+def _merge(tensors: dict[str, Tensor], settings: NerfSettings) -> dict[str, Tensor]:
+    """The same field without low-rank factors."""
+    shapes, merged = head_shapes(settings, len(tensors["feature_mean"])), dict(tensors)
+    for name in [name for name in tensors if name.startswith(PREFIX)]:
+        whole = name.removeprefix(PREFIX)
+        merged[whole] = merged[whole] + low_rank(merged.pop(name), shapes[whole], settings.lora_rank)
+    return merged | {"settings": pack_settings(settings.model_copy(update={"lora_rank": 0}))}
+
+
+TRAINABLE = TrainableKind(NerfSettings, begin, pack)

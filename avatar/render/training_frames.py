@@ -1,0 +1,134 @@
+"""Frames to train on: which, how often, and decoded ahead of the training."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar.core.eyes import are_shut
+from avatar.core.files import UserError
+from avatar.core.take import Take, Track, read_frames, read_mattes
+from avatar.render.base import random_generator
+from avatar.render.losses import mouth_weights, pixel_weights
+
+HARD_SHARE = 0.2  # of the frames, drawn twice an epoch
+BLINK_SHARE, MOST_REPEATS = 0.06, 10  # of an epoch's frames: 15 blinks a minute, a quarter second each; times each
+SURE = 0.3  # confidence of the track, below which landmarks cannot be relied on
+CACHE_BYTES = 700_000_000  # decoded pictures kept in memory; of longer clips the others are decoded each time
+AHEAD = 4  # frames decoded ahead: covers the longest of a thread's turns
+POLL_SECONDS = 0.2  # how soon the decoding thread sees that the training is over
+
+
+@dataclass(frozen=True)
+class TrainingFrame:
+    """One frame to train on."""
+
+    frame: int
+    epoch: int
+    image: Tensor  # [3, S, S] 0..1
+    matte: Tensor  # [1, S, S] 0..1
+    weight: Tensor  # [1, S, S] of each pixel in the loss
+    mouth: Tensor  # [1, S, S] 1 in the mouth
+
+
+class HardExampleMiner:
+    """Hard example mining (Shrivastava et al. 2016): the frames with the largest losses are trained on more often."""
+
+    def __init__(self) -> None:
+        self._losses: dict[int, dict[int, float]] = {}  # epoch -> frame -> loss
+
+    def record(self, example: TrainingFrame, loss: float) -> None:
+        """Note the loss of a frame."""
+        self._losses.setdefault(example.epoch, {})[example.frame] = loss
+
+    def hardest(self, epoch: int) -> list[int]:
+        """A share of all frames, those with the largest loss two epochs before: the last is not complete yet."""
+        known = self._losses.pop(epoch - 2, {})
+        return sorted(known, key=lambda frame: -known[frame])[: int(HARD_SHARE * len(known))]
+
+
+def repeat_blinks(track: Track, frames: list[int]) -> list[int]:
+    """Frames with shut eyes, as often as makes them a share of all: there are few, and viewers look at lids."""
+    shut = [frame for frame, is_shut in zip(frames, are_shut(track.eyes[frames]).tolist(), strict=True) if is_shut]
+    return shut * min(MOST_REPEATS, int(BLINK_SHARE * len(frames) / max(1, len(shut))))
+
+
+def training_frames(take: Take, track: Track, seed: int, miner: HardExampleMiner) -> Iterator[TrainingFrame]:
+    """Endless frames in random order, the hardest of each epoch twice; decoded ahead in a thread.
+
+    Raises: UserError when no frame can be trained on.
+    """
+    frames = [frame for frame in take.training_frames() if track.confidence[frame] > SURE]
+    if not frames:
+        raise UserError(f"{take.root}: no frame is left to train on; see its report.html")
+    frames += repeat_blinks(track, frames)
+    ready: queue.Queue[TrainingFrame | Exception] = queue.Queue(maxsize=AHEAD)
+    stop = threading.Event()
+
+    def put(item: TrainingFrame | Exception) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in _decode(_Decoder(take, track), frames, seed, miner):
+                put(item)
+                if stop.is_set():
+                    return
+        except Exception as error:
+            put(error)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _decode(decoder: _Decoder, frames: list[int], seed: int, miner: HardExampleMiner) -> Iterator[TrainingFrame]:
+    generator = random_generator(seed)
+    for epoch in itertools.count():
+        chosen = frames + miner.hardest(epoch)
+        for index in torch.randperm(len(chosen), generator=generator).tolist():
+            yield decoder.decode(chosen[index], epoch)
+
+
+class _Decoder:
+    """Frames of a Take with their weights; the first ones that are asked for stay in memory."""
+
+    def __init__(self, take: Take, track: Track) -> None:
+        self._take, self._track = take, track
+        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self._most = CACHE_BYTES // (4 * take.camera.size**2)
+
+    def decode(self, frame: int, epoch: int) -> TrainingFrame:
+        image, matte = self._pictures(frame)
+        landmarks, camera = self._track.landmarks[frame], self._take.camera
+        weights = pixel_weights(landmarks, camera), mouth_weights(landmarks, camera)
+        return TrainingFrame(frame, epoch, image.float() / 255, matte.float() / 255, *weights)
+
+    def _pictures(self, frame: int) -> tuple[Tensor, Tensor]:
+        """Image [3, S, S] and matte [1, S, S], uint8."""
+        if frame in self._cache:
+            return self._cache[frame]
+        image = read_frames(self._take, [frame])[0].permute(2, 0, 1).contiguous()
+        pair = image, read_mattes(self._take, [frame])
+        if len(self._cache) < self._most:
+            self._cache[frame] = pair
+        return pair

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.lips import lip_curves
-from avatar.core.loudness import WANTED_DB, find_gain, gain_of, is_spoken, measure_level
+from avatar.core.loudness import TARGET_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import read_audio, read_track
 from avatar.motion.articulation import predict_articulation
@@ -65,7 +65,7 @@ def test_loudness_is_one_for_all() -> None:
         assert gain == pytest.approx(gain_of(samples.split(1000)), rel=1e-3)
         result = measure_level(gain * samples)
         loud = 10 * (10 ** (result[is_spoken(result)] / 10)).mean().log10()
-        assert loud == pytest.approx(WANTED_DB, abs=0.3) or gain == pytest.approx(10**1.5)
+        assert loud == pytest.approx(TARGET_DB, abs=0.3) or gain == pytest.approx(10**1.5)
     assert gain_of([torch.zeros(5000)]) == 1.0
 
 

@@ -1,4 +1,4 @@
-"""Phones -> what the mouth does, by dominance functions (Cohen and Massaro 1993, Modeling coarticulation)."""
+"""Phones -> articulation of the lips, by dominance functions (Cohen and Massaro 1993, Modeling coarticulation)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Phone:
     stop: float  # s
 
 
-# opening, width (0.5 = rest), protrusion, lip to teeth, lip closure, strength
+# target of each articulation (width .5 is at rest), and dominance: how little neighbouring phones change it
 _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "pau": (0.04, 0.50, 0.10, 0.0, 0.3, 0.6),
     "aa": (0.95, 0.50, 0.10, 0.0, 0.0, 1.0),
@@ -61,7 +61,7 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "z": (0.15, 0.65, 0.00, 0.0, 0.0, 0.9),
     "th": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
     "dh": (0.20, 0.55, 0.00, 0.1, 0.0, 0.8),
-    # the tongue's consonants: the lips take over what their neighbours do
+    # consonants of the tongue: the lips do what the neighbouring phones ask for
     "t": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
     "d": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
     "n": (0.20, 0.55, 0.05, 0.0, 0.0, 0.45),
@@ -72,7 +72,7 @@ _TARGETS: dict[str, tuple[float, float, float, float, float, float]] = {
     "hh": (0.35, 0.50, 0.10, 0.0, 0.0, 0.12),
     "y": (0.25, 0.70, 0.00, 0.0, 0.0, 0.60),
 }
-_OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)
+_OTHER = (0.25, 0.55, 0.05, 0.0, 0.0, 0.35)  # a consonant in between
 _FROM_IPA = {
     symbol: phone
     for phone, symbols in {
@@ -85,8 +85,9 @@ _FROM_IPA = {
     }.items()
     for symbol in symbols.split()
 }  # fmt: skip
-_REACH = 0.045  # s: how fast a phone's influence falls off outside it
+_DECAY = 0.045  # s in which a phone's dominance falls by e outside it: lips lead and lag by about a short phone
 CLASSES = (*_TARGETS, "other")
+"""Phones that the encoder classifies."""
 
 
 def from_ipa(text: str) -> list[str]:
@@ -111,12 +112,12 @@ def articulate(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
     start = torch.tensor([phone.start for phone in phones])
     stop = torch.tensor([phone.stop for phone in phones])
     outside = torch.maximum(start - times[:, None], times[:, None] - stop).clamp_min(0)
-    dominance = targets[:, 5] * torch.exp(-outside / _REACH)
+    dominance = targets[:, 5] * torch.exp(-outside / _DECAY)
     return (dominance / dominance.sum(1, keepdim=True).clamp_min(1e-9)) @ targets[:, :5]
 
 
 def classify(phones: list[Phone], *, fps: float, seconds: float) -> Tensor:
-    """Index into CLASSES of the phone at each time (t + 0.5) / fps, [T] int64."""
+    """Index into CLASSES of the phone at each time (t + 0.5) / fps, [T] int64; at least one phone."""
     times = (torch.arange(round(seconds * fps)) + 0.5) / fps
     stops = torch.tensor([phone.stop for phone in phones])
     index = torch.searchsorted(stops, times).clamp(max=len(phones) - 1)

@@ -1,4 +1,4 @@
-"""One loudness for all speech: what a person is learned from and what they later say."""
+"""Loudness normalization of speech, the same for the clip that a person is adapted to and for what drives them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-WANTED_DB = -23.0  # of full scale, mean over what is spoken
-MOST_PEAK, MOST_GAIN_DB = 0.98, 30.0
-SPOKEN_DB = 25.0  # below the loud frames that still count as speech
+TARGET_DB = -23.0  # of full scale, mean over speech: broadcasters' level (EBU R 128), without its frequency weighting
+MAX_PEAK, MAX_GAIN_DB = 0.98, 30.0  # no clipping; beyond such a gain there is more noise than speech
+SPEECH_RANGE_DB = 25.0  # below the loud frames: pauses are quieter, weak consonants are not
 FRAME = 640  # samples: 40 ms at 16 kHz
-SILENCE_DB = -100.0
-AT_ONCE = 1500 * FRAME
+SILENCE_DB = -100.0  # of digital silence, whose logarithm is not finite
+AT_ONCE = 1500 * FRAME  # samples: memory stays flat
 
 
 def measure_level(samples: Tensor) -> Tensor:
@@ -27,17 +27,17 @@ def _measure(samples: Tensor) -> Tensor:
 
 
 def is_spoken(level: Tensor) -> Tensor:
-    """Frames [T] bool of a level [T] dB that hold speech: not much quieter than the loud ones."""
-    return level > level.quantile(0.9) - SPOKEN_DB if len(level) else level > 0
+    """Frames [T] bool of a level [T] dB that hold speech: not much quieter than the loudest tenth."""
+    return level > level.quantile(0.9) - SPEECH_RANGE_DB if len(level) else level > 0
 
 
 def find_gain(level: Tensor, peak: float) -> float:
-    """Factor that brings speech of level [T] dB and highest sample `peak` to the wanted loudness, without clipping."""
+    """Factor that brings speech of level [T] dB and highest sample `peak` to -23 dB, without clipping."""
     spoken = level[is_spoken(level)]
     if len(spoken) == 0 or peak <= 0 or float(spoken.max()) <= SILENCE_DB:
         return 1.0
     mean = float((10 ** (spoken / 10)).mean().log10() * 10)
-    return min(10 ** (min(WANTED_DB - mean, MOST_GAIN_DB) / 20), MOST_PEAK / peak)
+    return min(10 ** (min(TARGET_DB - mean, MAX_GAIN_DB) / 20), MAX_PEAK / peak)
 
 
 def gain_of(chunks: Iterable[Tensor]) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cuda_ext.shapes import check_shapes
 
 Calibration = Literal["regression", "adversarial"]
-"""How a model is made one person's: a regression on pairs of their sound and face, or a post-net trained adversarially."""
+"""How a model is adapted: a regression on pairs of the person's sound and face, or a post-net trained adversarially."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ class SpeechModel:
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming the tensor whose shape is wrong."""
-        modes = {"mean": self.mean, "lid_slope": self.lid_slope, "lip_reading": self.lip_reading}
-        shapes = {name: (tensor, "K") for name, tensor in modes.items()} | {"offset": (self.decoder.offset, "K")}
+        modes = {"decoder.offset": self.decoder.offset, "mean": self.mean}
+        modes |= {"lid_slope": self.lid_slope, "lip_reading": self.lip_reading}
+        shapes = {name: (tensor, "K") for name, tensor in modes.items()}
         check_shapes("SpeechModel", shapes | ({"voice": (self.voice, "T 10")} if self.voice is not None else {}))
         if not self.encoder:
             raise ValueError("SpeechModel: has no encoder weights")
@@ -102,7 +103,7 @@ def to_tensors(model: SpeechModel) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], features: str) -> SpeechModel:
-    """The model that `to_tensors` took apart. Raises: KeyError, TypeError, ValueError when tensors are missing or odd."""
+    """The model that `to_tensors` took apart. Raises: KeyError, TypeError, ValueError for other names or shapes."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -177,12 +177,18 @@ def load_encoder(path: Path | None = None) -> Encoder:
         if metadata.get("format") != FORMAT:
             raise UserError(f"{source}: is of format {metadata.get('format')}, this version reads {FORMAT}")
         return encoder_from_tensors(tensors, metadata["features"])
-    except (SafetensorError, RuntimeError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"{source}: is not an encoder that this version can read; train it again") from error
 
 
 def encoder_from_tensors(tensors: Mapping[str, Tensor], features: str = DEFAULT_FEATURES) -> Encoder:
-    """An encoder, in evaluation mode and single precision, from its weights by name."""
-    encoder = Encoder(tensors["first.weight"].shape[1], features)
-    encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    """An encoder, in evaluation mode and single precision, from its weights by name.
+
+    Raises: ValueError naming weights that are missing or have another shape.
+    """
+    try:
+        encoder = Encoder(tensors["first.weight"].shape[1], features)
+        encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise ValueError(f"weights of the encoder do not fit: {' '.join(str(error).split())}") from error
     return encoder.eval()

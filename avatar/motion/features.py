@@ -1,4 +1,4 @@
-"""Audio features: pcm -> frames [t, D], the same offline and in a stream."""
+"""Audio features: sound [n] at 16 kHz -> frames [t, D] at 100 Hz, the same offline and in a stream."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ from avatar.motion.hubert import Hubert
 SAMPLE_RATE = 16000
 FEATURE_RATE = 100  # frames a second
 HOP = SAMPLE_RATE // FEATURE_RATE
-WINDOW = 512
-MEL_WINDOW = 400
+WINDOW = 512  # samples of the autocorrelation: 32 ms, two periods of the lowest pitch
+MEL_WINDOW = 400  # samples of the spectrum: 25 ms, as Whisper has it
 BANDS = 80
-HIGHEST_HZ = 8000.0
+MAX_HZ = 8000.0  # half the sample rate
 LINEAR_HZ, BAND_HZ = 1000.0, 200 / 3  # of the mel scale of Slaney: linear up to there, a mel being so many hertz
-OCTAVES = math.log(6.4) / 27  # from there on, the logarithm of a mel
-PITCH_HZ = (65.0, 400.0)
-FLOOR = 1e-5
-AT_ONCE = 20 * SAMPLE_RATE
+LOG_STEP = math.log(6.4) / 27  # from there on, the logarithm of a mel
+PITCH_HZ = (65.0, 400.0)  # of adult voices, and most children's
+VOICED = 0.5  # normalized autocorrelation above which a frame has a pitch
+PITCH_CENTER_HZ = 160.0  # about the middle of that range, in octaves: log pitch is 0 there
+FLOOR = 1e-5  # of powers before the logarithm
+AT_ONCE = 20 * SAMPLE_RATE  # samples: memory stays flat
 DEFAULT_FEATURES = "whisper"
 
 
 class Features(Protocol):
     """A stream of feature frames."""
 
-    width: int
-    rate: int
+    width: int  # D
 
-    def push(self, pcm: Tensor) -> Tensor: ...
+    def push(self, pcm: Tensor) -> Tensor:
+        """The frames [t, D] that more samples [n] complete."""
+        ...
 
-    def flush(self) -> Tensor: ...
+    def flush(self) -> Tensor:
+        """The frames still open at the end of the sound."""
+        ...
 
 
 class LogMel:
@@ -46,7 +51,6 @@ class LogMel:
     """
 
     width = BANDS + 3
-    rate = FEATURE_RATE
 
     def __init__(self) -> None:
         self._window = torch.hann_window(WINDOW, periodic=True)
@@ -63,7 +67,7 @@ class LogMel:
             return torch.zeros(0, self.width)
         frames = self._pending.unfold(0, WINDOW, HOP)
         self._pending = self._pending[count * HOP :].clone()
-        return self._describe(frames)
+        return self._transform(frames)
 
     def flush(self) -> Tensor:
         """The frames still open at the end of the sound."""
@@ -71,7 +75,7 @@ class LogMel:
         missing = math.ceil(max(0, left) / HOP) * HOP + (WINDOW - HOP) - len(self._pending)
         return self.push(torch.zeros(max(0, missing)))
 
-    def _describe(self, frames: Tensor) -> Tensor:
+    def _transform(self, frames: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(frames * self._window, n=2 * WINDOW)
         power = spectrum.real.square() + spectrum.imag.square()
         edge = (WINDOW - MEL_WINDOW) // 2
@@ -83,15 +87,18 @@ class LogMel:
 
 
 def _pitch(power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Log pitch about its middle (0 where unvoiced) and voicing 0..1, from the autocorrelation."""
+    """Log pitch about 160 Hz (0 where unvoiced) and voicing 0..1 [t] each, from the autocorrelation.
+
+    Normalized by the window's own (Boersma 1993, Accurate short-term analysis of the fundamental frequency).
+    """
     own = torch.fft.irfft(torch.fft.rfft(window, n=2 * WINDOW).abs().square())[:WINDOW]
     correlation = torch.fft.irfft(power)[:, :WINDOW] / own.clamp_min(own[0] * 0.05)
     correlation = correlation / (correlation[:, :1] + FLOOR)
     low, high = int(SAMPLE_RATE / PITCH_HZ[1]), int(SAMPLE_RATE / PITCH_HZ[0])
     strength, lag = correlation[:, low:high].max(1)
     voicing = strength.clamp(0, 1)
-    pitch = (SAMPLE_RATE / (lag + low)).log() - math.log(160.0)
-    return torch.where(voicing > 0.5, pitch, torch.zeros_like(pitch)), voicing
+    pitch = (SAMPLE_RATE / (lag + low)).log() - math.log(PITCH_CENTER_HZ)
+    return torch.where(voicing > VOICED, pitch, torch.zeros_like(pitch)), voicing
 
 
 def mel_bands() -> Tensor:
@@ -100,8 +107,8 @@ def mel_bands() -> Tensor:
     On the mel scale of Slaney 1998, Auditory Toolbox.
     """
     corner = LINEAR_HZ / BAND_HZ
-    mels = torch.linspace(0, corner + math.log(HIGHEST_HZ / LINEAR_HZ) / OCTAVES, BANDS + 2)
-    edges = torch.where(mels < corner, mels * BAND_HZ, LINEAR_HZ * torch.exp(OCTAVES * (mels - corner)))
+    mels = torch.linspace(0, corner + math.log(MAX_HZ / LINEAR_HZ) / LOG_STEP, BANDS + 2)
+    edges = torch.where(mels < corner, mels * BAND_HZ, LINEAR_HZ * torch.exp(LOG_STEP * (mels - corner)))
     bins = torch.linspace(0, SAMPLE_RATE / 2, MEL_WINDOW // 2 + 1)
     rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
@@ -128,6 +135,6 @@ def open_features(name: str) -> Features:
 
 
 def compute(pcm: Tensor, name: str = DEFAULT_FEATURES) -> Tensor:
-    """All frames [t, D] of a recording [n] at once."""
+    """All frames [t, D] of a recording [n] at once. Raises: UserError, as `open_features`."""
     feature = open_features(name)
     return torch.cat([*(feature.push(part) for part in pcm.split(AT_ONCE)), feature.flush()])

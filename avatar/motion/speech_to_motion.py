@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION
+from avatar.core.files import UserError
 from avatar.core.speech_model import (
     KernelRegression,
     PostNet,
@@ -74,8 +75,11 @@ def open_speech_model(model: SpeechModel) -> SpeechToMotion:
 
 
 def own_encoder(model: SpeechModel) -> Encoder:
-    """The encoder that a speech model carries."""
-    return encoder_from_tensors(model.encoder, model.features)
+    """The encoder that a speech model carries. Raises: UserError when its weights are damaged."""
+    try:
+        return encoder_from_tensors(model.encoder, model.features)
+    except ValueError as error:
+        raise UserError(f"speech model: {error}; build the avatar again") from error
 
 
 def decode(decoder: KernelRegression | PostNet, inputs: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""What a speech recognizer makes of sound on its way to words: the first two layers of Whisper's encoder, as they are.
+"""The backbone: the first two layers of Whisper's encoder, frozen.
 
-Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, section 2.2. What its first layers make
-of speech is nearly the same whoever speaks, in whatever room; lips are told by it far better than by anything learned
-from a few minutes of video (docs/figures.md). Its later layers, nearer to words, say less of lips.
+Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision, section 2.2. The hidden states of its
+first layers depend little on speaker and room, and predict lips far better than features learned from a few minutes of
+video; later layers, nearer to words, predict them worse (docs/figures.md, "Speech to motion").
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch.nn import functional
 from avatar.core.files import UserError, check_readable
 
 BANDS = 80
-HEAD = 64  # channels of an attention head
-BIN_HZ = 40  # of the spectrum: its mel filters have unit area over hertz, ours over bins
+HEAD = 64  # channels of an attention head, in all of Whisper's sizes
+BIN_HZ = 40  # width of a bin of the spectrum: Whisper's mel filters have unit area over hertz, ours over bins
 
 
 class Whisper(nn.Module):
-    """Log-mel features [B, 80, t] of `avatar.motion.features`, 100 Hz -> [B, W, t / 2]; t even."""
+    """Log-mel features [B, 80, t] of `avatar.motion.features` at 100 Hz -> hidden states [B, W, t / 2]; t even."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class Whisper(nn.Module):
     def forward(self, mel: Tensor, first: int = 0) -> Tensor:
         """first: the frame that the output begins with; those before it are context only."""
         power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
-        heard = (power + 4) / 4  # as Whisper was trained
-        hidden = functional.gelu(self.second(functional.gelu(self.first(heard)))).transpose(1, 2)
+        normalized = (power + 4) / 4  # as Whisper was trained
+        hidden = functional.gelu(self.second(functional.gelu(self.first(normalized)))).transpose(1, 2)
         hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
         for layer in self.layers[:-1]:
             hidden = layer(hidden)
@@ -46,7 +46,7 @@ class Whisper(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and a network, each on what is normalized and added to what was there: [B, T, W] -> the same."""
+    """A pre-norm transformer layer: residual self-attention and feed-forward network, [B, T, W] -> the same."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Layer(nn.Module):
 
 
 def positions(count: int, width: int) -> Tensor:
-    """Sines, then cosines, of each position [T, W] at wavelengths from 2 pi to 20000 pi."""
+    """Sinusoidal embeddings [T, W] of positions: sines, then cosines, at wavelengths from 2 pi to 20000 pi."""
     half = width // 2
     angle = torch.arange(count)[:, None] * torch.exp(-math.log(10000) / (half - 1) * torch.arange(half))
     return torch.cat([angle.sin(), angle.cos()], 1)
@@ -81,7 +81,7 @@ def load_whisper(path: Path) -> Whisper:
     try:
         tensors = load_file(path)
         layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("layers."))
-        with torch.device("meta"):  # draws no weights: whether it was read before must not change what others draw
+        with torch.device("meta"):  # initializes no weights: loading must not advance the random state of the process
             whisper = Whisper(len(tensors["first.bias"]), layers)
         whisper.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
@@ -91,5 +91,5 @@ def load_whisper(path: Path) -> Whisper:
 
 @functools.cache
 def packaged_whisper() -> Whisper:
-    """The layers of the package."""
+    """The layers that ship with the package, loaded once."""
     return load_whisper(Path(str(files("avatar") / "assets" / "whisper.safetensors")))

@@ -1,7 +1,7 @@
 """Take the first layers out of a Whisper model: python recipes/whisper_layers.py FOLDER -o whisper.safetensors
 
 FOLDER holds `model.safetensors` as the `transformers` library keeps it; openai/whisper-tiny.en's for those of
-avatar/assets. Another model, or number of layers, is another way to hear: train the encoder again (recipes/a2m.md).
+avatar/assets. Another model, or number of layers, is another backbone: train the encoder again (recipes/a2m.md).
 """
 
 from __future__ import annotations

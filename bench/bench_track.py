@@ -3,7 +3,7 @@
 Flicker: mean change of grey levels of points of the upper face, held in the head frame, from one frame to the next and
 over twelve; poses from landmarks alone against poses refined on texture. Frozen: one frame of each take is held still
 while its jaw is warped open and shut twice a second, with noise; then every turn of the head that is found is an error.
-Judge poses by this and not by landmark errors, which rise when poses improve. Writes bench/results/track.json.
+Compare poses by this and not by landmark errors, which rise when poses improve. Writes bench/results/track.json.
 """
 
 from __future__ import annotations
@@ -20,14 +20,23 @@ import numpy as np
 import torch
 
 from avatar.core.encode import write_video
-from avatar.core.geometry import mean_rotation, to_vector
-from avatar.core.landmarks import BROWS, CHIN, LEFT_EYE_OUTLINE, LOWER_LIP, RIGHT_EYE_OUTLINE, UPPER_FACE, UPPER_LIP
+from avatar.core.geometry import eye_distance, mean_rotation, project, to_camera, to_vector
+from avatar.core.landmarks import (
+    BROWS,
+    CHIN,
+    LEFT_EYE_OUTLINE,
+    LOWER_LIP,
+    MESH_POINTS,
+    RIGHT_EYE_OUTLINE,
+    UPPER_FACE,
+    UPPER_LIP,
+)
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_track
-from preprocess.fit import MESH_POINTS, fit_poses
+from preprocess.fit import fit_poses
+from preprocess.pose_solver import Mesh
 from preprocess.rotations import Poses
 from preprocess.run import make_take
-from preprocess.texture import Mesh
 
 Array = np.ndarray
 FROZEN_FRAMES = 150
@@ -35,11 +44,10 @@ FROZEN_FRAMES = 150
 
 def landmark_poses(take: Take) -> tuple[Poses, Mesh]:
     """Poses from the landmarks of a take alone, and the mesh they belong to."""
-    track, space, size = read_track(take), load_space(), take.camera.size
+    track, space = read_track(take), load_space()
     pixels, weight = track.landmarks.double().numpy()[..., :2], track.confidence.double().numpy()
-    rotation, translation, mesh = fit_poses(pixels, weight, space, focal=take.camera.focal, size=size)
-    triangles, rigid = space.triangles.numpy(), space.rigid.numpy()
-    return Poses(rotation, translation), Mesh(mesh[:MESH_POINTS], triangles, rigid, take.camera.focal, size)
+    poses, identity = fit_poses(pixels, weight, space, take.camera)
+    return poses, Mesh(identity[:MESH_POINTS], space.triangles.numpy(), space.rigid.numpy(), take.camera)
 
 
 def upper_face_points(mesh: Mesh) -> Array:
@@ -62,8 +70,8 @@ def flicker(take: Take, poses: Poses, mesh: Mesh, lag: int) -> float:
     points, levels = upper_face_points(mesh), []
     for frame in range(take.length):
         grey = cv2.imread(str(take.frame_path(frame)), cv2.IMREAD_GRAYSCALE)
-        posed = points @ poses.rotation[frame].T + poses.translation[frame]
-        pixels = (mesh.focal * posed[:, :2] / posed[:, 2:] + mesh.size / 2 - 0.5).astype(np.float32)
+        posed = to_camera(points, poses.rotation[frame], poses.translation[frame])
+        pixels = (project(posed, mesh.camera) - 0.5).astype(np.float32)
         levels.append(cv2.remap(grey, pixels[:, 0], pixels[:, 1], cv2.INTER_LINEAR)[:, 0].astype(float))
     return float(np.abs(np.array(levels[lag:]) - np.array(levels[:-lag])).mean())
 
@@ -71,7 +79,7 @@ def flicker(take: Take, poses: Poses, mesh: Mesh, lag: int) -> float:
 def frozen_film(picture: Array, landmarks: Array, frames: int = FROZEN_FRAMES) -> Iterator[Array]:
     """A frame [S, S, 3] whose jaw opens and shuts at 2 Hz while all above the mouth stands still, with noise."""
     size, random = picture.shape[0], np.random.default_rng(0)
-    eyes = np.linalg.norm(landmarks[33, :2] - landmarks[263, :2])
+    eyes = eye_distance(landmarks)
     mouth, chin = (landmarks[UPPER_LIP, :2] + landmarks[LOWER_LIP, :2]) / 2, landmarks[CHIN, :2]
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     fall = np.clip((y - mouth[1]) / (0.12 * eyes), 0, 1) * np.clip(1 - (y - chin[1]) / (0.5 * eyes), 0, 1)

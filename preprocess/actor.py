@@ -15,23 +15,22 @@ import torch
 
 from avatar.core.articulation import Phone, articulate
 from avatar.core.encode import write_video
-from avatar.core.landmarks import INNER_LIPS
+from avatar.core.geometry import Camera, apply_torso, project, to_camera
+from avatar.core.landmarks import (
+    BROWS,
+    INNER_LIPS,
+    IRIS_CENTERS,
+    LEFT_EYE_OUTLINE,
+    LOWER_LIP,
+    MESH_POINTS,
+    RIGHT_EYE_OUTLINE,
+    UPPER_LIP,
+)
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
-from preprocess.actor_face import (
-    BROWS,
-    EYES,
-    HAIR,
-    MESH_POINTS,
-    SKIN,
-    Face,
-    make_face,
-    move_face,
-    smooth_normals,
-)
-from preprocess.fit import FOCAL_PER_SIZE
+from preprocess.actor_face import HAIR, SKIN, ActorFace, make_face, move_face, smooth_normals
+from preprocess.fit import fixed_camera
 from preprocess.rotations import exponential
-from preprocess.torso import apply_torso
 
 OVERSAMPLE = 2
 SHIFT = 4  # fractional bits of drawn corners
@@ -55,7 +54,7 @@ class ActorTruth:
     translation: Array  # [T, 3] cm
     opening: Array  # [T] cm between the inner lips
     shut: Array  # [T] lids 0 open .. 1 shut
-    torso: Array  # [T, 4], see preprocess.torso
+    torso: Array  # [T, 4], see avatar.core.geometry.apply_torso
     mattes: Array  # [T, S, S] uint8
     plate: Array  # [S, S, 3] uint8
     phones: list[Phone]
@@ -68,15 +67,14 @@ def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 5
     samples, phones = speech(seconds)
     count = round(seconds * fps)
     random = np.random.default_rng(seed)
-    face, focal = make_face(load_space(), seed), FOCAL_PER_SIZE * size
+    face, camera = make_face(load_space(), seed), fixed_camera(size)
     rotation, translation = head_motion(count, fps, random)
     torso = torso_motion(count, fps, size, random)
     shut = blinks(count, fps, random)
     articulation = articulate(phones, fps=fps, seconds=seconds).double().numpy()
     shapes = np.stack([move_face(face, articulation[frame], shut[frame]) for frame in range(count)])
-    posed = np.einsum("tij,tvj->tvi", rotation, shapes) + translation[:, None]
-    pixels = focal * posed[..., :2] / posed[..., 2:] + size / 2
-    stage = Stage(face, size, seed)
+    pixels = project(to_camera(shapes, rotation, translation), camera)
+    stage = Stage(face, camera, seed)
     mattes: list[Array] = []
 
     def frames() -> Iterator[Array]:
@@ -93,13 +91,13 @@ def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 5
         landmarks=pixels[:, :MESH_POINTS],
         rotation=rotation,
         translation=translation,
-        opening=np.linalg.norm(shapes[:, 14] - shapes[:, 13], axis=1),
+        opening=np.linalg.norm(shapes[:, LOWER_LIP] - shapes[:, UPPER_LIP], axis=1),
         shut=shut,
         torso=torso,
         mattes=np.stack(mattes),
         plate=stage.plate,
         phones=phones,
-        focal=focal,
+        focal=camera.focal,
         fps=fps,
     )
 
@@ -155,20 +153,21 @@ def blinks(count: int, fps: float, random: np.random.Generator) -> Array:
 class Stage:
     """Draws one frame: wall, shoulders, head. Works at twice the size, then averages."""
 
-    def __init__(self, face: Face, size: int, seed: int) -> None:
-        self._face, self._size = face, size
-        self._large = OVERSAMPLE * size
+    def __init__(self, face: ActorFace, camera: Camera, seed: int) -> None:
+        self._face, self._size = face, camera.size
+        self._camera = camera.scaled(OVERSAMPLE * camera.size)
+        self._large = self._camera.size
         random = np.random.default_rng(seed + 1)
         self._wall = _paint_wall(self._large, random)
         self._body = _paint_body(self._large, random)
-        self.plate = cv2.resize(self._wall, (size, size), interpolation=cv2.INTER_AREA)
+        self.plate = cv2.resize(self._wall, (camera.size, camera.size), interpolation=cv2.INTER_AREA)
 
     def draw(self, shape: Array, rotation: Array, translation: Array, torso: Array, shut: float) -> tuple[Array, Array]:
         """Picture [S, S, 3] uint8 RGB and matte [S, S] uint8 of one frame."""
         canvas = np.dstack([self._wall, np.zeros(self._wall.shape[:2], np.uint8)])
         self._draw_body(canvas, torso)
-        skull = self._face.skull @ rotation.T + translation
-        posed = shape @ rotation.T + translation
+        skull = to_camera(self._face.skull, rotation, translation)
+        posed = to_camera(shape, rotation, translation)
         face = self._face
         self._fill(canvas, skull, face.skull_normals @ rotation.T, face.skull_triangles, face.skull_paint)
         self._draw_openings(canvas, posed, rotation, shut)
@@ -179,8 +178,7 @@ class Stage:
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])
 
     def _project(self, points: Array) -> Array:
-        focal = FOCAL_PER_SIZE * self._large
-        return focal * points[..., :2] / points[..., 2:] + self._large / 2 - 0.5
+        return project(points, self._camera) - 0.5  # OpenCV counts from the middle of the first pixel
 
     def _fill(self, canvas: Array, points: Array, normals: Array, triangles: Array, paint: Array) -> None:
         corners = points[triangles]
@@ -195,7 +193,7 @@ class Stage:
             cv2.fillConvexPoly(canvas, pixels[index], (red, green, blue, 255), cv2.LINE_8, SHIFT)
 
     def _draw_openings(self, canvas: Array, posed: Array, rotation: Array, shut: float) -> None:
-        for eye, iris in zip(EYES, (468, 473), strict=True):
+        for eye, iris in zip((LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE), IRIS_CENTERS, strict=True):
             outline = posed[list(eye)]
             self._polygon(canvas, outline, (236, 232, 228))
             center = posed[iris] if shut < 0.5 else outline.mean(0)
@@ -203,11 +201,11 @@ class Stage:
                 self._disc(canvas, center, radius, color)
         mouth = posed[list(INNER_LIPS)]
         self._polygon(canvas, mouth, (58, 22, 24))
-        middle, across = posed[13], rotation @ np.array([1.9, 0, 0])
+        middle, across = posed[UPPER_LIP], rotation @ np.array([1.9, 0, 0])
         teeth = [middle - across, middle + across, middle + across * 0.9, middle - across * 0.9]
         down = rotation @ np.array([0, 0.42, 0])
         # The lips shade the teeth: through a narrow gap little light falls on them.
-        light = min(1.0, DARKEST_TEETH + np.linalg.norm(posed[14] - posed[13]) / TEETH_IN_LIGHT_CM)
+        light = min(1.0, DARKEST_TEETH + np.linalg.norm(posed[LOWER_LIP] - posed[UPPER_LIP]) / TEETH_IN_LIGHT_CM)
         white = tuple((light * np.array([232.0, 226, 214])).tolist())
         self._polygon(canvas, np.stack([teeth[0], teeth[1], teeth[2] + down, teeth[3] + down]), white)
 
@@ -221,7 +219,7 @@ class Stage:
 
     def _disc(self, canvas: Array, center: Array, radius: float, color: tuple) -> None:
         pixel = np.rint(self._project(center) * (1 << SHIFT)).astype(int)
-        scale = FOCAL_PER_SIZE * self._large / center[2] * (1 << SHIFT)
+        scale = self._camera.focal / center[2] * (1 << SHIFT)
         cv2.circle(canvas, tuple(pixel.tolist()), round(radius * scale), (*color, 255), -1, cv2.LINE_8, SHIFT)
 
     def _draw_body(self, canvas: Array, torso: Array) -> None:

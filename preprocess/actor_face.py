@@ -6,33 +6,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar.core.landmarks import INNER_LIPS, OUTER_LIPS
+from avatar.core.landmarks import (
+    BETWEEN_LIP_OUTLINES,
+    INNER_LIPS,
+    LEFT_LOWER_LID,
+    LEFT_UPPER_LID,
+    LOWER_LIP,
+    MESH_POINTS,
+    OUTER_LIPS,
+    RIGHT_LOWER_LID,
+    RIGHT_UPPER_LID,
+    UPPER_LIP,
+    WHOLE_LOWER_LIP,
+)
 from avatar.core.motion_space import MotionSpace
 
 Array = np.ndarray
 
-UPPER_LIDS = ((246, 161, 160, 159, 158, 157, 173), (466, 388, 387, 386, 385, 384, 398))
-LOWER_LIDS = ((7, 163, 144, 145, 153, 154, 155), (249, 390, 373, 374, 380, 381, 382))
-LOWER_LIP = (
-    95, 88, 178, 87, 14, 317, 402, 318, 324, 146, 91, 181, 84, 17, 314, 405, 321, 375,
-    77, 90, 180, 85, 16, 315, 404, 320, 307, 96, 89, 179, 86, 15, 316, 403, 319, 325,
-)  # fmt: skip
-MIDDLE_LIPS = (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292)
-BROWS = ((46, 53, 52, 65, 55, 107, 66, 105, 63, 70), (276, 283, 282, 295, 285, 336, 296, 334, 293, 300))
-EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-        (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))  # fmt: skip
-MESH_POINTS = 468
+UPPER_LIDS, LOWER_LIDS = (LEFT_UPPER_LID, RIGHT_UPPER_LID), (LEFT_LOWER_LID, RIGHT_LOWER_LID)
 MOST_OPEN_CM = 1.5
 SKIN, LIPS, HAIR = np.array([214.0, 164, 138]), np.array([178.0, 92, 88]), np.array([62.0, 43, 33])
 
 
 @dataclass(frozen=True)
-class Face:
+class ActorFace:
     """Rest shape, fine triangles and their paint."""
 
     rest: Array  # [478, 3] cm, mouth closed
     coarse: Array  # [F, 3] triangles of the detector's mesh
-    weights: Array  # [V, 468] fine points as mixtures of the mesh's
+    weights: Array  # [V, 468] fine points as weighted means of the mesh's
     fine: Array  # [G, 3] triangles of the fine points
     paint: Array  # [G, 3] RGB 0..255
     skull: Array  # [H, 3] cm: hair, ears, back of the head
@@ -41,16 +43,16 @@ class Face:
     skull_paint: Array  # [J, 3]
 
 
-def make_face(space: MotionSpace, seed: int) -> Face:
+def make_face(space: MotionSpace, seed: int) -> ActorFace:
     """A face of its own for each seed: proportions, freckles, hair."""
     random = np.random.default_rng(seed)
     rest = space.template.double().numpy().copy()
     rest *= 1 + random.normal(0, 0.015, 3)
-    gap = rest[14, 1] - rest[13, 1]
-    rest[list(LOWER_LIP), 1] -= gap * 0.95
+    gap = rest[LOWER_LIP, 1] - rest[UPPER_LIP, 1]
+    rest[list(WHOLE_LOWER_LIP), 1] -= gap * 0.95
     coarse = _orient(rest, space.triangles.numpy())
     weights, fine = _subdivide(*_subdivide(np.eye(MESH_POINTS), coarse))
-    return Face(rest, coarse, weights, fine, _paint(rest, weights, fine, random), *_make_skull(random))
+    return ActorFace(rest, coarse, weights, fine, _paint(rest, weights, fine, random), *_make_skull(random))
 
 
 def _orient(points: Array, triangles: Array) -> Array:
@@ -93,7 +95,7 @@ def _paint(rest: Array, weights: Array, fine: Array, random: np.random.Generator
     freckles = (random.random(len(centers)) < 0.035) & (np.abs(centers[:, 1] - 2.5) < 2.2)
     paint[freckles] *= 0.86
     on_lips = np.zeros(MESH_POINTS)
-    on_lips[list({*INNER_LIPS, *MIDDLE_LIPS, *OUTER_LIPS, *LOWER_LIP})] = 1
+    on_lips[list({*INNER_LIPS, *BETWEEN_LIP_OUTLINES, *OUTER_LIPS, *WHOLE_LOWER_LIP})] = 1
     share = (weights @ on_lips)[fine].mean(1) > 0.92
     paint[share] = LIPS + noise[share, None] * 0.5
     return paint
@@ -149,20 +151,20 @@ def _sphere(center: tuple, radii: tuple, rings: int, sides: int) -> tuple[Array,
     return points, np.where(outward[:, None], triangles, triangles[:, ::-1])
 
 
-def move_face(face: Face, articulation: Array, shut: float) -> Array:
-    """The face saying something: articulation [5] (see avatar.core.articulation), lids shut 0..1 -> [478, 3] cm."""
+def move_face(face: ActorFace, articulation: Array, shut: float) -> Array:
+    """The face [478, 3] cm with an articulation [5] (see avatar.core.articulation) and lids shut so far, 0..1."""
     opening, width, protrusion, to_teeth, closure = articulation
     points = face.rest.copy()
-    mouth = (points[13] + points[14]) / 2
+    mouth = (points[UPPER_LIP] + points[LOWER_LIP]) / 2
     near = np.exp(-np.square((points[:, :2] - mouth[:2]) / 3.4).sum(1))
     points[:, 0] += points[:, 0] * near * (0.32 * (width - 0.5) - 0.22 * protrusion)
     points[:, 2] -= near * 0.55 * protrusion
     drop = MOST_OPEN_CM * max(0.0, opening - 0.06) * (1 - 0.9 * closure)
     jaw = np.clip((points[:, 1] - mouth[1] - 0.9) / 1.2, 0, 1) * np.exp(-np.square(points[:, 0] / 6.5))
-    jaw[list(LOWER_LIP)] = np.clip(1.15 - np.square(np.abs(face.rest[list(LOWER_LIP), 0]) / 3.3), 0.1, 1)
+    jaw[list(WHOLE_LOWER_LIP)] = np.clip(1.15 - np.square(np.abs(face.rest[list(WHOLE_LOWER_LIP), 0]) / 3.3), 0.1, 1)
     points[:, 1] += jaw * drop
     points[:, 2] += jaw * drop * 0.25
-    lower = list(LOWER_LIP)
+    lower = list(WHOLE_LOWER_LIP)
     points[lower, 1] -= 0.12 * to_teeth
     points[lower, 2] += 0.2 * to_teeth
     for upper_lid, lower_lid in zip(UPPER_LIDS, LOWER_LIDS, strict=True):

@@ -1,4 +1,4 @@
-"""Many clips -> the MotionSpace asset: a mean face and the ways faces move. Derived here, from nobody's face model."""
+"""Many clips -> the MotionSpace asset: a mean face and its modes of motion. Made without any other face model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ from avatar.core.landmarks import (
 )
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import open_take, read_track
-from preprocess.fit import FOCAL_PER_SIZE, fit_modes, fit_poses, measure_offsets, pick_neutral, point_importance
-from preprocess.rotations import Poses
+from preprocess.fit import (
+    FOCAL_PER_SIZE,
+    fit_modes,
+    fit_poses,
+    fixed_camera,
+    measure_offsets,
+    pick_neutral,
+    point_importance,
+)
 
 EYE_DISTANCE_CM = 9.0  # between the outer eye corners of the mean adult face
 FRAMES_PER_CLIP = 400
@@ -62,7 +69,7 @@ class LeftOut:
 def leave_one_out(takes: Sequence[Path], *, modes: int = 32) -> list[LeftOut]:
     """Fit the modes without each person in turn and reconstruct that person's frames by them (ridge, as the tracker).
 
-    Give one Take per person: two of the same would know each other.
+    Give one Take per person: of two, one would be reconstructed by modes of the other.
     """
     clips = [(take.camera, read_track(take)) for take in map(open_take, takes)]
     thinned = [
@@ -93,7 +100,7 @@ def mean_face(clips: Sequence[tuple[int, Array]]) -> Array:
     mean = faces[0]
     for _ in range(4):
         mean = _to_unit(np.mean([_align(face, mean) for face in faces], axis=0))
-    across = mean[263] - mean[33]
+    across = mean[RIGHT_EYE.outer] - mean[LEFT_EYE.outer]
     across /= np.linalg.norm(across)
     down = mean[CHIN] - mean[FOREHEAD]
     down -= across * (down @ across)
@@ -111,7 +118,7 @@ def _mirror_order(face: Array) -> Array:
 
 def _to_unit(face: Array) -> Array:
     centered = face - face[list(RIGID)].mean(0)
-    return centered * EYE_DISTANCE_CM / np.linalg.norm(centered[33] - centered[263])
+    return centered * EYE_DISTANCE_CM / np.linalg.norm(centered[LEFT_EYE.outer] - centered[RIGHT_EYE.outer])
 
 
 def _align(face: Array, target: Array) -> Array:
@@ -125,10 +132,9 @@ def _align(face: Array, target: Array) -> Array:
 def _clip_offsets(size: int, points: Array, space: MotionSpace) -> Array:
     seen = points.any(axis=(1, 2))
     pixels, weight = points[seen], np.ones(int(seen.sum()))
-    focal = FOCAL_PER_SIZE * size
-    rotation, translation, identity = fit_poses(pixels[..., :2], weight, space, focal=focal, size=size)
-    poses = Poses(rotation, translation)
-    offsets = measure_offsets(pixels[..., :2], poses, identity, focal=focal, size=size)
+    camera = fixed_camera(size)
+    poses, identity = fit_poses(pixels[..., :2], weight, space, camera)
+    offsets = measure_offsets(pixels[..., :2], poses, identity, camera)
     rest = np.median(offsets[pick_neutral(pixels, weight)], axis=0)
     return np.clip(offsets - rest, -3, 3)
 
@@ -138,11 +144,11 @@ def _find_modes(offsets: Array, modes: int) -> Array:
     importance = np.repeat(point_importance(), 3)
     rows = offsets.reshape(len(offsets), -1) * importance
     found = []
-    for lid, eye in ((LEFT_EYE_OUTLINE, LEFT_EYE), (RIGHT_EYE_OUTLINE, RIGHT_EYE)):
-        gap = offsets[:, eye[3], 1] - offsets[:, eye[2], 1]
+    for outline, eye in ((LEFT_EYE_OUTLINE, LEFT_EYE), (RIGHT_EYE_OUTLINE, RIGHT_EYE)):
+        gap = offsets[:, eye.lower, 1] - offsets[:, eye.upper, 1]
         gap = (gap - gap.mean()) / gap.std()
         mode = np.zeros((offsets.shape[1], 3))
-        mode[list(lid)] = (gap[:, None] * rows).mean(0).reshape(-1, 3)[list(lid)]
+        mode[list(outline)] = (gap[:, None] * rows).mean(0).reshape(-1, 3)[list(outline)]
         found.append(mode.reshape(-1))
         direction = found[-1] / np.linalg.norm(found[-1])
         rows = rows - np.outer(rows @ direction, direction)

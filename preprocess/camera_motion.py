@@ -1,27 +1,26 @@
-"""Whether the camera stood still: what the background did between a reference frame and frames all over the clip."""
+"""Whether the camera stood still: how the background moves between a reference frame and frames all over the clip."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from preprocess.flow import follow
+from preprocess.take_folder import ReadFrame
 
-LOOKS = 24  # frames compared with the reference
+FRAMES = 24  # compared with the reference
 CORNERS, LEAST_CORNERS = 200, 12
 AROUND_PERSON = 21  # px at 512 that belong to nobody
 BACK_AND_FORTH = 0.5  # px
-SHARE = 0.9  # of the looks: a hand that knocks the tripod once is no moving camera
+SHARE = 0.9  # of these frames: a hand that knocks the tripod once is no moving camera
 
 Array = np.ndarray
 
 
-def camera_motion(read: Callable[[int], Array], read_matte: Callable[[int], Array], frames: Array) -> float:
-    """How far the background moves, in px of a picture 512 wide; 0 where it shows nothing to hold on to.
+def camera_motion(read: ReadFrame, read_matte: ReadFrame, frames: Array) -> float:
+    """How far the background moves, in px of a picture 512 wide; 0 where it has too few corners.
 
-    read(frame) -> grey [S, S] uint8, read_matte(frame) -> [S, S] uint8; frames: those of one shot, in order.
+    read: grey; frames: [N], those of one shot, in order.
     """
     if len(frames) < 2:
         return 0.0
@@ -31,7 +30,7 @@ def camera_motion(read: Callable[[int], Array], read_matte: Callable[[int], Arra
     if corners is None or len(corners) < LEAST_CORNERS:
         return 0.0
     home, moves = corners[:, 0], []
-    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]).tolist():
+    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)]).tolist():
         now, covered = read(frame), _person(read_matte(frame))
         there, missed = follow(first, now, home, home, side=21, levels=4)
         inside = there.round().astype(int).clip(0, first.shape[0] - 1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.files import UserError
+from avatar.core.geometry import eye_distance
 from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
 from avatar.core.take import Span, Track
 from preprocess.spans import covered
@@ -22,7 +23,7 @@ LEAST_USABLE = 0.2  # share of the frames
 STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
 SHORT_SECONDS = 12.0
 SHAKY_CAMERA_PX, MOVING_CAMERA_PX = 2.5, 5.0  # at 512
-FOREIGN_SOUND = 6.0  # of Offset.strength, and below, where there is enough to tell
+FOREIGN_SOUND = 6.0  # of Offset.strength, and below, in a clip that is long enough to show it
 SHALLOW_PAUSES_DB = 18.0
 MUCH_CLIPPED = 0.3  # share of the seconds
 FEW_CAPTIONS = 0.02  # share of the frames
@@ -40,8 +41,7 @@ def check_faces(found: Array, landmarks: Array, fps: float, name: str, *, scale:
         raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
     if seconds < LEAST_FACE_SECONDS:
         raise UserError(f"{name}: a face is seen for {seconds:.1f} s only; film at least {LEAST_FACE_SECONDS:g} s")
-    eyes = landmarks[:, 33, :2][found] - landmarks[:, 263, :2][found]
-    width = float(np.median(np.linalg.norm(eyes, axis=1))) * min(1.0, scale)
+    width = float(np.median(eye_distance(landmarks[found]))) * min(1.0, scale)
     if width < LEAST_EYE_PX:
         raise UserError(f"{name}: the face is too small ({width:.0f} px between the eyes); film closer")
 
@@ -67,7 +67,7 @@ def assess_quality(quality: Mapping[str, float]) -> Verdict:
     moved, seconds = quality.get("camera_px", 0.0), quality.get("seconds", SHORT_SECONDS)
     fatal = (
         (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),
-        (quality["sound_rms"] <= 0, "there is no speech to hear; the lips cannot be learned"),
+        (quality["sound_rms"] <= 0, "the clip has no speech; lip motion cannot be learned from it"),
         (_lips_rest(quality), "the lips never move; film the person speaking"),
         (
             _is_foreign(quality),
@@ -80,7 +80,7 @@ def assess_quality(quality: Mapping[str, float]) -> Verdict:
             LEAST_USABLE <= quality["usable"] < 0.8,
             "much of the clip was left out; film one shot, looking at the camera",
         ),
-        (seconds < SHORT_SECONDS, f"only {seconds:.0f} s are left to learn from; film 20 s and more"),
+        (seconds < SHORT_SECONDS, f"only {seconds:.0f} s are left to train on; film 20 s and more"),
         (quality["eye_px"] < 60, "the face is small; film closer"),
         (quality["yaw_degrees"] > 30, "the head turns far; keep within 30 degrees"),
         (
@@ -102,7 +102,7 @@ def assess_quality(quality: Mapping[str, float]) -> Verdict:
 
 
 def lips_follow(quality: Mapping[str, float]) -> bool:
-    """Whether a Take's lips move, and with its own sound as far as can be told: whether its lips teach anything."""
+    """Whether a Take's lips move, and with its sound as far as its length shows: whether they can be trained on."""
     return not _lips_rest(quality) and not _is_foreign(quality)
 
 
@@ -120,7 +120,7 @@ def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:
     seen = confidence > 0.3
     if seen.sum() < 2:
         return 0.0
-    eyes = (landmarks[:, 33, :2] - landmarks[:, 263, :2])[seen].norm(dim=-1).median().clamp_min(1)
+    eyes = eye_distance(landmarks[seen]).median().clamp_min(1)
     gap = (landmarks[:, UPPER_LIP, :2] - landmarks[:, LOWER_LIP, :2])[seen].norm(dim=-1)
     return float((gap / eyes).std())
 
@@ -128,12 +128,11 @@ def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:
 def measure_track(track: Track, spans: Sequence[Span]) -> dict[str, float]:
     """Quality figures of a track whose `spans` are left out, see docs/formats.md."""
     usable = float(1 - covered(spans, len(track)).mean())
-    eyes = (track.landmarks[:, 33, :2] - track.landmarks[:, 263, :2]).norm(dim=-1)
     yaw = torch.rad2deg(torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs())
     return {
         "usable": usable,
         "seconds": usable * len(track) / track.fps,
-        "eye_px": float(eyes.median()),
+        "eye_px": float(eye_distance(track.landmarks).median()),
         "yaw_degrees": float(yaw.quantile(0.99)),
         "face_found": float((track.confidence > 0.3).float().mean()),
         "lip_motion": lip_motion(track.landmarks, track.confidence),

@@ -12,7 +12,8 @@ from avatar.core.files import UserError
 from avatar.core.media import WHOLE, Stretch, VideoInfo, read_small
 from preprocess.quiet import quiet
 
-LOOKS_PER_SECOND = 2.0
+FRAMES_PER_SECOND = 2.0
+MOST_FRAMES = 400  # of a clip, which are enough for a median
 SMALL_SIDE = 640
 LONG_SECONDS = 120.0  # from here on keyframes are enough
 LEAST_SCORE = 0.5
@@ -20,7 +21,6 @@ WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
 FACE_FROM_TOP = 0.42
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
-FACES = ("auto", "left", "right", "largest")
 
 Box = tuple[float, float, float, float]  # left, top, width, height in source px
 
@@ -29,7 +29,7 @@ def find_faces(path: Path, info: VideoInfo, stretch: Stretch = WHOLE) -> list[li
     """Faces seen in frames taken twice a second over the clip (at most a few hundred), in source px."""
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-    rate = min(LOOKS_PER_SECOND, 400 / max(info.seconds, 1))
+    rate = min(FRAMES_PER_SECOND, MOST_FRAMES / max(info.seconds, 1))
     with quiet():
         detector = mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE)
         detector.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
@@ -45,7 +45,7 @@ def _boxes(detections: Iterable | None, width: int, height: int) -> list[Box]:
 
 
 def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:
-    """The chosen person's box in each frame that shows one.
+    """The chosen person's box in each frame that shows one; which: of `request.FACES`.
 
     Raises: UserError without any face, or with several all the way and no choice.
     """

@@ -1,11 +1,11 @@
-"""Landmarks of a whole clip -> one neutral, and pose, expression and eyes per frame. No face model is needed.
+"""Landmarks of a whole clip -> one neutral mesh, and pose, expression and eyes of every frame. No face model is needed.
 
 The focal length cannot be observed in talking-head clips, so it is fixed at twice the picture's side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,33 +13,37 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from avatar.core.geometry import Camera, project, to_camera, to_rays
 from avatar.core.landmarks import (
+    EYE_CORNERS,
     IRISES,
     LEFT_EYE,
     LEFT_EYE_OUTLINE,
     LIPS,
     LOWER_LIP,
+    MESH_POINTS,
     POINTS,
     RIGHT_EYE,
     RIGHT_EYE_OUTLINE,
     UPPER_LIP,
+    Eye,
 )
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
 from preprocess.rotations import Poses, exponential, nearest_rotation
-from preprocess.texture import Mesh, refine_by_texture
+from preprocess.take_folder import ReadFrame
+from preprocess.texture import Footage, Mesh, refine_by_texture
 
 FOCAL_PER_SIZE = 2.0
-CHUNK = 2000  # frames
+CHUNK = 2000  # frames worked on at a time, in double precision
 NEUTRAL_FRAMES = 1000  # that the neutral is the median of
-ALTERNATIONS = 2
-ITERATIONS = 5
-HUBER_PX = 2.0
+ALTERNATIONS = 2  # of poses and identity; more change neither
+ITERATIONS = 5  # of Gauss-Newton; it has converged by then
+HUBER_PX = 2.0  # residuals of landmarks from which they count as outliers
 IDENTITY_PRIOR_CM = (0.35, 0.35, 0.12)  # depth can hardly be seen in a talking head; the generic face knows better
 EFFECTIVE_FRAMES = 50.0  # frames of one clip are correlated
 SMOOTHING = 1.0  # frames; of the pose only: filtering lips or lids would lose closures
-RIDGE = 0.02
-MESH_POINTS = 468  # without the irises
+RIDGE = 0.02  # of the mean square of a mode: keeps modes that look alike from growing against each other
 BLINK = 0.6  # of the usual lid ratio, and below: a blink
 BLINK_FRAMES = 50
 SHUT_LIDS = (0.04, 0.16)  # lid ratios that a shut eye may have
@@ -52,7 +56,7 @@ Array = np.ndarray
 class Texture:
     """The pictures that poses are refined on."""
 
-    read: Callable[[int], Array]  # frame -> grey [S, S] uint8
+    read: ReadFrame  # grey
     joined: Array  # [T - 1] bool: whether a frame and the next belong to the same shot
 
 
@@ -64,31 +68,36 @@ def fit_track(
     size: int,
     fps: float,
     texture: Texture | None = None,
-) -> tuple[Track, float]:
-    """Fit a clip. Landmarks [T, 478, 3] px, confidence [T] 0..1; poses are refined on the texture, where given.
+) -> tuple[Track, Camera]:
+    """Fit a clip with landmarks [T, 478, 3] px of pictures of `size` px a side, and confidence [T] 0..1.
 
-    Returns: the track (torso at rest) and the focal length in px.
+    texture: poses are refined on it; without it they are smoothed over time.
+    Returns: the track (torso at rest) and its camera.
     """
-    pixels, focal = landmarks.numpy(), FOCAL_PER_SIZE * size
+    pixels, camera = landmarks.numpy(), fixed_camera(size)
     weight = confidence.double().numpy()
-    rotation, translation, identity = fit_poses(pixels, weight, space, focal=focal, size=size)
-    poses = Poses(rotation, translation)
+    poses, identity = fit_poses(pixels, weight, space, camera)
     if texture is None:
         poses = smooth_poses(poses)
     else:
-        mesh = Mesh(identity[:MESH_POINTS], space.triangles.numpy(), space.rigid.numpy(), focal, size)
-        poses = refine_by_texture(texture.read, pixels[..., :2], weight, texture.joined, mesh, poses)
-        identity = fit_identity(pixels, weight, space.template.double().numpy(), poses, focal, size)
-    return _track(landmarks, confidence, space, poses, identity, focal=focal, size=size, fps=fps), focal
+        mesh = Mesh(identity[:MESH_POINTS], space.triangles.numpy(), space.rigid.numpy(), camera)
+        poses = refine_by_texture(Footage(texture.read, pixels[..., :2], weight, texture.joined), mesh, poses)
+        identity = fit_identity(pixels, weight, space.template.double().numpy(), poses, camera)
+    return _track(landmarks, confidence, space, poses, identity, camera, fps), camera
+
+
+def fixed_camera(size: int) -> Camera:
+    """The camera that all clips are taken to be filmed with, for pictures of `size` px a side."""
+    return Camera(FOCAL_PER_SIZE * size, size)
 
 
 def fit_to_poses(
-    landmarks: Tensor, confidence: Tensor, space: MotionSpace, poses: Poses, *, focal: float, size: int, fps: float
+    landmarks: Tensor, confidence: Tensor, space: MotionSpace, poses: Poses, camera: Camera, *, fps: float
 ) -> Track:
-    """As `fit_track` with poses that somebody else tracked."""
+    """As `fit_track` with the poses of another tracker."""
     template, weight = space.template.double().numpy(), confidence.double().numpy()
-    identity = fit_identity(landmarks.numpy(), weight, template, poses, focal, size)
-    return _track(landmarks, confidence, space, poses, identity, focal=focal, size=size, fps=fps)
+    identity = fit_identity(landmarks.numpy(), weight, template, poses, camera)
+    return _track(landmarks, confidence, space, poses, identity, camera, fps)
 
 
 def _track(
@@ -97,15 +106,13 @@ def _track(
     space: MotionSpace,
     poses: Poses,
     identity: Array,
-    *,
-    focal: float,
-    size: int,
+    camera: Camera,
     fps: float,
 ) -> Track:
     pixels, basis = landmarks.numpy(), space.basis.double().numpy()
 
     def offsets(frames: slice | Array) -> Array:
-        return measure_offsets(pixels[frames, :, :2], poses.at(frames), identity, focal=focal, size=size)
+        return measure_offsets(pixels[frames, :, :2], poses.at(frames), identity, camera)
 
     neutral = pick_neutral(pixels, confidence.numpy())
     rest = np.median(offsets(neutral[:: -(-len(neutral) // NEUTRAL_FRAMES)]), axis=0)
@@ -124,30 +131,30 @@ def _track(
 
 
 def chunks(length: int) -> Iterator[slice]:
-    """Slices of frames: all that is worked on at a time in double precision, so that memory stays small."""
+    """Slices of frames that are worked on at a time, so that memory stays small."""
     return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
 
 
-def fit_poses(
-    pixels: Array, weight: Array, space: MotionSpace, *, focal: float, size: int
-) -> tuple[Array, Array, Array]:
-    """Alternate pose per frame and one identity: rotation [T, 3, 3], translation [T, 3] cm, identity [478, 3] cm.
+def fit_poses(pixels: Array, weight: Array, space: MotionSpace, camera: Camera) -> tuple[Poses, Array]:
+    """Fit poses and one identity in turn, to landmarks [T, 478, 2..3] px of weight [T] 0..1.
 
-    pixels [T, 478, 2..3], weight [T].
+    Returns: the poses, and the person's mean mesh [478, 3] cm in the head frame.
     """
     rigid = space.rigid.numpy()
     template = space.template.double().numpy()
     identity = template.copy()
-    rays = (pixels[:, rigid, :2].astype(np.float64) - size / 2) / focal
-    rotation, translation = first_pose(rays, template, rigid)
+    rays = to_rays(pixels[:, rigid, :2].astype(np.float64), camera)
+    poses = first_poses(rays, template, rigid)
     for _ in range(ALTERNATIONS):
         parts = [
-            refine_poses(rays[part], identity[rigid], rotation[part], translation[part], HUBER_PX / focal)
+            refine_poses(rays[part], identity[rigid], poses.at(part), HUBER_PX / camera.focal)
             for part in chunks(len(pixels))
         ]
-        rotation, translation = (np.concatenate(values) for values in zip(*parts, strict=True))
-        identity = fit_identity(pixels, weight, template, Poses(rotation, translation), focal, size)
-    return rotation, translation, identity
+        poses = Poses(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("rotation", "translation"))
+        )
+        identity = fit_identity(pixels, weight, template, poses, camera)
+    return poses, identity
 
 
 def smooth_poses(poses: Poses) -> Poses:
@@ -158,20 +165,25 @@ def smooth_poses(poses: Poses) -> Poses:
     return Poses(nearest_rotation(gaussian_filter1d(poses.rotation, SMOOTHING, axis=0, mode="nearest")), translation)
 
 
-def first_pose(rays: Array, template: Array, rigid: Array) -> tuple[Array, Array]:
-    """Frontal heads at the right distance and place: a start that Gauss-Newton converges from; rays [T, R, 2]."""
-    across = rays[:, int(np.flatnonzero(rigid == 263)[0])] - rays[:, int(np.flatnonzero(rigid == 33)[0])]
-    depth = np.linalg.norm(template[33] - template[263]) / np.linalg.norm(across, axis=1).clip(1e-4)
+def first_poses(rays: Array, template: Array, rigid: Array) -> Poses:
+    """Frontal heads at the right distance and place, where Gauss-Newton converges from.
+
+    rays: [T, R, 2] of the rigid landmarks [R], see `to_rays`; template: [478, 3] cm.
+    """
+    left, right = EYE_CORNERS
+    across = rays[:, int(np.flatnonzero(rigid == right)[0])] - rays[:, int(np.flatnonzero(rigid == left)[0])]
+    depth = np.linalg.norm(template[left] - template[right]) / np.linalg.norm(across, axis=1).clip(1e-4)
     translation = np.concatenate([rays.mean(1) * depth[:, None], depth[:, None]], 1)
     roll = np.arctan2(across[:, 1], across[:, 0])
     zero, one = np.zeros_like(roll), np.ones_like(roll)
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).reshape(-1, 3, 3)
-    return rotation, translation - np.einsum("tij,j->ti", rotation, template[rigid].mean(0))
+    return Poses(rotation, translation - np.einsum("tij,j->ti", rotation, template[rigid].mean(0)))
 
 
-def refine_poses(rays: Array, points: Array, rotation: Array, translation: Array, huber: float) -> tuple[Array, Array]:
-    """Gauss-Newton on all frames at once, Huber weights; rays [T, R, 2], points [R, 3]."""
+def refine_poses(rays: Array, points: Array, poses: Poses, huber: float) -> Poses:
+    """Gauss-Newton on all frames at once, with Huber weights; rays [T, R, 2], points [R, 3] cm, huber as the rays."""
+    rotation, translation = poses.rotation, poses.translation
     for _ in range(ITERATIONS):
         turned = np.einsum("tij,rj->tri", rotation, points)
         posed = turned + translation[:, None]
@@ -187,7 +199,7 @@ def refine_poses(rays: Array, points: Array, rotation: Array, translation: Array
         step = np.linalg.solve(normal, right[..., None])[..., 0]
         rotation = exponential(step[:, :3]) @ rotation
         translation = translation + step[:, 3:]
-    return rotation, translation
+    return Poses(rotation, translation)
 
 
 def _pose_jacobian(turned: Array, predicted: Array, depth: Array) -> Array:
@@ -206,12 +218,15 @@ def _pose_jacobian(turned: Array, predicted: Array, depth: Array) -> Array:
     return (motion[..., :2, :] - predicted[..., None] * motion[..., 2:, :]) / depth[..., None, None]
 
 
-def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, focal: float, size: int) -> Array:
-    """This person's mean mesh [478, 3]: linear least squares per point, with a prior at the template."""
+def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, camera: Camera) -> Array:
+    """A person's mean mesh [478, 3] cm: linear least squares per point, with a prior at the template [478, 3] cm.
+
+    pixels: landmarks [T, 478, 2..3] px, weight: [T] 0..1.
+    """
     normal = np.zeros((POINTS, 3, 3))
     right = np.zeros((POINTS, 3))
     for part in chunks(len(pixels)):
-        rays = (pixels[part, :, :2].astype(np.float64) - size / 2) / focal
+        rays = to_rays(pixels[part, :, :2].astype(np.float64), camera)
         rotation, translation = poses.rotation[part], poses.translation[part]
         for axis in range(2):
             row = rotation[:, None, axis] - rays[..., axis, None] * rotation[:, None, 2]  # [T, V, 3]
@@ -221,21 +236,23 @@ def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, fo
             right += (heavy @ value.T[..., None])[..., 0]
     depth = np.median(poses.translation[:, 2])
     # one pixel of noise, and as many independent frames as a clip really has
-    strength = max(weight.sum(), 1) / EFFECTIVE_FRAMES * (depth / focal) ** 2
+    strength = max(weight.sum(), 1) / EFFECTIVE_FRAMES * (depth / camera.focal) ** 2
     prior = np.diag(strength / np.square(IDENTITY_PRIOR_CM))
     return np.linalg.solve(normal + prior, (right + template @ prior)[..., None])[..., 0]
 
 
-def measure_offsets(pixels: Array, poses: Poses, identity: Array, *, focal: float, size: int) -> Array:
-    """How far each landmark stands from the posed identity, in the head frame [T, 478, 3] cm, in the image plane."""
-    posed = np.einsum("tij,vj->tvi", poses.rotation, identity, optimize=True) + poses.translation[:, None]
-    residual = pixels - (focal * posed[..., :2] / posed[..., 2:] + size / 2)
-    shift = residual * posed[..., 2:] / focal
+def measure_offsets(pixels: Array, poses: Poses, identity: Array, camera: Camera) -> Array:
+    """How far landmarks [T, 478, 2] px lie from the posed identity [478, 3] cm, in the image plane.
+
+    Returns: [T, 478, 3] cm, in the head frame.
+    """
+    posed = to_camera(identity, poses.rotation, poses.translation)
+    shift = (pixels - project(posed, camera)) * posed[..., 2:] / camera.focal
     return shift @ poses.rotation[:, :2]
 
 
 def fit_modes(offsets: Array, basis: Array) -> Array:
-    """Coefficients [T, K] of a basis [K, 478, 3] for offsets [T, 478, 3] cm: ridge, lips and lids counting most."""
+    """Coefficients [T, K] of a basis [K, 478, 3] for offsets [T, 478, 3] cm: ridge, with the weights below."""
     importance = point_importance()[:, None]
     rows = (basis * importance).reshape(len(basis), -1)
     target = (offsets * importance).reshape(len(offsets), -1)
@@ -245,7 +262,10 @@ def fit_modes(offsets: Array, basis: Array) -> Array:
 
 
 def point_importance() -> Array:
-    """Weight [478] of each landmark in the expression fit: lips 3, lids 4, irises nearly none (gaze is its own)."""
+    """Weight [478] of each landmark in the expression fit: most on lips and lids, which are small and looked at.
+
+    Irises have nearly none: gaze is measured by itself.
+    """
     importance = np.ones(POINTS)
     importance[list(LIPS)] = 3
     importance[[*LEFT_EYE_OUTLINE, *RIGHT_EYE_OUTLINE]] = 4
@@ -254,7 +274,7 @@ def point_importance() -> Array:
 
 
 def pick_neutral(pixels: Array, weight: Array) -> Array:
-    """Indices of frames with a nearly closed mouth and open eyes."""
+    """Indices of frames with a nearly closed mouth and open eyes; landmarks [T, 478, 2..3] px, weight [T] 0..1."""
     gap = np.linalg.norm(pixels[:, UPPER_LIP, :2] - pixels[:, LOWER_LIP, :2], axis=1)
     lids = lid_ratio(pixels, LEFT_EYE) + lid_ratio(pixels, RIGHT_EYE)
     seen = weight > 0.3
@@ -264,11 +284,13 @@ def pick_neutral(pixels: Array, weight: Array) -> Array:
     return np.flatnonzero(good if good.sum() >= 3 else seen)
 
 
-def lid_ratio(pixels: Array, eye: tuple[int, ...]) -> Array:
-    """Gap between the lids over the eye's width [T]."""
-    outer, inner, upper, lower, _ = eye
-    width = np.linalg.norm(pixels[:, outer, :2] - pixels[:, inner, :2], axis=1).clip(1e-6)
-    return np.linalg.norm(pixels[:, upper, :2] - pixels[:, lower, :2], axis=1) / width
+def lid_ratio(pixels: Array, eye: Eye) -> Array:
+    """Gap between the lids over the eye's width [T] (the eye aspect ratio), of landmarks [T, 478, 2..3] px."""
+    return np.linalg.norm(pixels[:, eye.upper, :2] - pixels[:, eye.lower, :2], axis=1) / _eye_width(pixels, eye)
+
+
+def _eye_width(pixels: Array, eye: Eye) -> Array:
+    return np.linalg.norm(pixels[:, eye.outer, :2] - pixels[:, eye.inner, :2], axis=1).clip(1e-6)
 
 
 def shut_lid(ratio: Array, usual: float) -> float:
@@ -278,16 +300,17 @@ def shut_lid(ratio: Array, usual: float) -> float:
 
 
 def measure_eyes(pixels: Array) -> Array:
-    """Lid openness left, right (0 shut .. 1 this person's usual) and gaze x, y (-1..1), [T, 4]."""
+    """Lid openness left, right (0 shut .. 1 this person's usual) and gaze x, y (-1..1), [T, 4].
+
+    pixels: landmarks [T, 478, 2..3] px.
+    """
     lids, gazes = [], []
     for eye in (LEFT_EYE, RIGHT_EYE):
         ratio = lid_ratio(pixels, eye)
         usual = max(float(np.median(ratio)), CLOSED_LID + 0.03)
         shut = shut_lid(ratio, usual)
         lids.append(((ratio - shut) / (usual - shut)).clip(0, 1.4))
-        outer, inner, _, _, iris = eye
-        middle = (pixels[:, outer, :2] + pixels[:, inner, :2]) / 2
-        width = np.linalg.norm(pixels[:, outer, :2] - pixels[:, inner, :2], axis=1).clip(1e-6)
-        gazes.append((pixels[:, iris, :2] - middle) / width[:, None])
+        middle = (pixels[:, eye.outer, :2] + pixels[:, eye.inner, :2]) / 2
+        gazes.append((pixels[:, eye.iris, :2] - middle) / _eye_width(pixels, eye)[:, None])
     gaze = (4 * np.mean(gazes, axis=0)).clip(-1, 1)
     return np.concatenate([np.stack(lids, 1), gaze], 1)

@@ -8,10 +8,11 @@ world-to-camera matrix is [F R F | F t / 100], and their `transform_matrix` the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.core.files import UserError
+from avatar.core.eyes import eyelid_closure
+from avatar.core.files import UserError, digest_file, whole
 from avatar.core.geometry import Camera
-from avatar.core.landmarks import IBUG68
+from avatar.core.landmarks import IBUG68, MESH_POINTS, POINTS
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
@@ -43,14 +45,19 @@ from preprocess.matte import Matting, refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
+from preprocess.request import NOT_STATED, reuse_take
 from preprocess.rotations import Poses
-from preprocess.sound import PredictArticulation, Sound, study_sound
+from preprocess.sound import PredictArticulation, Sound, prepare_sound
+from preprocess.take_folder import TakeFolder, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import LandmarkDetector, fill_gaps
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 COLORS = {BACKGROUND: (255, 255, 255), HEAD: (0, 0, 255), NECK: (0, 255, 0), TORSO: (255, 0, 0), MOUTH: (0, 0, 255)}
+TRANSFORMS = ("transforms_train.json", "transforms_val.json")
 MARK = "avatar_take.json"  # only in folders that we wrote: their head frame is ours, turned
+FPS = 25.0  # of all such folders
+BEST = [cv2.IMWRITE_JPEG_QUALITY, 100]
 CHIN_FILL = 48  # px above the neck that the torso pictures are filled
 FADE = 0.98  # of that filling, a row
 OFF_CENTER_PX = 2.0
@@ -70,21 +77,19 @@ def export_adnerf(take: Take, out: Path, *, progress: Progress = no_progress) ->
     sound = take.root / "audio.wav"
     if not sound.is_file():
         raise UserError(f"{take.root}: has no audio, which the format needs")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for name in ("ori_imgs", "parsing", "gt_imgs", "torso_imgs"):
-        (part / name).mkdir(parents=True)
-    track, plate = read_track(take), read_plate(take).numpy()
-    for frame in range(take.length):
-        _export_frame(take, track, plate, part, frame)
-        progress("export", frame + 1, take.length)
-    shutil.copy(sound, part / "aud.wav")
-    shutil.copy(take.root / "background.png", part / "background.png")
-    _write(part / "bc.jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    _export_cameras(take, track, part)
-    _export_blinks(track, part)
-    (part / MARK).write_text(json.dumps({"source": take.source, "crop": take.crop, "fps": take.fps}, indent=1))
-    part.rename(out)
+    with whole(out) as part:
+        for name in ("ori_imgs", "parsing", "gt_imgs", "torso_imgs"):
+            (part / name).mkdir(parents=True)
+        track, plate = read_track(take), read_plate(take).numpy()
+        for frame in range(take.length):
+            _export_frame(take, track, plate, part, frame)
+            progress("export", frame + 1, take.length)
+        shutil.copy(sound, part / "aud.wav")
+        shutil.copy(take.root / "background.png", part / "background.png")
+        write_picture(part / "bc.jpg", plate, BEST)
+        _export_cameras(take, track, part)
+        _export_blinks(track, part)
+        (part / MARK).write_text(json.dumps({"source": take.source, "crop": take.crop, "fps": take.fps}, indent=1))
 
 
 def _export_frame(take: Take, track: Track, plate: Array, part: Path, frame: int) -> None:
@@ -95,12 +100,12 @@ def _export_frame(take: Take, track: Track, plate: Array, part: Path, frame: int
     picture, matte = read_frames(take, [frame])[0].numpy(), read_mattes(take, [frame])[0].numpy()
     regions = find_regions(landmarks, matte)
     table = np.array([COLORS[label] for label in range(len(COLORS))], np.uint8)
-    _write(part / "parsing" / f"{frame}.png", table[regions], [])
+    write_picture(part / "parsing" / f"{frame}.png", table[regions])
     alpha = matte[..., None] / 255
     over = np.rint(picture * alpha + plate * (1 - alpha)).astype(np.uint8)
-    _write(part / "gt_imgs" / f"{frame}.jpg", over, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    write_picture(part / "gt_imgs" / f"{frame}.jpg", over, BEST)
     torso = torso_picture(picture, np.isin(regions, (NECK, TORSO)), np.isin(regions, (HEAD, MOUTH)))
-    cv2.imwrite(str(part / "torso_imgs" / f"{frame}.png"), torso[..., [2, 1, 0, 3]])
+    write_picture(part / "torso_imgs" / f"{frame}.png", torso)
 
 
 def torso_picture(picture: Array, torso: Array, head: Array) -> Array:
@@ -138,7 +143,7 @@ def _export_cameras(take: Take, track: Track, part: Path) -> None:
         content: dict[str, Any] = {"focal_len": take.camera.focal, "cx": middle, "cy": middle, "frames": []}
         for frame in frames:
             rotation, translation = track.rotation[frame].double().numpy(), track.translation[frame].double().numpy()
-            low, high = (f(track.landmarks[frame, :468, :2].numpy(), axis=0) for f in (np.min, np.max))
+            low, high = (f(track.landmarks[frame, :MESH_POINTS, :2].numpy(), axis=0) for f in (np.min, np.max))
             content["frames"].append(
                 {
                     "img_id": frame,
@@ -152,11 +157,21 @@ def _export_cameras(take: Take, track: Track, part: Path) -> None:
 
 def _export_blinks(track: Track, part: Path) -> None:
     """`au.csv` with the one action unit that all of them read: AU45, blink, 0..5 (readers clip at 2)."""
-    shut = (2 * (1 - track.eyes[:, :2].mean(1))).clamp(0, 5).tolist()
+    shut = (2 * eyelid_closure(track.eyes)).tolist()
     with (part / "au.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["frame", " AU45_r"])
         writer.writerows([index + 1, f"{value:.3f}"] for index, value in enumerate(shut))
+
+
+@dataclass(frozen=True)
+class _Cameras:
+    """What their tracker found, by picture number."""
+
+    poses: Poses  # in their head frame
+    known: Array  # [T] bool
+    focal: float  # px
+    center: tuple[float, float]  # px
 
 
 def import_adnerf(
@@ -164,54 +179,59 @@ def import_adnerf(
     out: Path,
     *,
     holdout: float = 0.1,
+    consent: str = NOT_STATED,
     predict: PredictArticulation | None = None,
     progress: Progress = no_progress,
 ) -> Take:
     """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
 
-    Only text, pictures and sound are read, nothing pickled. predict: as for `make_take`.
-    Raises: UserError naming what is missing or odd.
+    A finished Take of the same folder is used again. Only text, pictures and sound are read, nothing pickled.
+    consent: as of `TakeRequest`. predict: as for `make_take`. Raises: UserError naming what is missing or odd.
     """
-    if out.exists():
-        raise UserError(f"{out}: exists; remove it or choose another name")
     frames = _numbered(folder / "ori_imgs")
+    source = {"name": folder.name, "format": "adnerf", "sha256": _digest_folder(folder), "consent": consent}
+    if out.exists():
+        return reuse_take(out, source, {}, holdout)
     cameras = _read_cameras(folder, len(frames))
     size = _picture_size(frames[0])
-    if abs(cameras["cx"] - size / 2) > OFF_CENTER_PX or abs(cameras["cy"] - size / 2) > OFF_CENTER_PX:
+    if any(abs(center - size / 2) > OFF_CENTER_PX for center in cameras.center):
         raise UserError(f"{folder}: the principal point is not the centre of the picture, which is not supported")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for name in ("frames", "mattes"):
-        (part / name).mkdir(parents=True)
-    landmarks, found = _import_frames(folder, frames, part, progress)
-    track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
-    track, _ = with_torso(track, np.arange(len(frames)), *_readers(part))
-    plate = _import_plate(folder, size)
-    cv2.imwrite(str(part / "background.png"), plate)
-    sound = _import_sound(folder, part, track, predict)
-    train, test = split_frames(len(frames), holdout)
-    quality = measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0}
-    crop = (0.0, 0.0, float(size))
-    source = {"name": folder.name, "format": "adnerf", "consent": "not stated"}
-    take = Take(
-        root=part,
-        fps=25.0,
-        length=len(frames),
-        camera=Camera(cameras["focal"], size),
-        crop=crop,
-        train=train,
-        test=test,
-        excluded=tuple(sound.spans),
-        source=source,
-        request={},
-        quality=quality,
-        space_id=load_space().id,
-    )
-    write_take(take, part)
-    save_track(track, part / "track.safetensors")
-    write_report(take, track, sound.level)
-    part.rename(out)
+    with whole(out) as part:
+        pictures = TakeFolder(part)
+        pictures.create()
+        landmarks, found = _import_frames(folder, frames, pictures, progress)
+        track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
+        track, _ = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
+        write_picture(part / "background.png", _read_plate(folder, size))
+        sound = _import_sound(folder, part, track, predict)
+        train, test = split_frames(len(frames), holdout)
+        take = Take(
+            root=part,
+            fps=FPS,
+            length=len(frames),
+            camera=Camera(cameras.focal, size),
+            crop=(0.0, 0.0, float(size)),
+            train=train,
+            test=test,
+            excluded=tuple(sound.spans),
+            source=source,
+            request={},
+            quality=measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0},
+            space_id=load_space().id,
+        )
+        write_take(take, part)
+        save_track(track, part / "track.safetensors")
+        write_report(take, track, sound.level)
     return open_take(out)
+
+
+def _digest_folder(folder: Path) -> str:
+    """SHA-256 of what makes a folder this one: its poses and its sound. Raises: UserError when they are missing."""
+    parts = [folder / name for name in (*TRANSFORMS, "aud.wav")]
+    for path, what in zip(parts, ("tracked poses", "tracked poses", "speech"), strict=True):
+        if not path.is_file():
+            raise UserError(f"{path}: is missing; it holds the {what}")
+    return hashlib.sha256("".join(map(digest_file, parts)).encode()).hexdigest()
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -234,125 +254,101 @@ def _picture_size(path: Path) -> int:
     return height
 
 
-def _read_cameras(folder: Path, count: int) -> dict[str, Any]:
-    """Poses by picture number: rotation [T, 3, 3], translation [T, 3] cm, known [T], focal, cx, cy."""
+def _read_cameras(folder: Path, count: int) -> _Cameras:
+    """Cameras of so many pictures. Raises: UserError when a file is damaged."""
     rotation, translation = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
     known = np.zeros(count, bool)
-    first: dict[str, float] = {}
-    for name in ("transforms_train.json", "transforms_val.json"):
+    first: tuple[float, ...] = ()
+    for name in TRANSFORMS:
         try:
             content = json.loads((folder / name).read_text())
             entries = [
                 (int(entry["img_id"]), np.array(entry["transform_matrix"], float)) for entry in content["frames"]
             ]
-            first = first or {
-                key: float(content[source]) for key, source in (("focal", "focal_len"), ("cx", "cx"), ("cy", "cy"))
-            }
-        except OSError as error:
-            raise UserError(f"{folder / name}: is missing; it holds the tracked poses") from error
-        except (ValueError, KeyError, TypeError) as error:
+            first = first or tuple(float(content[key]) for key in ("focal_len", "cx", "cy"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / name}: is damaged ({error!r})") from error
         for frame, matrix in entries:
             if not 0 <= frame < count or matrix.shape != (4, 4) or not np.isfinite(matrix).all():
                 raise UserError(f"{folder / name}: frame {frame} has no picture or no 4x4 matrix")
             rotation[frame], translation[frame] = from_transform(matrix)
             known[frame] = True
-    return {**_without_slip(folder, rotation, translation, known), **first}
+    focal, *center = first
+    return _Cameras(*_without_slip(folder, Poses(rotation, translation), known), focal, (center[0], center[1]))
 
 
-def _without_slip(folder: Path, rotation: Array, translation: Array, known: Array) -> dict[str, Array]:
+def _without_slip(folder: Path, poses: Poses, known: Array) -> tuple[Poses, Array]:
     """Some trackers skip frames without landmarks but number their poses on; put such poses back to their pictures."""
     landmarks = sorted(int(path.stem) for path in (folder / "ori_imgs").glob("*.lms") if path.stem.isdigit())
     count = int(known.sum())
     if 0 < len(landmarks) == count < len(known) and known[:count].all():
         moved = np.zeros_like(known)
         moved[landmarks] = True
-        turned, shifted = np.tile(np.eye(3), (len(known), 1, 1)), np.zeros_like(translation)
-        turned[moved], shifted[moved] = rotation[:count], translation[:count]
-        return {"rotation": turned, "translation": shifted, "known": moved}
-    return {"rotation": rotation, "translation": translation, "known": known}
+        rotation, translation = np.tile(np.eye(3), (len(known), 1, 1)), np.zeros_like(poses.translation)
+        rotation[moved], translation[moved] = poses.rotation[:count], poses.translation[:count]
+        return Poses(rotation, translation), moved
+    return poses, known
 
 
-def _import_frames(folder: Path, frames: list[Path], part: Path, progress: Progress) -> tuple[Array, Array]:
-    landmarks, found, matting = np.zeros((len(frames), 478, 3)), np.zeros(len(frames), bool), Matting()
+def _import_frames(folder: Path, frames: list[Path], pictures: TakeFolder, progress: Progress) -> tuple[Array, Array]:
+    landmarks, found, matting = np.zeros((len(frames), POINTS, 3)), np.zeros(len(frames), bool), Matting()
     profiles = np.zeros((len(frames), SAMPLES, 3), np.uint8)
     with LandmarkDetector() as detector:
         for index, path in enumerate(frames):
-            shutil.copy(path, part / "frames" / f"{index:06d}.jpg")
+            shutil.copy(path, pictures.frame_path(index))
             picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
             points = detector(picture)
             if points is not None:
                 found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
             matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
-            cv2.imwrite(
-                str(part / "mattes" / f"{index:06d}.png"),
-                refine_matte(picture, matting(picture)) if matte is None else matte,
-            )
+            pictures.write_matte(index, refine_matte(picture, matting(picture)) if matte is None else matte)
             progress("import", index + 1, len(frames))
     matting.close()
     return refine_lips(landmarks, profiles, found.astype(np.float64)), found
 
 
 def _matte_from_parsing(path: Path, size: int) -> Array | None:
-    """255 where the parsing, of either set of colours, is not background white."""
+    """255 where the parsing, in the colours of any of the family, is not the background's white."""
     parsing = cv2.imread(str(path)) if path.exists() else None
     if parsing is None or parsing.shape[:2] != (size, size):
         return None
     return np.where((parsing == 255).all(-1), 0, 255).astype(np.uint8)
 
 
-def _import_track(landmarks: Array, found: Array, cameras: dict[str, Any], size: int, *, ours: bool) -> Track:
-    filled, confidence = fill_gaps(torch.from_numpy(landmarks).float(), torch.from_numpy(found & cameras["known"]))
-    rotation, translation, focal = cameras["rotation"], cameras["translation"], cameras["focal"]
-    space, weight = load_space(), confidence.double().numpy()
+def _import_track(landmarks: Array, found: Array, cameras: _Cameras, size: int, *, ours: bool) -> Track:
+    filled, confidence = fill_gaps(torch.from_numpy(landmarks).float(), torch.from_numpy(found & cameras.known))
+    space, weight, camera = load_space(), confidence.double().numpy(), Camera(cameras.focal, size)
+    poses = cameras.poses
     if not ours:
-        own = fit_poses(filled.numpy(), weight, space, focal=focal, size=size)
-        rotation, translation = in_our_head_frame(rotation, translation, own[0], own[1], weight > 0.9)
-    poses = Poses(rotation, translation)
-    return fit_to_poses(filled, confidence, space, poses, focal=focal, size=size, fps=25.0)
+        own, _ = fit_poses(filled.numpy(), weight, space, camera)
+        poses = in_our_head_frame(poses, own, weight > 0.9)
+    return fit_to_poses(filled, confidence, space, poses, camera, fps=FPS)
 
 
-def in_our_head_frame(
-    rotation: Array, translation: Array, own_rotation: Array, own_translation: Array, good: Array
-) -> tuple[Array, Array]:
-    """Foreign poses with their head frame exchanged for ours by one constant turn, shift and scale, found from our own.
+def in_our_head_frame(poses: Poses, own: Poses, good: Array) -> Poses:
+    """Foreign poses with their head frame exchanged for ours by one constant rotation, shift and scale.
 
-    A head frame is a convention: where its origin lies and how it is tilted in the head shows in no picture.
+    These are found from our own poses of the frames that are good [T] bool. A head frame is a convention: where its
+    origin lies and how it is tilted in the head shows in no picture.
     """
-    u, _, v = np.linalg.svd(np.einsum("tji,tjk->ik", rotation[good], own_rotation[good]))
+    u, _, v = np.linalg.svd(np.einsum("tji,tjk->ik", poses.rotation[good], own.rotation[good]))
     constant = u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
-    design = np.concatenate([rotation[good].reshape(-1, 3), translation[good].reshape(-1, 1)], 1)
-    fitted = np.linalg.lstsq(design, own_translation[good].reshape(-1), rcond=None)[0]
-    return rotation @ constant, translation * fitted[3] + rotation @ fitted[:3]
+    design = np.concatenate([poses.rotation[good].reshape(-1, 3), poses.translation[good].reshape(-1, 1)], 1)
+    fitted = np.linalg.lstsq(design, own.translation[good].reshape(-1), rcond=None)[0]
+    return Poses(poses.rotation @ constant, poses.translation * fitted[3] + poses.rotation @ fitted[:3])
 
 
-def _import_plate(folder: Path, size: int) -> Array:
-    """The background in OpenCV's order of colours; the lossless one where the folder is ours."""
+def _read_plate(folder: Path, size: int) -> Array:
+    """The background [S, S, 3] uint8 RGB; the lossless one where the folder is ours."""
     for name in ("background.png", "bc.jpg"):
         plate = cv2.imread(str(folder / name)) if (folder / name).exists() else None
         if plate is not None and plate.shape[:2] == (size, size):
-            return plate
+            return cv2.cvtColor(plate, cv2.COLOR_BGR2RGB)
     raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")
 
 
 def _import_sound(folder: Path, part: Path, track: Track, predict: PredictArticulation | None) -> Sound:
-    path = folder / "aud.wav"
-    if not path.exists():
-        raise UserError(f"{path}: is missing; it holds the speech")
-    sound = study_sound(torch.cat(list(read_speech(path))), track.landmarks, track.confidence, track.fps, predict)
+    samples = torch.cat(list(read_speech(folder / "aud.wav")))
+    sound = prepare_sound(samples, track.landmarks, track.confidence, track.fps, predict)
     write_wav(part / "audio.wav", sound.samples)
     return sound
-
-
-def _readers(part: Path) -> tuple[Callable[[int], Array], Callable[[int], Array]]:
-    """Grey pictures and mattes by frame."""
-
-    def reader(folder: str, ending: str) -> Callable[[int], Array]:
-        return lambda frame: cv2.imread(str(part / folder / f"{frame:06d}.{ending}"), cv2.IMREAD_GRAYSCALE)
-
-    return reader("frames", "jpg"), reader("mattes", "png")
-
-
-def _write(path: Path, picture: Array, options: list[int]) -> None:
-    if not cv2.imwrite(str(path), picture[..., ::-1], options):
-        raise OSError(28, "cannot be written, is the disk full?", str(path))

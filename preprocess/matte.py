@@ -29,7 +29,7 @@ class Matting:
             self._network.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
 
     def __call__(self, frame: Array) -> Array:
-        """Frame [S, S, 3] uint8 RGB -> soft mask [S / 2, S / 2] float32 0..1, all that the network sees."""
+        """Frame [S, S, 3] uint8 RGB -> soft mask [S / 2, S / 2] float32 0..1, as fine as the network's own."""
         mask = self._network.process(np.ascontiguousarray(frame)).segmentation_mask
         return cv2.resize(mask, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
@@ -40,7 +40,7 @@ class Matting:
 def matte_of_picture(picture: Array) -> Array:
     """Matte [H, W] uint8 of the person in a single picture [H, W, 3] uint8 RGB of any shape."""
     height, width = picture.shape[:2]
-    scale = 512 / max(height, width)  # about the size that the network sees
+    scale = 512 / max(height, width)  # about the size of the network's input
     even = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
     small = np.ascontiguousarray(cv2.resize(picture, even, interpolation=cv2.INTER_AREA))
     network = Matting()

@@ -19,7 +19,7 @@ Array = np.ndarray
 def find_regions(landmarks: Array, matte: Array, picture: Array | None = None) -> Array:
     """Labels [S, S] uint8 of a frame with landmarks [478, 3] px and matte [S, S] uint8.
 
-    Teeth are told from the rest of the mouth where the picture [S, S, 3] uint8 RGB is given.
+    Teeth have a label of their own where the picture [S, S, 3] uint8 RGB is given.
 
     The head ends along the current jaw, dropped a little; beside it at the height of the jaw's corners, so that ears
     are head and long hair below them is torso.

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from avatar.core.geometry import to_vector
+from avatar.core.landmarks import INNER_LOWER_LIP, INNER_UPPER_LIP
 from avatar.core.lips import lip_curves
 from avatar.core.page import Axis, to_curve, to_list, to_picture, to_table, write_page
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate, read_still
 from preprocess.checks import Verdict, assess_quality
-from preprocess.mouth import LOWER_ROW, UPPER_ROW
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
 from preprocess.spans import covered
 
 SHOWN = 4
 SHEET_COLUMNS, SHEET_ROWS = 8, 3
 SMALL = 160  # px
-LEFT_OUT_MOST = 24  # spans told one by one
+LEFT_OUT_MOST = 24  # spans listed one by one
 TINTS = {HEAD: (80, 140, 255), NECK: (80, 220, 120), TORSO: (255, 120, 90), MOUTH: (60, 0, 60), TEETH: (255, 255, 160)}
 COLORS = {"Good": "#2a9d5c", "Usable, could be better": "#c98a00", "Not usable as it is": "#d9482b"}
 MEANINGS = {
@@ -58,7 +58,7 @@ def write_report(take: Take, track: Track, level: Array) -> None:
         ("Landmarks", to_picture(_row([_draw_landmarks(p, x) for p, _, x in shown]))),
         ("Person", to_picture(_row([_over_checkerboard(p, m) for p, m, _ in shown]))),
         ("Head, neck, torso, mouth", to_picture(_row([_tint(p, find_regions(x, m, p)) for p, m, x in shown]))),
-        ("Background", to_picture(read_plate(take).numpy(), f"{seen:.0%} of it was ever seen; the rest is guessed.")),
+        ("Background", to_picture(read_plate(take).numpy(), f"{seen:.0%} of it was ever seen; the rest is filled in.")),
         ("Curves", _curves(take, track, level)),
         ("Left out", _left_out(take)),
         ("Figures", to_table(_figures(take.quality))),
@@ -116,7 +116,7 @@ def _crop(take: Take) -> str:
 
 def _draw_landmarks(picture: Array, landmarks: Array) -> Array:
     canvas = picture.copy()
-    lips = {*UPPER_ROW, *LOWER_ROW}
+    lips = {*INNER_UPPER_LIP, *INNER_LOWER_LIP}
     for index, (x, y) in enumerate(landmarks[:, :2]):
         color = (255, 80, 200) if index in lips else (40, 255, 120)
         cv2.circle(canvas, (round(float(x)), round(float(y))), 1, color, -1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
@@ -15,75 +14,35 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.core.files import UserError, check_readable, check_writable, digest_file
+from avatar.core.files import UserError, digest_file
 from avatar.core.geometry import Camera
-from avatar.core.media import (
-    SAMPLE_RATE,
-    WHOLE,
-    Stretch,
-    VideoInfo,
-    probe,
-    read_speech,
-    read_still,
-    read_video,
-    write_wav,
-)
+from avatar.core.media import SAMPLE_RATE, VideoInfo, probe, read_speech, read_still, read_video, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
-from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, with_holdout, write_take
+from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, write_take
+from preprocess import first_pass
 from preprocess.camera_motion import camera_motion
 from preprocess.checks import check_faces, measure_track
 from preprocess.crop import choose_crop, find_faces, pick_face, round_crop
+from preprocess.first_pass import FrameObservations
 from preprocess.fit import Texture
-from preprocess.look import QUALITY, Seen, look, look_again, write_picture
 from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
 from preprocess.report import write_report
+from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
-from preprocess.sound import PredictArticulation, study_sound
+from preprocess.sound import PredictArticulation, prepare_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
+from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
 
 FPS = 25.0
-PLATE_VIEWS = 60
+PLATE_VIEWS = 60  # frames: the median of more shows no less of the person
+FIT_STEPS = 3  # that progress is reported in: poses, torso, the rest
 
 Array = np.ndarray
 Crop = tuple[float, float, float]
-
-
-NOT_STATED = "not stated"
-
-
-@dataclass(frozen=True)
-class TakeRequest:
-    """What a Take is to be made with."""
-
-    tracker: str = "facemesh"
-    face: str = "auto"
-    size: int = 512
-    consent: str = NOT_STATED  # who agreed to what; it travels with the take and every avatar made of it
-    stretch: Stretch = WHOLE  # the part of the clip to use
-    seconds: float | None = None  # train on about so many, the most informative ones
-    landmarker: Path | None = None  # a MediaPipe Tasks `.task` file to find landmarks with
-
-    def __post_init__(self) -> None:
-        if self.size % 16:
-            raise UserError(
-                f"--size: {self.size} is not a multiple of 16, as films need it; try {self.size // 16 * 16}"
-            )
-
-    def record(self) -> dict[str, str]:
-        """All but the consent as plain text, as a Take remembers it: another record is another Take."""
-        return {
-            "tracker": self.tracker,
-            "face": self.face,
-            "size": str(self.size),
-            "start": f"{self.stretch.start:g}",
-            "stop": "" if self.stretch.stop is None else f"{self.stretch.stop:g}",
-            "select": "" if self.seconds is None else f"{self.seconds:g}",
-            "landmarker": "" if self.landmarker is None else digest_file(self.landmarker)[:16],
-        }
 
 
 def make_take(
@@ -97,85 +56,46 @@ def make_take(
 ) -> Take:
     """Preprocess a clip into a Take folder, written whole or not at all.
 
-    A finished Take of the same clip and settings is used again; a killed run goes on after its last finished stage.
-    predict: articulation from sound (`avatar.motion.articulation`); without it sound and picture are taken to be in time.
-    Raises: UserError for anything wrong with the clip or the output place.
+    A finished Take of the same clip and request is used again; a killed run goes on after its last finished stage.
+    holdout: the share of frames, at the end, that are for testing.
+    predict: articulation from sound (`avatar.motion.articulation`); without it, sound and picture are taken as in time.
+    Raises: UserError for anything wrong with the clip or the output place, and for a finished Take of another request.
     """
-    request, report = request or TakeRequest(), progress
+    request = request or TakeRequest()
     info = probe(video)
     if not info.has_video:
         raise UserError(f"{video}: has no picture; give a video")
     if request.tracker not in TRACKERS:
         raise UserError(f"tracker '{request.tracker}' is unknown; choose one of {', '.join(TRACKERS)}")
-    if request.landmarker:
-        check_readable(request.landmarker, "landmarker")
     info = request.stretch.within(info, str(video))
     source = {"name": video.name, "sha256": digest_file(video), "fps": f"{info.fps:g}", "consent": request.consent}
     if out.exists():
-        return _existing(out, source, request.record(), holdout)
-    key = json.dumps([source["sha256"], request.record()])
-    check_writable(out)
-    part = out.with_name(f".{out.name}.part")
-    _keep_if_same(part, key)
-    try:
+        return reuse_take(out, source, request.record(), holdout)
+    key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
+    with resumable(out, key) as part:
         boxes = pick_face(find_faces(video, info, request.stretch), request.face, str(video))
         crop = round_crop(choose_crop(boxes, info.width, info.height), request.size)
-        seen = look_again(part) or _look(part, video, request, crop, round(info.seconds * FPS), report)
-        check_faces(seen.found, seen.landmarks, FPS, str(video), scale=crop[2] / request.size)
-        clip = _Clip(video, info, part, request, source, crop, *split_frames(len(seen.found), holdout))
-        track = _finish(clip, seen, predict, report)
-        del seen  # an hour of it is large, and so is what comes now
+        observations = first_pass.load_observations(part)
+        if observations is None:
+            observations = _observe(video, info, request, crop, TakeFolder(part), progress)
+        seen = observations.found
+        check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
+        clip = _Clip(video, info, TakeFolder(part), request, source, crop, *split_frames(len(seen), holdout))
+        track = _finish(clip, observations, predict, progress)
+        del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
-    except UserError:
-        shutil.rmtree(part, ignore_errors=True)  # nothing of it can be used again
-        raise
-    for name in ("pass.npz", "key.json"):
-        (part / name).unlink()
-    part.rename(out)
+        (part / first_pass.FILE).unlink()
     return open_take(out)
 
 
-def _existing(out: Path, source: dict[str, str], record: dict[str, str], holdout: float) -> Take:
-    """A Take that is there already, if it is the one that is asked for. Raises: UserError naming the difference."""
-    take = open_take(out) if (out / "take.json").exists() else None
-    if take is None or take.source.get("sha256") != source["sha256"]:
-        raise UserError(f"{out}: exists and is not a take of {source['name']}; remove it or choose another name")
-    for name, asked in record.items():
-        if (made := take.request.get(name, asked)) != asked:
-            raise UserError(
-                f"{out}: exists and was made with {name} '{made}', not '{asked}'; "
-                "remove it, choose another name, or give the take itself"
-            )
-    return with_holdout(state_consent(take, source["consent"]), holdout)
-
-
-def state_consent(take: Take, consent: str) -> Take:
-    """The Take with a consent that was not stated before, on disk too; one that was stated is not replaced.
-
-    Raises: UserError when another consent was stated.
-    """
-    stated = take.source.get("consent", NOT_STATED)
-    if consent in (stated, NOT_STATED):
-        return take
-    if stated != NOT_STATED:
-        raise UserError(f"{take.root}: states the consent '{stated}', not '{consent}'; make another take for it")
-    write_take(take := replace(take, source=take.source | {"consent": consent}), take.root)
-    return take
-
-
-def _keep_if_same(part: Path, key: str) -> None:
-    """Keep the leftovers of a killed run only if they belong to the same clip and settings."""
-    note = part / "key.json"
-    if not note.exists() or note.read_text() != key:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        note.write_text(key)
-
-
-def _look(part: Path, video: Path, request: TakeRequest, crop: Crop, expected: int, report: Progress) -> Seen:
+def _observe(
+    video: Path, info: VideoInfo, request: TakeRequest, crop: Crop, folder: TakeFolder, progress: Progress
+) -> FrameObservations:
     frames = read_video(video, size=request.size, crop=crop, fps=FPS, stretch=request.stretch)
     detector = TaskDetector(request.landmarker, FPS) if request.landmarker else LandmarkDetector()
-    return look(frames, expected, part, detector, report)
+    observations = first_pass.observe(frames, round(info.seconds * FPS), folder, detector, progress)
+    first_pass.save_observations(observations, folder.root)
+    return observations
 
 
 @dataclass(frozen=True)
@@ -184,7 +104,7 @@ class _Clip:
 
     video: Path
     info: VideoInfo
-    part: Path
+    folder: TakeFolder
     request: TakeRequest
     source: dict[str, str]
     crop: Crop
@@ -208,25 +128,27 @@ class _Clip:
         return samples[:count]
 
 
-def _finish(clip: _Clip, seen: Seen, predict: PredictArticulation | None, report: Progress) -> Track:
-    """Everything but the track is written; that is returned."""
-    report("fit", 0, 3)
-    part, size = clip.part, clip.request.size
-    same_place = np.flatnonzero(~covered(find_other_shots(seen.descriptions), len(seen.found))[: clip.train.stop])
+def _finish(
+    clip: _Clip, observations: FrameObservations, predict: PredictArticulation | None, progress: Progress
+) -> Track:
+    """Write everything but the track, which is returned."""
+    progress("fit", 0, FIT_STEPS)
+    folder, part, size = clip.folder, clip.folder.root, clip.request.size
+    other_shots = covered(find_other_shots(observations.descriptions), len(observations.found))
+    same_place = np.flatnonzero(~other_shots[: clip.train.stop])
     with ThreadPoolExecutor(1) as beside:
-        plate_made = beside.submit(lambda: make_plate(_views(part, same_place), size))
-        track, focal, reference = _fit(clip, seen, same_place, report)
+        plate_made = beside.submit(lambda: make_plate(_views(folder, same_place), size))
+        track, camera, reference = _fit(clip, observations, same_place, progress)
     plate, plate_seen = plate_made.result()
     write_picture(part / "background.png", plate)
-    write_picture(part / "frame.jpg", clip.read_still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    sound = study_sound(clip.read_sound(), track.landmarks, track.confidence, FPS, predict)
+    write_picture(part / "frame.jpg", clip.read_still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    sound = prepare_sound(clip.read_sound(), track.landmarks, track.confidence, FPS, predict)
     if len(sound.samples):
         write_wav(part / "audio.wav", sound.samples)
-    bad = find_bad_spans(seen.descriptions, seen.patches, track) + sound.spans
+    bad = find_bad_spans(observations.descriptions, observations.patches, track) + sound.spans
     quality = measure_track(track, bad) | sound.quality
-    quality |= {"plate_seen": plate_seen, "camera_px": _camera(part, clip.train, bad)}
-    quality["captions"] = float(has_caption(seen.descriptions).mean())
-    camera, spans = Camera(focal, size), _leave_out(bad, track, clip.request.seconds)
+    quality |= {"plate_seen": plate_seen, "camera_px": _camera_motion(folder, clip.train, bad)}
+    quality["captions"] = float(has_caption(observations.descriptions).mean())
     take = Take(
         root=part,
         fps=FPS,
@@ -235,7 +157,7 @@ def _finish(clip: _Clip, seen: Seen, predict: PredictArticulation | None, report
         crop=clip.crop,
         train=clip.train,
         test=clip.test,
-        excluded=spans,
+        excluded=_leave_out(bad, track, clip.request.seconds),
         source=clip.source,
         request=clip.request.record(),
         quality=quality,
@@ -243,22 +165,29 @@ def _finish(clip: _Clip, seen: Seen, predict: PredictArticulation | None, report
     )
     write_take(take, part)
     write_report(take, track, sound.level)
-    report("fit", 3, 3)
+    progress("fit", FIT_STEPS, FIT_STEPS)
     return track
 
 
-def _fit(clip: _Clip, seen: Seen, same_place: Array, report: Progress) -> tuple[Track, float, int]:
-    """The track, the focal length in px and the torso's reference frame."""
-    part, size, read = clip.part, clip.request.size, _grey_reader(clip.part)
-    texture = Texture(read, same_shot(seen.descriptions))
-    weight = seen.found.astype(np.float32)
-    landmarks, found = refine_lips(seen.landmarks, seen.profiles, weight), torch.from_numpy(seen.found)
-    fit = TRACKERS[clip.request.tracker]
-    track, focal = fit(torch.from_numpy(landmarks), found, load_space(), size=size, fps=FPS, texture=texture)
-    report("fit", 1, 3)
-    track, reference = with_torso(track, same_place, read, functools.partial(_read_matte, part))
-    report("fit", 2, 3)
-    return track, focal, reference
+def _fit(
+    clip: _Clip, observations: FrameObservations, same_place: Array, progress: Progress
+) -> tuple[Track, Camera, int]:
+    """The track, its camera and the torso's reference frame."""
+    read, found = clip.folder.grey_reader(), observations.found
+    texture = Texture(read, same_shot(observations.descriptions))
+    landmarks = refine_lips(observations.landmarks, observations.profiles, found.astype(np.float32))
+    track, camera = TRACKERS[clip.request.tracker](
+        torch.from_numpy(landmarks),
+        torch.from_numpy(found),
+        load_space(),
+        size=clip.request.size,
+        fps=FPS,
+        texture=texture,
+    )
+    progress("fit", 1, FIT_STEPS)
+    track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
+    progress("fit", 2, FIT_STEPS)
+    return track, camera, reference
 
 
 def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Span, ...]:
@@ -267,29 +196,11 @@ def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Sp
     return tuple(sorted([*bad, *repeats], key=lambda span: span.start))
 
 
-def _read(part: Path, frame: int) -> Array:
-    return cv2.cvtColor(cv2.imread(str(part / "frames" / f"{frame:06d}.jpg")), cv2.COLOR_BGR2RGB)
-
-
-def _grey_reader(part: Path) -> Callable[[int], Array]:
-    """Reads grey frames; the last ones are kept, as neighbours are compared."""
-
-    @functools.lru_cache(maxsize=64)
-    def read(frame: int) -> Array:
-        return cv2.imread(str(part / "frames" / f"{frame:06d}.jpg"), cv2.IMREAD_GRAYSCALE)
-
-    return read
-
-
-def _read_matte(part: Path, frame: int) -> Array:
-    return cv2.imread(str(part / "mattes" / f"{frame:06d}.png"), cv2.IMREAD_GRAYSCALE)
-
-
-def _camera(part: Path, train: range, spans: Sequence[Span]) -> float:
+def _camera_motion(folder: TakeFolder, train: range, spans: Sequence[Span]) -> float:
     free = np.flatnonzero(~covered(spans, train.stop + 1)[train.start : train.stop]) + train.start
-    return camera_motion(_grey_reader(part), functools.partial(_read_matte, part), free)
+    return camera_motion(folder.grey_reader(), folder.read_matte, free)
 
 
-def _views(part: Path, frames: Array) -> Iterator[tuple[Array, Array]]:
+def _views(folder: TakeFolder, frames: Array) -> Iterator[tuple[Array, Array]]:
     for frame in np.unique(frames[np.linspace(0, len(frames) - 1, PLATE_VIEWS).round().astype(int)]).tolist():
-        yield _read(part, frame), _read_matte(part, frame)
+        yield folder.read_frame(frame), folder.read_matte(frame)

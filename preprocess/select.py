@@ -9,8 +9,8 @@ from avatar.core.take import Span, Track
 from preprocess.spans import to_spans
 
 WINDOW_SECONDS = 2.0
-KINDS = 200  # of frames
-TAUGHT = 6000  # frames that the kinds are found from
+KINDS = 200  # of frames: clusters of expression and pose
+CLUSTERED = 6000  # frames that the kinds are found from
 MODES = 12  # of expression that count
 POSE_WEIGHT = 12.0  # of a radian against a standard deviation of expression
 ROUNDS = 12
@@ -42,10 +42,10 @@ def leave_out_repeats(track: Track, free: Array, seconds: float) -> list[Span]:
 
 
 def _kinds(track: Track, free: Array) -> Array:
-    """Which kind each frame is of [T]."""
+    """Which kind each frame is of [T], by k-means."""
     pose = track.rotation[:, 2, :2].numpy() * POSE_WEIGHT
     features = np.concatenate([track.expression[:, :MODES].numpy(), pose], 1).astype(np.float64)
-    some = features[np.flatnonzero(free)[:: max(1, int(free.sum()) // TAUGHT)]]
+    some = features[np.flatnonzero(free)[:: max(1, int(free.sum()) // CLUSTERED)]]
     centers, _ = kmeans2(some, KINDS, iter=ROUNDS, minit="++", seed=0, missing="warn")
     nearest = [_nearest(features[start : start + 4000], centers) for start in range(0, len(features), 4000)]
     return np.concatenate(nearest)

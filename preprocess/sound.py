@@ -17,16 +17,18 @@ from avatar.core.take import Span
 from preprocess.spans import to_spans
 
 FULL_SCALE, CLIPPED_RUN = 0.985, 3  # samples in a row at full scale: clipped
-SEARCHED, BEYOND = 12, 40  # frames: offsets looked at, and those that show what chance gives
+SEARCHED, BEYOND = 12, 40  # frames: offsets that are tried, and those that show what chance gives
 GUARD = 1  # frames beyond the searched ones that belong to neither
-SLOW = (12, 25)  # frames: slower changes tell nothing of who speaks when
+SLOW = (12, 25)  # frames: changes slower than this say nothing of the offset
 LEAST_FRAMES = 4 * BEYOND
 SILENT_RMS = 0.002
 LEAST_GAIN_DB = 0.5  # sound that was brought to the wanted loudness before stays as it is
-EARLY = 1  # frames by which real lips run before the articulation that the encoder was taught
+EARLY = 1  # frames by which real lips run before the articulation that the encoder was trained on
 SURE = 6.0  # standard deviations over chance from which an offset is believed
 LEAST_OFFSET = 2  # frames; less is within the error
-RESTING_LIPS = 0.006  # eye distances a second
+SMOOTHING = 0.1  # ridge of the regression of lips on articulation, of unit variance each
+OTHER_VOICE_WINDOW, SPOKEN_SHARE = 25, 0.8  # frames; share of them with speech
+RESTING_LIPS = 0.006  # eye distances: standard deviation of the lips in a window, below which they rest
 SOMEBODY_ELSE_FRAMES = 38
 
 Array = np.ndarray
@@ -40,12 +42,12 @@ class Offset:
 
     frames: int
     strength: float  # standard deviations over chance; 3 and less is what a picture with a foreign sound gives
-    agreed: bool  # whether quick and slow motion say the same
+    agreed: bool  # whether quick and slow motion give the same
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip's sound, ready to learn from."""
+    """A clip's sound, ready to be trained on."""
 
     samples: Tensor  # [n] -1..1 at 16 kHz, in time with the picture
     level: Array  # [T] dB of full scale, frame by frame
@@ -53,14 +55,13 @@ class Sound:
     quality: dict[str, float]
 
 
-def study_sound(
+def prepare_sound(
     samples: Tensor, landmarks: Tensor, confidence: Tensor, fps: float, predict: PredictArticulation | None
 ) -> Sound:
-    """Study the sound [n] of a clip of 25 frames/s with landmarks [T, 478, 3] px and confidence [T].
+    """Prepare the sound [n] -1..1 at 16 kHz of a clip of 25 frames/s with landmarks [T, 478, 3] px, confidence [T].
 
     The samples given are changed: an hour of sound is held once.
-
-    hear: reads lips from sound; without it the offset between sound and picture is not looked for.
+    predict: articulation from sound; without it the offset between sound and picture is not searched.
     """
     rms = float(torch.linalg.vector_norm(samples)) / max(1, len(samples)) ** 0.5
     if rms < SILENT_RMS:
@@ -95,40 +96,41 @@ def _per_frame(level: Tensor, count: int) -> Tensor:
     return torch.nn.functional.pad(level, (0, missing), value=SILENCE_DB)[:count]
 
 
-def find_offset(heard: Array, seen: Array, found: Array) -> Offset:
-    """Offset of heard [t, 5] articulation and seen [T, 3] lip curves, found [T] bool.
+def find_offset(articulation: Array, curves: Array, seen: Array) -> Offset:
+    """Offset of articulation [t, 5], predicted from sound, and lip curves [T, 3], over frames seen [T] bool.
 
-    It is where the heard opening and width agree best with the lips, and where the lips are best explained by all that
-    is heard, against offsets so large that only chance is left.
+    It is where the predicted opening and width correlate best with the lips', and where a regression of the lips on
+    all of the articulation explains most, against offsets so large that only chance is left.
     """
-    count = min(len(heard), len(seen))
+    count = min(len(articulation), len(curves))
     if count < LEAST_FRAMES:
         return Offset(0, 0.0, False)
-    lips = np.where(found[:count, None], seen[:count], np.median(seen[:count][found[:count]], axis=0))
-    scores = [_score_offsets(_quick(heard[:count], slow), _quick(lips, slow)) for slow in SLOW]
+    lips = np.where(seen[:count, None], curves[:count], np.median(curves[:count][seen[:count]], axis=0))
+    scores = [_score_offsets(_quick(articulation[:count], slow), _quick(lips, slow)) for slow in SLOW]
     near = [score[BEYOND - SEARCHED : BEYOND + SEARCHED + 1] for score in (*scores, np.mean(scores, axis=0))]
     first, second, both = (int(score.argmax()) - SEARCHED for score in near)
     return Offset(both + EARLY, float(near[2].max()), abs(first - second) <= 1)
 
 
 def _quick(curves: Array, slow: int) -> Array:
-    """Without what changes slowly, at unit variance."""
+    """Curves [T, D] less their moving mean, at unit variance."""
     quick = curves - uniform_filter1d(curves.astype(np.float64), 2 * slow + 1, axis=0, mode="reflect")
     return (quick - quick.mean(0)) / quick.std(0).clip(1e-9)
 
 
-def _score_offsets(heard: Array, lips: Array) -> Array:
+def _score_offsets(articulation: Array, lips: Array) -> Array:
     """Score [2 BEYOND + 1] of each offset, in standard deviations over chance."""
-    pairs = [_agree(heard, lips, lag) for lag in range(-BEYOND, BEYOND + 1)]
-    agreement, explained = (_over_chance(np.array(values)) for values in zip(*pairs, strict=True))
-    return agreement + explained
+    pairs = [_score_lag(articulation, lips, lag) for lag in range(-BEYOND, BEYOND + 1)]
+    correlation, explained = (_over_chance(np.array(values)) for values in zip(*pairs, strict=True))
+    return correlation + explained
 
 
-def _agree(heard: Array, lips: Array, lag: int) -> tuple[float, float]:
+def _score_lag(articulation: Array, lips: Array, lag: int) -> tuple[float, float]:
+    """Correlation of opening and width, and the share of the lips' variance that a ridge regression explains."""
     count = len(lips)
-    early, late = heard[max(0, -lag) : count - max(0, lag)], lips[max(0, lag) : count - max(0, -lag)]
+    early, late = articulation[max(0, -lag) : count - max(0, lag)], lips[max(0, lag) : count - max(0, -lag)]
     cross = early.T @ late / len(early)
-    ridge = np.linalg.solve(early.T @ early / len(early) + 0.1 * np.eye(early.shape[1]), cross)
+    ridge = np.linalg.solve(early.T @ early / len(early) + SMOOTHING * np.eye(early.shape[1]), cross)
     return (cross[0, 0] + cross[0, 1]) / 2 + cross[1, 2], (ridge * cross).sum() / lips.shape[1]
 
 
@@ -149,19 +151,18 @@ def delay(samples: Tensor, frames: int, fps: float) -> Tensor:
 
 
 def find_clipped(samples: Tensor) -> float:
-    """Share of the seconds in which the sound stands at full scale for some samples in a row."""
+    """Share of the seconds in which the sound [n] stands at full scale for some samples in a row."""
     seconds = samples.split(SAMPLE_RATE)
     runs = [minimum_filter1d((second.abs() >= FULL_SCALE).numpy().astype(np.uint8), CLIPPED_RUN) for second in seconds]
     return sum(bool(run.any()) for run in runs) / max(1, len(runs))
 
 
 def find_other_voice(spoken: Array, curves: Array, seen: Array) -> Array:
-    """Frames [T] bool in which speech is heard for a while but the lips rest; curves [T, 3] of `lip_curves`."""
-    window = 25
-    heard = uniform_filter1d(spoken.astype(float), window) > 0.8
-    moved = np.max([_deviation(curves[:, i], window) for i in range(3)], axis=0)
-    resting = heard & seen & (moved < RESTING_LIPS)
-    return maximum_filter1d(resting.astype(np.uint8), window // 2).astype(bool) & seen
+    """Frames [T] bool with speech for a while, spoken [T] bool, but lips at rest; curves [T, 3] of `lip_curves`."""
+    speech = uniform_filter1d(spoken.astype(float), OTHER_VOICE_WINDOW) > SPOKEN_SHARE
+    moved = np.max([_deviation(curves[:, i], OTHER_VOICE_WINDOW) for i in range(3)], axis=0)
+    resting = speech & seen & (moved < RESTING_LIPS)
+    return maximum_filter1d(resting.astype(np.uint8), OTHER_VOICE_WINDOW // 2).astype(bool) & seen
 
 
 def _deviation(curve: Array, window: int) -> Array:

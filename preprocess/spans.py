@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.core.landmarks import CHIN
+from avatar.core.landmarks import CHIN, EYE_CORNERS
 from avatar.core.take import Span, Track
 
 COLORS, THUMBNAIL = 512, 256  # numbers that describe a frame: a colour histogram, a grey thumbnail,
@@ -24,7 +24,7 @@ MOST_YAW = np.deg2rad(45)
 LETTER_DARK, LETTER_BRIGHT = 50, 190  # grey levels that an outlined letter has side by side
 LINE = (80, 11)  # px of a picture 256 wide that a word covers
 CAPTION = 0.4  # share of a line that is letters
-CAPTIONS_EVERYWHERE = 0.5  # share of the frames: then they are not left out, but told
+CAPTIONS_EVERYWHERE = 0.5  # share of the frames: then they are not left out, but reported
 COVERED, COVERED_TIMES, COVERED_FRAMES = 1.2, 2.2, 8  # unlikeness, of the usual unlikeness, for how long
 CHUNK = 2000  # frames
 PATCH_NOISE = 6.0  # grey levels
@@ -33,7 +33,7 @@ Array = np.ndarray
 
 
 def describe_frame(frame: Array) -> Array:
-    """What cut, black, frozen and captioned frames [S, S, 3] uint8 RGB are told by: [769], see DESCRIPTION."""
+    """What shows that a frame [S, S, 3] uint8 RGB is cut, black, frozen or captioned: [769], see DESCRIPTION."""
     small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA)
     histogram = cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel() / 4096
     thumbnail = cv2.resize(small, (16, 16), interpolation=cv2.INTER_AREA).mean(2).ravel()
@@ -50,7 +50,7 @@ def caption_share(frame: Array) -> float:
 
 def sample_patch(frame: Array, points: Array) -> Array:
     """The lower face [12, 14, 3] uint8 in a place of its own, from landmarks [478, 2..3] px: to see what covers it."""
-    corners = points[[33, 263, CHIN], :2].astype(np.float32)
+    corners = points[[*EYE_CORNERS, CHIN], :2].astype(np.float32)
     step = 4
     place = np.array([[1, -4], [13, -4], [7, 12]], np.float32) * step
     height, width, _ = FACE_PATCH
@@ -60,7 +60,7 @@ def sample_patch(frame: Array, points: Array) -> Array:
 
 
 def find_bad_spans(descriptions: Array, patches: Array, track: Track) -> list[Span]:
-    """Spans that training must leave out, with the reason; of descriptions [T, 769] and patches [T, 12, 14, 3]."""
+    """Spans that training must leave out, and why; of descriptions [T, 769] and patches [T, 12, 14, 3] uint8."""
     grey = descriptions[:, COLORS:-1]
     still = np.concatenate([[False], _changes(grey) / THUMBNAIL < FROZEN_CHANGE])
     yaw = torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs().numpy()

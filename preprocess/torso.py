@@ -1,12 +1,9 @@
-"""The shoulders' own motion: a similarity transform of the picture per frame, against one reference frame.
-
-Convention: q - c = e^s Rot(r) (p - c) + shift, c the picture's centre, Rot(r) = [[cos r, -sin r], [sin r, cos r]] with
-x right and y down; columns are shift x, shift y (px), s, r (rad).
+"""The shoulders' own motion: a similarity transform of the picture per frame, against one reference frame, as
+`avatar.core.geometry.apply_torso` has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,9 +12,11 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
+from avatar.core.geometry import apply_torso
 from avatar.core.landmarks import CHIN, FOREHEAD
 from avatar.core.take import Track
 from preprocess.flow import follow
+from preprocess.take_folder import ReadFrame
 
 POINTS_MOST = 120
 POINTS_LEAST = 12
@@ -30,12 +29,10 @@ SMOOTHING = 0.8  # frames
 Array = np.ndarray
 
 
-def with_torso(
-    track: Track, frames: Array, read: Callable[[int], Array], read_matte: Callable[[int], Array]
-) -> tuple[Track, int]:
-    """The track with the torso's motion, against the one of `frames` [N] that holds the head most as usual; and it.
+def with_torso(track: Track, frames: Array, read: ReadFrame, read_matte: ReadFrame) -> tuple[Track, int]:
+    """The track with the torso's motion, and the reference frame: the one of `frames` [N] nearest to the median pose.
 
-    read, read_matte: frame -> [S, S] uint8.
+    read: grey.
     """
     turn = track.rotation[torch.from_numpy(frames)].flatten(1)
     reference = int(frames[int((turn - turn.median(0).values).square().sum(1).argmin())])
@@ -43,8 +40,8 @@ def with_torso(
     return replace(track, torso=torch.from_numpy(torso).float()), reference
 
 
-def fit_torso(read: Callable[[int], Array], matte: Array, landmarks: Array, reference: int) -> Array:
-    """Torso [T, 4] from `read(frame) -> [S, S] uint8` grey, the reference frame's matte, landmarks [T, 478, 3] px.
+def fit_torso(read: ReadFrame, matte: Array, landmarks: Array, reference: int) -> Array:
+    """Torso [T, 4] of grey frames, the reference frame's matte [S, S] uint8, and landmarks [T, 478, 3] px.
 
     Zeros where too little of the shoulders can be followed.
     """
@@ -78,7 +75,7 @@ def _shoulder_points(grey: Array, matte: Array, landmarks: Array) -> Array:
 
 def _follow(first: Array, now: Array, points: Array, last: Array) -> Array | None:
     center = first.shape[0] / 2
-    expected = apply_torso(points - center, last) + center
+    expected = apply_torso((points - center).astype(np.float64), last) + center
     moved, missed = follow(first, now, points, expected, side=WINDOW, levels=LEVELS)
     good = missed < BACK_AND_FORTH
     if good.sum() < POINTS_LEAST:
@@ -90,9 +87,3 @@ def _follow(first: Array, now: Array, points: Array, last: Array) -> Array | Non
         return None
     scale = 0.5 * np.log(matrix[0, 0] ** 2 + matrix[1, 0] ** 2)
     return np.array([matrix[0, 2], matrix[1, 2], scale, np.arctan2(matrix[1, 0], matrix[0, 0])])
-
-
-def apply_torso(points: Array, torso: Array) -> Array:
-    """Move points [N, 2] px about the picture's centre by one frame's torso [4]."""
-    scale, cos, sin = np.exp(torso[2]), np.cos(torso[3]), np.sin(torso[3])
-    return points @ (scale * np.array([[cos, -sin], [sin, cos]])).T + torso[:2]

@@ -1,4 +1,4 @@
-"""Landmarks -> Track. A tracker is a function (landmarks, found, space, *, size, fps, texture) -> (Track, focal)."""
+"""Landmark detectors; trackers, functions (landmarks, found, space, *, size, fps, texture) -> (Track, Camera)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to talk
+os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to log
 
 import mediapipe as mp
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.files import UserError
+from avatar.core.geometry import Camera
 from avatar.core.landmarks import POINTS
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
@@ -23,7 +24,7 @@ from preprocess.quiet import quiet
 
 LONGEST_GAP = 5  # frames without a face that are filled in
 
-Tracker = Callable[..., tuple[Track, float]]
+Tracker = Callable[..., tuple[Track, Camera]]
 
 
 class LandmarkDetector:
@@ -117,8 +118,8 @@ def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
 
 def facemesh(
     landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float, texture: Texture | None = None
-) -> tuple[Track, float]:
-    """FaceMesh landmarks [T, 478, 3] px of a whole clip, fitted offline; torso at rest. Returns track, focal px."""
+) -> tuple[Track, Camera]:
+    """Fit FaceMesh landmarks [T, 478, 3] px of a whole clip. Returns: the track, torso at rest, and its camera."""
     filled, confidence = fill_gaps(landmarks, found)
     return fit_track(filled, confidence, space, size=size, fps=fps, texture=texture)
 

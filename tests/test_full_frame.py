@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from avatar.core.geometry import apply_torso
 from avatar.core.take import read_frames
 from avatar.play.full_frame import Stage, paste, set_stage
 from preprocess.matte import matte_of_picture
-from preprocess.torso import apply_torso
 from tests.conftest import Filmed
 
 STILL = np.zeros(4)

@@ -84,7 +84,7 @@ class Take:
     test: range
     excluded: tuple[Span, ...]
     source: dict[str, str]  # name, sha256, fps, consent, ...
-    request: dict[str, str]  # what it was made with: face, size, start, stop, select, ... ; empty where not known
+    request: dict[str, str]  # what it was made with: face, size, start, end, select, ... ; empty where not known
     quality: dict[str, float]
     space_id: str = ""  # of the MotionSpace that it was tracked with; empty where not known
     scale: float = 1.0  # of pictures and pixels as they are read, against those on disk
@@ -134,13 +134,12 @@ Content = dict[str, Any]
 def _from_1(content: Content) -> Content:
     """Version 1 kept a part of the request in `source`, and did not know its MotionSpace."""
     source = dict(content["source"])
-    request = {"size": str(content["camera"]["size"]), "start": "0", "stop": ""}
+    request = {"size": str(content["camera"]["size"]), "start": "0", "end": ""}
     if stretch := source.pop("stretch", ""):
         start, _, stop = stretch.partition(" ")
-        request |= {"start": start, "stop": stop}
+        request |= {"start": start, "end": stop}
     request["select"] = source.pop("select", "")
-    if not source.pop("landmarker", ""):  # version 1 knew only its name
-        request["landmarker"] = ""
+    request["landmarker"] = source.pop("landmarker", "")  # its name, where version 2 has a digest: another one to it
     return content | {"source": source, "request": request, "space_id": ""}
 
 

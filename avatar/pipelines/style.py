@@ -17,7 +17,7 @@ from avatar.motion.style import restyle
 from avatar.pipelines.takes import make_take
 from avatar.play.player import check_space
 from preprocess.checks import assess_quality
-from preprocess.run import TakeRequest
+from preprocess.request import TakeRequest
 
 LEAST_STYLE = 100  # frames: four seconds
 

@@ -8,7 +8,7 @@ from avatar.core.progress import Progress, no_progress
 from avatar.core.take import Take
 from avatar.motion.articulation import predict_articulation
 from preprocess import interchange, run
-from preprocess.run import TakeRequest
+from preprocess.request import NOT_STATED, TakeRequest
 
 
 def make_take(
@@ -25,6 +25,10 @@ def make_take(
     )
 
 
-def import_adnerf(folder: Path, out: Path, *, holdout: float = 0.1, progress: Progress = no_progress) -> Take:
+def import_adnerf(
+    folder: Path, out: Path, *, holdout: float = 0.1, consent: str = NOT_STATED, progress: Progress = no_progress
+) -> Take:
     """As `preprocess.interchange.import_adnerf`, with the packaged encoder."""
-    return interchange.import_adnerf(folder, out, holdout=holdout, predict=predict_articulation, progress=progress)
+    return interchange.import_adnerf(
+        folder, out, holdout=holdout, consent=consent, predict=predict_articulation, progress=progress
+    )

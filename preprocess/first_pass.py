@@ -1,4 +1,4 @@
-"""One pass over the frames of a clip: pictures and mattes to disk, landmarks and other small things to memory."""
+"""The one pass over the frames of a clip: pictures and mattes to disk, landmarks and other small things to memory."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from avatar.core.files import whole
 from avatar.core.landmarks import POINTS
 from avatar.core.progress import Progress
 from preprocess.matte import Matting, median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
 from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
+from preprocess.take_folder import TakeFolder
 
-BATCH = 16
-QUALITY = 95
-FAST = 0.008  # mean change of the mask over two frames from which the one between is looked at itself
+FILE = "pass.npz"  # in the folder of a Take that is not finished
+BATCH = 16  # frames
+BATCHES_AHEAD = 2  # so that no thread waits for another, and few frames are in memory
+FAST = 0.008  # mean change of the mask over two frames from which the one between gets a mask of its own
 
 Array = np.ndarray
 Detect = Callable[[Array], Array | None]
+"""A frame [S, S, 3] uint8 RGB -> landmarks [478, 3] px, None without a face."""
 Detector = AbstractContextManager[Detect]
-Face = tuple[Array, Array, Array]  # landmarks, profile, patch
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one pass over the frames gave."""
+class FrameObservations:
+    """All that later stages know of the frames but their pictures."""
 
     landmarks: Array  # [T, 478, 3] float32 px, zeros without a face
-    found: Array  # [T] bool
+    found: Array  # [T] bool: whether there is a face
     profiles: Array  # [T, 64, 3] uint8, see mouth.sample_profile
     patches: Array  # [T, 12, 14, 3] uint8, see spans.sample_patch
     descriptions: Array  # [T, 769] float16, see spans.describe_frame
 
 
-class _Notes:
-    """The rows of `Seen`, in arrays that grow where they are: an hour of frames is held only once."""
+class _FaceObservation(NamedTuple):
+    landmarks: Array
+    profile: Array
+    patch: Array
+
+
+class _Rows:
+    """The rows of `FrameObservations`, in arrays that grow in place: an hour of frames is held only once."""
 
     def __init__(self, expected: int) -> None:
         shapes = ((POINTS, 3), (), (SAMPLES, 3), FACE_PATCH, (DESCRIPTION,))
@@ -48,7 +57,7 @@ class _Notes:
         self._columns = [np.zeros((room, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
         self.count = 0
 
-    def add(self, face: Face | None, description: Array) -> None:
+    def add(self, face: _FaceObservation | None, description: Array) -> None:
         if self.count == len(self._columns[0]):
             self._resize(self.count + self.count // 4 + 1)
         landmarks, found, profiles, patches, descriptions = self._columns
@@ -58,20 +67,24 @@ class _Notes:
         descriptions[self.count] = description
         self.count += 1
 
-    def finish(self) -> Seen:
+    def finish(self) -> FrameObservations:
         self._resize(self.count)
-        return Seen(*self._columns)
+        return FrameObservations(*self._columns)
 
     def _resize(self, count: int) -> None:
         for column in self._columns:
             column.resize((count, *column.shape[1:]), refcheck=False)
 
 
-def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector, report: Progress) -> Seen:
-    """Write frames and mattes into the folder `part`, collect the rest; each kind of work in its own thread."""
-    for name in ("frames", "mattes"):
-        (part / name).mkdir(exist_ok=True)
-    notes, cutter, mattes = _Notes(expected), _Cutter(), _MatteWriter(part / "mattes")
+def observe(
+    frames: Iterator[Array], expected: int, folder: TakeFolder, detector: Detector, progress: Progress
+) -> FrameObservations:
+    """Write frames [S, S, 3] uint8 RGB and their mattes, collect the rest; each kind of work in its own thread.
+
+    expected: about how many frames there are.
+    """
+    folder.create()
+    rows, masker, mattes = _Rows(expected), _Masker(), _MatteWriter(folder)
     with (
         detector as detect,
         ThreadPoolExecutor(1) as mesh,
@@ -81,44 +94,50 @@ def look(frames: Iterator[Array], expected: int, part: Path, detector: Detector,
     ):
         waiting: list[list[Future]] = []
         for start, batch in _batches(frames):
-            cut = network.submit(cutter.cut, batch)
+            masked = network.submit(masker.mask, batch)
             waiting.append(
                 [
-                    mesh.submit(lambda b: [_find(detect, frame) for frame in b], batch),
-                    writer.submit(_write_frames, part / "frames", start, batch),
-                    refiner.submit(mattes.add, cut),
+                    mesh.submit(lambda b: [_observe_face(detect, frame) for frame in b], batch),
+                    writer.submit(_write_frames, folder, start, batch),
+                    refiner.submit(mattes.add, masked),
                 ]
             )
-            while len(waiting) > 2:
-                _collect(waiting.pop(0), notes)
-                report("track", notes.count, expected)
+            while len(waiting) > BATCHES_AHEAD:
+                _collect(waiting.pop(0), rows)
+                progress("track", rows.count, expected)
         for jobs in waiting:
-            _collect(jobs, notes)
-        refiner.submit(mattes.close, network.submit(cutter.close)).result()
-    report("track", notes.count, notes.count)
-    seen = notes.finish()
-    np.savez(part / "pass.npz", **{field.name: getattr(seen, field.name) for field in fields(Seen)})
-    return seen
+            _collect(jobs, rows)
+        refiner.submit(mattes.close, network.submit(masker.close)).result()
+    progress("track", rows.count, rows.count)
+    return rows.finish()
 
 
-def look_again(part: Path) -> Seen | None:
-    """What a killed run had seen, if it came to the end of its pass."""
-    path = part / "pass.npz"
+def save_observations(observations: FrameObservations, root: Path) -> None:
+    """Keep the observations in the folder of a Take that is not finished."""
+    with whole(root / FILE) as temporary:
+        np.savez(temporary, **{field.name: getattr(observations, field.name) for field in fields(FrameObservations)})
+
+
+def load_observations(root: Path) -> FrameObservations | None:
+    """What a killed run kept, if it came to the end of its pass."""
+    path = root / FILE
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as data:
-        return Seen(**{field.name: data[field.name] for field in fields(Seen)})
+        return FrameObservations(**{field.name: data[field.name] for field in fields(FrameObservations)})
 
 
-def _find(detect: Detect, frame: Array) -> Face | None:
+def _observe_face(detect: Detect, frame: Array) -> _FaceObservation | None:
     points = detect(frame)
-    return None if points is None else (points, sample_profile(frame, points), sample_patch(frame, points))
+    return (
+        None if points is None else _FaceObservation(points, sample_profile(frame, points), sample_patch(frame, points))
+    )
 
 
-def _collect(jobs: list[Future], notes: _Notes) -> None:
+def _collect(jobs: list[Future], rows: _Rows) -> None:
     faces, descriptions, _ = (job.result() for job in jobs)
     for face, description in zip(faces, descriptions, strict=True):
-        notes.add(face, description)
+        rows.add(face, description)
 
 
 def _batches(frames: Iterable[Array]) -> Iterator[tuple[int, list[Array]]]:
@@ -133,23 +152,17 @@ def _batches(frames: Iterable[Array]) -> Iterator[tuple[int, list[Array]]]:
         yield start, batch
 
 
-def _write_frames(folder: Path, start: int, batch: list[Array]) -> list[Array]:
+def _write_frames(folder: TakeFolder, start: int, batch: list[Array]) -> list[Array]:
     for index, frame in enumerate(batch, start):
-        write_picture(folder / f"{index:06d}.jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        folder.write_frame(index, frame)
     return [describe_frame(frame) for frame in batch]
 
 
-def write_picture(path: Path, picture: Array, options: list[int] | None = None) -> None:
-    """Write [H, W, 3] RGB or [H, W] grey uint8. Raises: OSError when it cannot be written."""
-    ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    if not cv2.imwrite(str(path), ordered, options or []):
-        raise OSError(28, "cannot be written, is the disk full?", str(path))
+Masked = list[tuple[Array, Array]]
+"""Frames [S, S, 3] and their soft masks [S / 2, S / 2]."""
 
 
-Cut = list[tuple[Array, Array]]  # frames and their masks
-
-
-class _Cutter:
+class _Masker:
     """Masks of frames in order: of every other one by the network, of those between as the mean of their neighbours'
     where these are alike. The refined matte follows the frame's own edges anyway.
     """
@@ -159,9 +172,9 @@ class _Cutter:
         self._last: Array | None = None
         self._between: Array | None = None
 
-    def cut(self, batch: list[Array]) -> Cut:
+    def mask(self, batch: list[Array]) -> Masked:
         """Frames that are ready with these; one may stay open until the next call."""
-        ready: Cut = []
+        ready: Masked = []
         for frame in batch:
             if self._last is not None and self._between is None:
                 self._between = frame
@@ -174,7 +187,7 @@ class _Cutter:
             self._last, self._between = mask, None
         return ready
 
-    def close(self) -> Cut:
+    def close(self) -> Masked:
         left = [] if self._between is None else [(self._between, self._network(self._between))]
         self._network.close()
         return left
@@ -183,13 +196,13 @@ class _Cutter:
 class _MatteWriter:
     """Mattes of frames in order, each the median of itself and its neighbours."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: TakeFolder) -> None:
         self._folder = folder
         self._last: list[Array] = []
         self._count = 0
 
-    def add(self, cut: Future[Cut]) -> None:
-        for frame, mask in cut.result():
+    def add(self, masked: Future[Masked]) -> None:
+        for frame, mask in masked.result():
             matte = refine_matte(frame, mask)
             if not self._last:
                 self._last = [matte, matte]
@@ -198,11 +211,11 @@ class _MatteWriter:
             self._write(median_of_three(before, now, matte))
             self._last = [now, matte]
 
-    def close(self, cut: Future[Cut]) -> None:
-        self.add(cut)
+    def close(self, masked: Future[Masked]) -> None:
+        self.add(masked)
         if self._last:
             self._write(self._last[1])
 
     def _write(self, matte: Array) -> None:
-        write_picture(self._folder / f"{self._count:06d}.png", matte, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        self._folder.write_matte(self._count, matte)
         self._count += 1

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
     from avatar.core.controls import Controls, resolve_controls
     from avatar.core.files import UserError
+    from avatar.core.media import read_speech
     from avatar.core.motion_space import Motion, MotionSpace, load_motion
     from avatar.core.recipe import Recipe
     from avatar.core.speech_model import SpeechModel
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from avatar.play.player import Player
     from avatar.play.session import Session
     from cuda_ext.ops import set_threads
-    from preprocess.run import TakeRequest
+    from preprocess.request import TakeRequest
 
 _HOMES = {
     "Avatar": "avatar.core.avatar_file",
@@ -40,7 +41,7 @@ _HOMES = {
     "SpeakingStyle": "avatar.core.avatar_file",
     "SpeechModel": "avatar.core.speech_model",
     "Take": "avatar.core.take",
-    "TakeRequest": "preprocess.run",
+    "TakeRequest": "preprocess.request",
     "Track": "avatar.core.take",
     "UserError": "avatar.core.files",
     "build": "avatar.pipelines.build",
@@ -50,6 +51,7 @@ _HOMES = {
     "load_motion": "avatar.core.motion_space",
     "make_take": "avatar.pipelines.takes",
     "open_take": "avatar.core.take",
+    "read_speech": "avatar.core.media",
     "reenact": "avatar.pipelines.speak",
     "resolve_controls": "avatar.core.controls",
     "save_avatar": "avatar.core.avatar_file",
@@ -80,6 +82,7 @@ __all__ = [
     "load_motion",
     "make_take",
     "open_take",
+    "read_speech",
     "reenact",
     "resolve_controls",
     "save_avatar",

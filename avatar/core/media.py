@@ -183,12 +183,12 @@ def _read_raw(
             raise UserError(f"{path}: no picture could be decoded ({reason[-160:]})")
 
 
-def read_speech(path: Path, *, stretch: Stretch = WHOLE) -> Iterator[Tensor]:
+def read_speech(path: Path | str, *, stretch: Stretch = WHOLE) -> Iterator[Tensor]:
     """Sound of any media file as chunks [n] float32 -1..1, 16 kHz mono.
 
     Raises: UserError when there is no sound track, it has zero length, or it holds NaN.
     """
-    if not probe(path).has_audio:
+    if not probe(path := Path(path)).has_audio:
         raise UserError(f"{path}: has no sound; give a file with speech")
     # float output, so that a NaN in the source is seen rather than turned into noise
     command = [ffmpeg_binary(), "-v", "error", *stretch.options(), "-i", f"file:{path}", "-map", "0:a:0", "-ac", "1"]

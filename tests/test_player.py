@@ -206,6 +206,8 @@ def test_idle_shows_the_end_of_what_was_said_first(player: Player) -> None:
 def test_idle_needs_a_count(player: Player) -> None:
     session = player.session()
     assert len(session.idle(3)) == 3
+    assert player.session().finish() == session.finish() == []
+    session = player.session()
     with pytest.raises(UserError, match="ask for 1 or more"):
         session.idle(0)
 

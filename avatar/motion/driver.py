@@ -93,6 +93,11 @@ class Driver:
         """The frames still open at the end of the sound; `round(seconds * 25)` in all, at least one."""
         return self._behave(self._stream.finish(), idle=False)
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is sound whose frames were not made yet."""
+        return self._stream.pending
+
     def interrupt(self) -> None:
         """Drop all sound whose frames were not made yet; the mouth closes in the next five frames."""
         self._stream.reset()

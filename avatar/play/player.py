@@ -15,6 +15,7 @@ from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, load_space
 from avatar.core.take import Take, motion_in_camera, open_take
 from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
+from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
 from avatar.play.composite import Pixels
 from avatar.play.draw import Canvas, Drawing, open_canvas
@@ -105,7 +106,12 @@ class Player:
         yield from drawing.finish()
 
     def session(self, *, rate: int = SAMPLE_RATE, gain: float = 1.0, pixels: Pixels = "rgb") -> Session:
-        """A live session; many may be open at once. rate, gain, pixels: as in `speak`."""
+        """A live session; many may be open at once. rate, gain, pixels: as in `speak`.
+
+        Raises: UserError when the avatar's speech model takes features that are not made live.
+        """
+        if self.avatar.speech.features != DEFAULT_FEATURES:
+            raise UserError(f"the avatar's audio features, {self.avatar.speech.features}, are not made live; use speak")
 
         def reader() -> SoundReader:
             return SoundReader(rate, gain)

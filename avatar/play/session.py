@@ -52,7 +52,8 @@ class Session:
         """The last frames, when no more sound will come; closes the session."""
         self._check_open()
         self._closed = True
-        frames = self._draw(self._driver.push(self._reader.finish())) + self._draw(self._driver.finish())
+        frames = self._draw(self._driver.push(self._reader.finish()))
+        frames += self._draw(self._driver.finish()) if self._driver.pending else []
         return frames + list(self._drawing.finish())
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ class TrainableNerf:
         (features,) = features + self.settings.feature_noise * noise
         inputs = FrameInputs(part, features, model.values["light"][frame], None)
         rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf)
-        return rgb[None], alpha[None]
+        return rgb[None].contiguous(), alpha[None].contiguous()
 
     def _is_trained(self, name: str) -> bool:
         """With low-rank factors the motion branch itself stays as it was."""

@@ -1,4 +1,4 @@
-"""A worker that does what the speech file of a job says, instead of speaking it: python -m tests.batch_worker."""
+"""A worker that runs the commands in a job's speech file instead of speaking it: python -m tests.batch_worker."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from avatar.batch.worker import serve
 from avatar.core.files import UserError, whole
 
 
-def obey(task: Task) -> Made:
-    """Lines of the speech: `VERB` or `VERB once`, the latter only the first time; then the film is the text."""
+def run_commands(task: Task) -> Made:
+    """Lines of the speech: `COMMAND` or `COMMAND once`, the latter only the first time; then the film is the text."""
     speech = Path(task.job.inputs["speech"])
     for line in speech.read_text().splitlines():
-        verb, *rest = line.split()
-        mark = speech.with_suffix(f".{verb}.done")
+        command, *rest = line.split()
+        mark = speech.with_suffix(f".{command}.done")
         if rest == ["once"]:
             if mark.exists():
                 continue
             mark.touch()
-        if verb == "crash":
+        if command == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
-        elif verb == "hang":
+        elif command == "hang":
             time.sleep(1000)
-        elif verb == "sleep":
+        elif command == "sleep":
             time.sleep(float(rest[0]))
-        elif verb == "full":
+        elif command == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "film.mp4")
-        elif verb == "fail":
-            raise UserError(f"{speech}: cannot be said; say something else")
-        elif verb == "count":
+        elif command == "fail":
+            raise UserError(f"{speech}: cannot be spoken; give another")
+        elif command == "count":
             with speech.with_suffix(".count").open("a") as file:
                 file.write("x")
     with whole(Path(task.job.outputs["output"])) as temporary:
@@ -44,4 +44,4 @@ def obey(task: Task) -> Made:
 
 
 if __name__ == "__main__":
-    serve(obey)
+    serve(run_commands)

@@ -1,4 +1,4 @@
-"""The job file: what it becomes, and that each mistake is told with its line before anything starts."""
+"""The job file: what it becomes, and that each problem is reported with its line before anything starts."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_files_of_controls_and_recipes_become_part_of_the_job(folder: Path) -> N
     write(folder, "{head: 0.5, style: clip.mp4}", "calm.yaml")
     job = read_batch(write(folder, ONE + ", controls: calm.yaml}")).jobs[0]
     assert job.options["controls"] == {"head": 0.5, "style": str(folder / "clip.mp4")}
-    assert str(folder / "clip.mp4") in job.sources()
+    assert job.files == {"controls.style": str(folder / "clip.mp4")}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_files_of_controls_and_recipes_become_part_of_the_job(folder: Path) -> N
     [
         (ONE + ", sise: 3}", 2, "unknown key 'sise'; did you mean 'size'?"),
         ("jobs:\n- kind: speek\n  avatar: x", 2, "kind 'speek' is unknown; did you mean 'speak'?"),
-        ("jobs:\n- avatar: x", 2, "needs a kind: preprocess, build, speak, evaluate"),
+        ("jobs:\n- avatar: x", 2, "needs a kind: preprocess, build, speak, render, motion, evaluate"),
         ("jobs:\n- kind: speak\n  avatar: anna.avatar\n  output: o.mp4", 2, "speech: is missing"),
         (ONE + ",\n   size: 3}", 3, "size: input should be greater than or equal to 64"),
         (ONE + ", limit: soon}", 2, "limit: 'soon' is not a duration"),
@@ -150,7 +150,7 @@ def test_files_of_controls_and_recipes_become_part_of_the_job(folder: Path) -> N
         ("jbos:\n- {kind: speak}", 1, "has no list `jobs`"),
     ],
 )
-def test_every_mistake_has_its_line(folder: Path, text: str, line: int, words: str) -> None:
+def test_every_problem_has_its_line(folder: Path, text: str, line: int, words: str) -> None:
     try:
         found = problems(folder, text)
     except UserError as error:
@@ -160,7 +160,7 @@ def test_every_mistake_has_its_line(folder: Path, text: str, line: int, words: s
     assert words in found[0]
 
 
-def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+def test_all_problems_are_reported_at_once(folder: Path) -> None:
     assert len(problems(folder, ONE + ", sise: 3}\n" + ONE[6:].replace("anna", "nobody") + "}")) == 2
 
 
@@ -229,7 +229,7 @@ def test_jobs_survive_json(folder: Path) -> None:
 def test_schema_is_that_of_the_files_it_describes() -> None:
     found = schema()
     assert found["$defs"]["Speak"]["required"] == ["kind"]
-    assert set(found["$defs"]) >= {"Preprocess", "Build", "Speak", "Evaluate"}
+    assert set(found["$defs"]) >= {"Preprocess", "Build", "Speak", "Render", "Motion", "Evaluate"}
     assert found["properties"]["jobs"]["items"]["discriminator"]["propertyName"] == "kind"
 
 
@@ -270,26 +270,26 @@ def test_a_changed_output_is_seen(tmp_path: Path) -> None:
 class Room:
     """An engine's room: for jobs that need so many cores at most."""
 
-    def __init__(self, cores: int, favourites: list[str]) -> None:
-        self.cores, self.liked = cores, favourites
+    def __init__(self, cores: int, loaded: list[str]) -> None:
+        self.cores, self.loaded = cores, loaded
 
-    def favourites(self) -> list[str]:
-        return self.liked
+    def loaded_models(self) -> list[str]:
+        return self.loaded
 
     def room_for(self, job: Job) -> bool:
         return (job.need.cpus or 1) <= self.cores
 
 
-def test_the_foreman_keeps_to_avatars_and_to_the_order(folder: Path) -> None:
+def test_the_scheduler_prefers_loaded_avatars_and_else_the_order(folder: Path) -> None:
     text = """
 jobs:
 - {kind: speak, avatar: [anna.avatar, bert.avatar], speech: [one.wav, two.wav], output: "{avatar}_{speech}.mp4"}
 - {kind: speak, avatar: anna.avatar, speech: one.wav, output: big.mp4, cpus: 8}
 """
     plan, _ = make_plan(write(folder, text))
-    foreman = Scheduler(plan)
+    scheduler = Scheduler(plan)
     bert = str(folder / "bert.avatar")
-    taken = [foreman.next(Room(1, liked)) for liked in ([], [bert], [bert], [], [])]  # type: ignore[arg-type]
+    taken = [scheduler.next(Room(1, loaded)) for loaded in ([], [bert], [bert], [], [])]  # type: ignore[arg-type]
     assert [job and job.id for job in taken] == [
         "anna_one.mp4",
         "bert_one.mp4",
@@ -297,7 +297,7 @@ jobs:
         "anna_two.mp4",
         None,
     ]
-    assert (last := foreman.next(Room(8, [])))  # type: ignore[arg-type]
+    assert (last := scheduler.next(Room(8, [])))  # type: ignore[arg-type]
     assert last.id == "big.mp4"
 
 

@@ -12,7 +12,7 @@ import pytest
 from avatar.batch.cluster import RayEngine
 from avatar.batch.run import Snapshot, run_batch
 from avatar.core.files import UserError
-from tests.batch_worker import obey
+from tests.batch_worker import run_commands
 from tests.test_batch_run import counts, left_over, plan_of, records, studio
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray: nothing is sent anywhere
@@ -32,7 +32,7 @@ def cluster() -> Iterator[Any]:
 
 
 def go(file: Path, cluster: Any, show: Any = None) -> Snapshot:
-    engine = RayEngine(cluster.address, run=obey)
+    engine = RayEngine(cluster.address, run=run_commands)
     return run_batch(plan_of(file), engine, file.with_suffix(".batch"), show=show)
 
 
@@ -61,7 +61,7 @@ def test_all_jobs_finish_though_a_node_is_killed(tmp_path: Path, cluster: Any) -
     assert sum(counts(file, name) for name in speeches) <= 16 + 2
 
 
-def test_crashes_failures_and_hangs_are_told_apart(tmp_path: Path, cluster: Any) -> None:
+def test_crashes_failures_and_hangs_are_distinguished(tmp_path: Path, cluster: Any) -> None:
     file = studio(tmp_path, poison="count\ncrash", shaky="crash once", bad="fail", stuck="hang", good="hello")
     text = file.read_text().replace('"jobs"', '"defaults": {"all": {"limit": 4}}, "jobs"')
     file.write_text(text)
@@ -76,7 +76,7 @@ def test_crashes_failures_and_hangs_are_told_apart(tmp_path: Path, cluster: Any)
     }
     assert end.bad == 3
     assert counts(file, "poison") == 3
-    assert found["bad.mp4"].reason.endswith("cannot be said; say something else")
+    assert found["bad.mp4"].reason.endswith("cannot be spoken; give another")
     assert "time limit of 4 s" in found["stuck.mp4"].reason
 
 

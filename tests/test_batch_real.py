@@ -161,7 +161,7 @@ def test_commands_that_start_nothing(studio: Path) -> None:
     assert not (studio / "x.mp4").exists()
 
 
-def test_every_mistake_is_a_line_of_stderr(studio: Path) -> None:
+def test_every_problem_is_a_line_of_stderr(studio: Path) -> None:
     file = write(
         studio,
         {"kind": "speak", "avatar": "nobody.avatar", "speech": "one.wav", "output": "y.mp4"},

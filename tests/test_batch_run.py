@@ -1,4 +1,4 @@
-"""Runs on the local engine, with workers that obey: what is done stays done, what fails is told, others go on."""
+"""Runs on the local engine with workers that run commands: done stays done, failures are reported, others go on."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from avatar.batch.machine import Machine, this_machine
 from avatar.batch.plan import Plan, make_plan
 from avatar.batch.report import write_report
 from avatar.batch.run import RunOptions, Snapshot, run_batch
-from avatar.cli.batch_table import draw_table, dress_seconds
+from avatar.cli.batch_table import draw_table, format_seconds
 from avatar.core.files import UserError
 
-OBEYS = (sys.executable, "-m", "tests.batch_worker")
+COMMANDS = (sys.executable, "-m", "tests.batch_worker")
 HERE = Machine((0,), 100.0)
 
 
@@ -56,7 +56,7 @@ def go(
     file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **options: bool | float
 ) -> Snapshot:
     state = file.with_suffix(".batch")
-    engine = LocalEngine(HERE, state, workers=workers, command=OBEYS)
+    engine = LocalEngine(HERE, state, workers=workers, command=COMMANDS)
     return run_batch(plan_of(file), engine, state, options=RunOptions(**options), show=show)  # type: ignore[arg-type]
 
 
@@ -110,9 +110,9 @@ def test_a_failure_stops_only_what_waits_for_it(tmp_path: Path) -> None:
     end = go(file)
     assert (end.counts["done"], end.counts["failed"], end.counts["blocked"]) == (1, 1, 2)
     found = records(file)
-    assert found["bad.mp4"].reason.endswith("bad.txt: cannot be said; say something else")
+    assert found["bad.mp4"].reason.endswith("bad.txt: cannot be spoken; give another")
     assert found["of_bad.mp4"].reason == found["later.mp4"].reason == "waits for bad.mp4, which failed"
-    assert "cannot be said" in log_path(file.with_suffix(".batch"), "bad.mp4").read_text()
+    assert "cannot be spoken" in log_path(file.with_suffix(".batch"), "bad.mp4").read_text()
     assert go(file).counts["failed"] == 1
     assert counts(file, "bad") == 1, "nothing has changed, so it would fail again"
     go(file, retry_failed=True)
@@ -121,7 +121,7 @@ def test_a_failure_stops_only_what_waits_for_it(tmp_path: Path) -> None:
     assert go(file).counts["done"] == 4
 
 
-def test_poison_is_quarantined_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_job_that_kills_its_workers_is_quarantined_and_leaves_nothing(tmp_path: Path) -> None:
     file = studio(tmp_path, poison="count\nhalf", good="hello", shaky="count\ncrash once")
     end = go(file)
     assert (end.counts["done"], end.counts["quarantined"]) == (2, 1)
@@ -146,13 +146,13 @@ def test_a_hanging_job_is_stopped_at_its_limit(tmp_path: Path) -> None:
 
 def test_a_full_disk_pauses_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, notes = studio(tmp_path, one="full once", two="hello"), set()
-    end = go(file, pause=0.2, show=lambda snapshot: notes.add(snapshot.note))
+    end = go(file, retry_seconds=0.2, show=lambda snapshot: notes.add(snapshot.note))
     assert end.counts["done"] == 2
     assert any("No space left" in note for note in notes)
     room = iter([0, 0, 0])
     monkeypatch.setattr(run_module, "free_bytes", lambda path: next(room, 10**12))
     notes.clear()
-    assert go(file, force=True, pause=0.2, show=lambda snapshot: notes.add(snapshot.note)).counts["done"] == 2
+    assert go(file, force=True, retry_seconds=0.2, show=lambda snapshot: notes.add(snapshot.note)).counts["done"] == 2
     assert any("paused, the disk is full; make room and it goes on" in note for note in notes)
 
 
@@ -168,7 +168,7 @@ def test_jobs_are_cancelled_while_it_runs(tmp_path: Path) -> None:
         assert journal.known("long")
         assert journal.known("long.mp4")
         assert not journal.known("nobody")
-        journal.ask_cancel(["long"])
+        journal.request_cancel(["long"])
         journal.close()
 
     asking = threading.Thread(target=cancel)
@@ -192,7 +192,7 @@ class started:  # noqa: N801
     """The batch in a process of its own, killed at the end."""
 
     def __init__(self, file: Path) -> None:
-        # a background job of a shell is deaf to interrupts, and so would be what it starts
+        # a background job of a shell ignores interrupts, and so would what it starts
         code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         code += "from pathlib import Path; from tests.test_batch_run import go; go(Path(sys.argv[1]))"
         self.process = subprocess.Popen([sys.executable, "-c", code, str(file)])
@@ -269,11 +269,11 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
     file = studio(tmp_path, one="sleep 100", two="sleep 100", three="sleep 100")
     jobs = list(plan_of(file).jobs.values())
     machine = Machine((0, 1), 2.5, ("7",))
-    engine = LocalEngine(machine, tmp_path / "state", workers=2, command=OBEYS)
+    engine = LocalEngine(machine, tmp_path / "state", workers=2, command=COMMANDS)
     try:
         assert engine.room_for(jobs[0])
-        engine.start(jobs[0], ours=False, again=False)
-        engine.start(jobs[1], ours=False, again=False)
+        engine.start(jobs[0], replaces=False, repeated=False)
+        engine.start(jobs[1], replaces=False, repeated=False)
         assert not engine.room_for(jobs[2]), "both workers are busy"
         assert sorted(engine.running()[0].worker + engine.running()[1].worker) == sorted("worker 1worker 2")
         engine.stop(jobs[0])
@@ -283,7 +283,7 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="wants 9 GB"):
             engine.check([Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=9.0)})])
         engine.stop(jobs[1])
-        engine.start(Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)}), ours=False, again=False)
+        engine.start(Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)}), replaces=False, repeated=False)
         (worker,) = workers_of(tmp_path / "state")
         wait_for(lambda: b"CUDA_VISIBLE_DEVICES=7\0" in Path("/proc", worker, "environ").read_bytes())
     finally:
@@ -302,13 +302,13 @@ def test_this_machine_has_something() -> None:
     assert machine.memory > 0.1
 
 
-def test_the_report_tells_what_failed(tmp_path: Path) -> None:
+def test_the_report_names_what_failed(tmp_path: Path) -> None:
     file = studio(tmp_path, bad="fail", good="hello <b>")
     go(file)
     page = write_report(file.with_suffix(".batch"))
     assert page
     text = page.read_text()
-    for words in ("1 of 2 jobs are not done", "cannot be said; say something else", "CPU-seconds", "times real time"):
+    for words in ("1 of 2 jobs are not done", "cannot be spoken; give another", "CPU-seconds", "times real time"):
         assert words in text
     log = log_path(file.with_suffix(".batch"), "bad.mp4")
     assert f'href="logs/{log.name}"' in text
@@ -321,7 +321,7 @@ def test_outcomes_survive_json() -> None:
 
 
 def test_durations_are_for_people() -> None:
-    assert [dress_seconds(seconds) for seconds in (3.2, 100, 7500)] == ["3 s", "1 min 40 s", "2 h 5 min"]
+    assert [format_seconds(seconds) for seconds in (3.2, 100, 7500)] == ["3 s", "1 min 40 s", "2 h 5 min"]
 
 
 def test_the_terminal_shows_workers_and_what_holds_up(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One attempt at a job: timed, its errors turned into one line, its outputs looked at."""
+"""One attempt at a job: timed, its errors turned into one line, its outputs digested."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from avatar.batch.work import Runner, Task
 from avatar.core.files import UserError
 
 End = Literal["done", "failed", "crashed", "lost", "late", "full"]
-"""How an attempt ended. crashed: the job took its worker with it. lost: the worker went for another reason. late: over
-the time limit. full: the disk was full."""
-FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-LOG_KEPT = 64_000  # bytes
+"""How an attempt ended. crashed: the job's worker died. lost: its node went away. late: over the time limit. full: the
+disk was full."""
+FULL_DISK = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+LOG_BYTES = 64_000  # of a log that are sent back
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def attempt(task: Task, run: Runner) -> Outcome:
     try:
         media_seconds = run(task).media_seconds
         made = {place: (fingerprint(place), digest(place)) for place in task.job.outputs.values()}
-        if missing := [place for place, (look, _) in made.items() if not look]:
+        if missing := [place for place, (found, _) in made.items() if not found]:
             end, reason = "failed", f"{missing[0]}: was not written"
     except Exception as error:
         traceback.print_exc()
@@ -83,18 +83,18 @@ def explain(error: Exception) -> str:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it comes of, says that the disk is full."""
+    """Whether an error, or one that it comes of, means that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(text in str(error) for text in FULL):
+        if any(text in str(error) for text in FULL_DISK):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of the encoders it has waited for."""
+    """Of this process and of its encoders that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -111,14 +111,14 @@ def _size(place: str) -> int:
 def printing_to(path: Path) -> Iterator[None]:
     """Append all that this process and its children print to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [os.dup(stream) for stream in (1, 2)]
+    saved = [os.dup(stream) for stream in (1, 2)]
     with path.open("ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     try:
         yield
     finally:
-        for stream, before in zip((1, 2), kept, strict=True):
+        for stream, before in zip((1, 2), saved, strict=True):
             os.dup2(before, stream)
             os.close(before)
 
@@ -128,5 +128,5 @@ def read_end(path: Path) -> str:
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LOG_KEPT))
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
         return file.read().decode("utf-8", "replace")

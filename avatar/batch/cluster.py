@@ -20,19 +20,19 @@ from avatar.batch.work import Runner, Task, run_one, task_from_json
 from avatar.core.files import UserError
 
 PORT = 6379
-CPUS: dict[Kind, int] = {"preprocess": 2, "build": 4, "speak": 1, "evaluate": 2}
-"""What a job gets unless it says otherwise, where nodes have as many."""
-WINDOW = 2  # jobs under way for each CPU of the cluster: enough that no node waits for us
-LOOK_EVERY = 1.0  # seconds
-KNOCK_SECONDS = 5.0
-START_SECONDS, TRIES = 60.0, 5  # of the board
+CPUS: dict[Kind, int] = {"preprocess": 2, "build": 4, "speak": 1, "render": 1, "motion": 1, "evaluate": 2}
+"""CPUs of a job that does not name a number, where nodes have as many."""
+JOBS_PER_CPU = 2  # submitted at a time: enough that no node waits for this process
+POLL_SECONDS = 1.0  # between two looks at the cluster's nodes
+CONNECT_SECONDS = 5.0
+START_SECONDS, START_TRIES = 60.0, 5  # of the actor that notes starts
 
 
 @dataclass
-class _Flight:
+class _Submitted:
     job: Job
     reference: Any  # ray.ObjectRef
-    since: float  # time.monotonic(), when it was handed over or, later, when it began
+    since: float  # time.monotonic() when it was submitted; later, when it began
     node: str = ""  # where it runs; empty until it does
 
 
@@ -47,17 +47,17 @@ class RayEngine:
         self._connect(address)
         self._run, self._most = run, most
         self._task = self._ray.remote(max_retries=0)(_do)
-        self._board = self._start_board()
-        self._flights: dict[Any, _Flight] = {}
-        self._looked, self._room = 0.0, 0
+        self._starts = self._start_log_actor()
+        self._submitted: dict[Any, _Submitted] = {}
+        self._polled, self._room = 0.0, 0
         self._largest: dict[str, float] = {}
-        self._look()
+        self._poll_nodes()
 
     def _connect(self, address: str) -> None:
         place = address if address == "auto" or ":" in address else f"{address}:{PORT}"
         try:
             if address != "auto":
-                _knock(place)
+                _check_connection(place)
             quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
             self._ray.init(address=place, ignore_reinit_error=True, **quiet)
         except (OSError, ValueError, RuntimeError) as error:
@@ -65,16 +65,16 @@ class RayEngine:
                 f"--address {address}: no Ray cluster answers ({error}); start one with `ray start --head`"
             ) from error
 
-    def _start_board(self) -> Any:
-        """A board that answers; before any job, since where jobs fill a node and crash Ray may never start it."""
+    def _start_log_actor(self) -> Any:
+        """A `_StartLog` that answers. Before any job: where jobs fill a node and crash, Ray may never start it."""
         here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         strategy = here(self._ray.get_runtime_context().get_node_id(), soft=True)
         reason = ""
-        for _ in range(TRIES):
-            board = self._ray.remote(_Board).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        for _ in range(START_TRIES):
+            actor = self._ray.remote(_StartLog).options(num_cpus=0, scheduling_strategy=strategy).remote()
             try:
-                self._ray.get(board.take.remote(), timeout=START_SECONDS)
-                return board
+                self._ray.get(actor.take.remote(), timeout=START_SECONDS)
+                return actor
             except self._ray.exceptions.RayActorError as error:  # as happens where a node has just been lost
                 reason = _first_line(error)
             except self._ray.exceptions.GetTimeoutError:
@@ -82,15 +82,15 @@ class RayEngine:
         self._ray.shutdown()
         raise UserError(f"the Ray cluster starts no worker ({reason}); see its logs")
 
-    def _look(self) -> None:
-        """See what the cluster has now: nodes come and go."""
-        self._looked = time.monotonic()
+    def _poll_nodes(self) -> None:
+        """Update what the cluster has: nodes come and go."""
+        self._polled = time.monotonic()
         alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         self._largest = {
             name: max((node.get(name, 0) for node in alive), default=0) for name in ("CPU", "GPU", "memory")
         }
         total = sum(node.get("CPU", 0) for node in alive)
-        self._room = self._most or max(1, math.ceil(WINDOW * total))
+        self._room = self._most or max(1, math.ceil(JOBS_PER_CPU * total))
 
     def check(self, jobs: list[Job]) -> None:
         has = self._largest
@@ -102,60 +102,60 @@ class RayEngine:
                     f"node has {has['CPU']:g}, {has['GPU']:g}, {has['memory'] / 1e9:.1f} GB"
                 )
 
-    def favourites(self) -> list[str]:
-        return []  # Ray chooses the worker; jobs of one avatar come one after the other anyway
+    def loaded_models(self) -> list[str]:
+        return []  # Ray chooses the worker; jobs of one avatar are started one after the other anyway
 
     def room_for(self, job: Job) -> bool:
-        return len(self._flights) < self._room
+        return len(self._submitted) < self._room
 
-    def start(self, job: Job, *, ours: bool, again: bool) -> None:
+    def start(self, job: Job, *, replaces: bool, repeated: bool) -> None:
         cpus = int(job.need.cpus or max(1, min(CPUS[job.kind], self._largest["CPU"])))
         options = {"num_cpus": cpus, "num_gpus": job.need.gpus, "memory": int(job.need.memory * 1e9)}
-        task = Task(job, cpus, ours, again).to_json()
-        reference = self._task.options(**options, name=job.id).remote(task, self._run, self._board)
-        self._flights[reference] = _Flight(job, reference, time.monotonic())
+        task = Task(job, cpus, replaces, repeated).to_json()
+        reference = self._task.options(**options, name=job.id).remote(task, self._run, self._starts)
+        self._submitted[reference] = _Submitted(job, reference, time.monotonic())
 
     def wait(self, seconds: float) -> list[tuple[Job, str, Outcome]]:
-        waiting = list(self._flights)
+        waiting = list(self._submitted)
         if not waiting:
             time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
         if ready:
             ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        ended = [self._land(self._flights.pop(reference)) for reference in ready]
-        if time.monotonic() - self._looked > LOOK_EVERY:
-            self._look()
+        ended = [self._collect(self._submitted.pop(reference)) for reference in ready]
+        if time.monotonic() - self._polled > POLL_SECONDS:
+            self._poll_nodes()
             self._see_started()
             ended += self._stop_late()
         return ended
 
     def _see_started(self) -> None:
         try:
-            started = self._ray.get(self._board.take.remote(), timeout=LOOK_EVERY)
+            started = self._ray.get(self._starts.take.remote(), timeout=POLL_SECONDS)
         except self._ray.exceptions.RayError:
-            return  # it is asked again
-        by_job = {flight.job.id: flight for flight in self._flights.values()}
+            return  # the next poll reads it
+        by_job = {one.job.id: one for one in self._submitted.values()}
         for job, node in started:
             if job in by_job:
                 by_job[job].node, by_job[job].since = node, time.monotonic()
 
     def _stop_late(self) -> list[tuple[Job, str, Outcome]]:
         ended = []
-        for flight in list(self._flights.values()):
-            took = time.monotonic() - flight.since
-            if flight.node and took > flight.job.limit:
-                self.stop(flight.job)
-                reason = f"ran into its time limit of {flight.job.limit:g} s and was stopped; raise `limit`"
-                ended.append((flight.job, flight.node, Outcome("late", reason, took)))
+        for one in list(self._submitted.values()):
+            took = time.monotonic() - one.since
+            if one.node and took > one.job.limit:
+                self.stop(one.job)
+                reason = f"ran into its time limit of {one.job.limit:g} s and was stopped; raise `limit`"
+                ended.append((one.job, one.node, Outcome("late", reason, took)))
         return ended
 
-    def _land(self, flight: _Flight) -> tuple[Job, str, Outcome]:
+    def _collect(self, one: _Submitted) -> tuple[Job, str, Outcome]:
         errors = self._ray.exceptions
-        took = time.monotonic() - flight.since
+        took = time.monotonic() - one.since
         try:
-            answer = self._ray.get(flight.reference)
-            return flight.job, answer.pop("node"), Outcome(**answer)
+            answer = self._ray.get(one.reference)
+            return one.job, answer.pop("node"), Outcome(**answer)
         except (errors.NodeDiedError, errors.ObjectLostError, errors.RaySystemError) as error:
             outcome = Outcome("lost", f"its node was lost ({_first_line(error)})", took)
         except errors.WorkerCrashedError:
@@ -164,24 +164,24 @@ class RayEngine:
             outcome = Outcome("crashed", "its worker was killed, as memory ran out on its node", took)
         except errors.RayError as error:  # such as: the package is missing on a node
             outcome = Outcome("failed", _first_line(error), took, log=str(error))
-        return flight.job, flight.node, outcome
+        return one.job, one.node, outcome
 
     def running(self) -> list[Running]:
-        return [Running(one.job, one.node or "no node yet", one.since) for one in self._flights.values()]
+        return [Running(one.job, one.node or "no node yet", one.since) for one in self._submitted.values()]
 
     def stop(self, job: Job) -> None:
-        for flight in [flight for flight in self._flights.values() if flight.job is job]:
-            self._ray.cancel(flight.reference, force=True)
-            del self._flights[flight.reference]
+        for one in [one for one in self._submitted.values() if one.job is job]:
+            self._ray.cancel(one.reference, force=True)
+            del self._submitted[one.reference]
 
     def close(self) -> None:
-        for flight in list(self._flights.values()):
-            self.stop(flight.job)
+        for one in list(self._submitted.values()):
+            self.stop(one.job)
         self._ray.shutdown()
 
 
-class _Board:
-    """Where tasks say that they have begun: Ray itself tells only when they have ended."""
+class _StartLog:
+    """An actor that notes which tasks have begun: Ray itself reports only which have ended."""
 
     def __init__(self) -> None:
         self._started: list[tuple[str, str]] = []
@@ -190,27 +190,27 @@ class _Board:
         self._started.append((job, node))
 
     def take(self) -> list[tuple[str, str]]:
-        """What was said since the last time."""
+        """Jobs that have begun since the last call, and their nodes."""
         started, self._started = self._started, []
         return started
 
 
-def _do(values: dict[str, Any], run: Runner, board: Any) -> dict[str, Any]:
+def _do(values: dict[str, Any], run: Runner, starts: Any) -> dict[str, Any]:
     """A task, on some node."""
     ray = _import_ray()
     task = task_from_json(values)
     node = f"node {ray.get_runtime_context().get_node_id()[:8]}"
-    board.started.remote(task.job.id, node)
+    starts.started.remote(task.job.id, node)
     with _log_file() as log:
         with printing_to(log):
             outcome = attempt(task, run)
         return outcome.to_json() | {"log": read_end(log), "node": node}
 
 
-def _knock(place: str) -> None:
-    """Raise OSError unless somebody listens at HOST:PORT; Ray itself would wait for minutes."""
+def _check_connection(place: str) -> None:
+    """Raise OSError unless something answers at HOST:PORT; Ray itself would wait for minutes."""
     host, _, port = place.removeprefix("ray://").rpartition(":")
-    socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What an engine is: it takes tasks as long as it has room, and tells how they ended."""
+"""What an engine is: it takes tasks as long as it has room, and reports how they ended."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Engine(Protocol):
     def check(self, jobs: list[Job]) -> None:
         """Raise UserError when there is a job that can never run here."""
 
-    def favourites(self) -> list[str]:
+    def loaded_models(self) -> list[str]:
         """Models (`Job.model`) that idle workers have loaded."""
 
     def room_for(self, job: Job) -> bool:
         """Whether a job can start at once."""
 
-    def start(self, job: Job, *, ours: bool, again: bool) -> None:
-        """Start a job that there is room for; ours, again: as in `Task`."""
+    def start(self, job: Job, *, replaces: bool, repeated: bool) -> None:
+        """Start a job that there is room for; replaces, repeated: as in `Task`."""
 
     def wait(self, seconds: float) -> list[tuple[Job, str, Outcome]]:
         """Jobs that have ended, on which worker and how; waits for one, but not longer than that."""
@@ -42,7 +42,7 @@ class Engine(Protocol):
         """What runs now."""
 
     def stop(self, job: Job) -> None:
-        """End a running job at once; nothing more is heard of it."""
+        """End a running job at once; `wait` does not return it."""
 
     def close(self) -> None:
         """End everything at once."""

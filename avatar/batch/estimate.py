@@ -1,4 +1,4 @@
-"""What a plan will take: counts, time, disk; by what this batch has measured, else by figures of two plain cores."""
+"""What a plan will take: counts, time, disk; as this batch has measured it, else by figures of two plain cores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avatar.batch.plan import Plan
 from avatar.core.files import UserError
 from avatar.core.media import probe
 
-PROBED = 40  # files whose length is looked up; the lengths of others follow from their sizes
+PROBED = 40  # files of an ending whose length is looked up, at 50 ms each; those of others follow from their sizes
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,11 @@ GUESSES: dict[Kind, Rate] = {
     "preprocess": Rate(1.0, 2_500_000, 5.0),
     "build": Rate(0.0, 0, 15.0),  # beside its budget
     "speak": Rate(0.5, 350_000, 0.3),
+    "render": Rate(0.5, 350_000, 0.3),
+    "motion": Rate(0.1, 20_000, 0.3),
     "evaluate": Rate(3.0, 20_000, 5.0),
 }
+"""Roughly, of two plain cores, as long as a batch has measured nothing."""
 AVATAR_BYTES, EVALUATION_BYTES = 12_000_000, 4_000_000
 
 
@@ -83,7 +86,7 @@ def _measured(records: Iterable[Record], kind: Kind) -> Rate | None:
 
 
 class _Lengths:
-    """Seconds of files: some looked up, the others by their size and ending; of what is not there yet, the mean."""
+    """Seconds of files: some looked up, others by their size and ending; of those that do not exist yet, the mean."""
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}
@@ -123,9 +126,10 @@ def _bytes(job: Job, rate: Rate, lengths: _Lengths) -> float:
 
 
 def _timed_by(job: Job) -> str:
-    if job.kind == "evaluate":
+    """The file whose length a job takes its time from."""
+    if "take" in job.inputs:
         return str(Path(job.inputs["take"]) / "audio.wav")
-    return job.inputs["speech" if job.kind == "speak" else "video"]
+    return job.inputs["video" if job.kind == "preprocess" else "speech"]
 
 
 def _folders(jobs: Iterable[Job]) -> set[Path]:

@@ -1,4 +1,4 @@
-"""Job file -> jobs: defaults filled in, globs and matrices multiplied out, every mistake told with its line."""
+"""Job file -> jobs: defaults filled in, globs and matrices multiplied out, every problem with its line."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from avatar.batch.jobs import (
     KINDS,
     LIMITS,
     NEEDS,
+    OPTIONS,
     OUTPUTS,
     Common,
     Head,
@@ -33,12 +34,12 @@ from avatar.batch.jobs import (
 from avatar.core.files import UserError
 from avatar.core.lines import Entry, read_entries
 from avatar.core.recipe import parse_duration, read_yaml
+from avatar.pipelines.arguments import files_of, with_files, with_own_names
+from avatar.pipelines.options import VERBS, settings_files
 
 MAGIC = re.compile(r"[*?\[]")
 PLACE = re.compile(r"\{([^{}]*)\}")
 MOST_JOBS = 1_000_000
-FILES = {"recipe": ("encoder",), "controls": ("style", "pose")}
-"""Options that may be a file, and which of their keys name files."""
 
 
 @dataclass(frozen=True, order=True)
@@ -56,7 +57,7 @@ class Batch:
     path: Path
     jobs: list[Job] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    texts: dict[str, dict[str, Any]] = field(default_factory=dict)  # files of controls and recipes, by path
+    contents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of files of controls and recipes, by path
 
     @property
     def folder(self) -> str:
@@ -84,7 +85,7 @@ class _Defaults:
 
 
 def read_batch(path: Path) -> Batch:
-    """Read and multiply out a job file; mistakes in single entries are collected, not raised.
+    """Read and multiply out a job file; problems of single entries are collected, not raised.
 
     Raises: UserError when the file as a whole cannot be read.
     """
@@ -121,7 +122,7 @@ def _check_head(head: Entry, path: Path) -> Head:
     return checked
 
 
-def _expand(batch: Batch, entry: Entry, defaults: _Defaults, made_before: set[str]) -> Iterator[Job]:
+def _expand(batch: Batch, entry: Entry, defaults: _Defaults, outputs_above: set[str]) -> Iterator[Job]:
     values = defaults.under(entry)
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -140,9 +141,9 @@ def _expand(batch: Batch, entry: Entry, defaults: _Defaults, made_before: set[st
     try:
         for chosen in itertools.product(*(list(enumerate(axis, 1)) for axis in others.values())):
             combination = {key: value for key, (_, value) in zip(others, chosen, strict=True)}
-            said = model.model_validate(values | combination)
+            checked = model.model_validate(values | combination)
             shown = {key: _show(value, index) for key, (index, value) in zip(others, chosen, strict=True)}
-            for job in _make_jobs(batch, entry, said, shown, made_before, count):
+            for job in _make_jobs(batch, entry, checked, shown, outputs_above, count):
                 count += 1
                 yield job
     except ValidationError as error:
@@ -159,39 +160,46 @@ def _show(value: Any, index: int) -> str:
 
 
 def _make_jobs(
-    batch: Batch, entry: Entry, said: Common, shown: dict[str, str], made_before: set[str], count: int
+    batch: Batch, entry: Entry, values: Common, shown: dict[str, str], outputs_above: set[str], count: int
 ) -> Iterator[Job]:
-    kind: Kind = said.kind  # type: ignore[attr-defined]
-    found = [_find(batch, getattr(said, name), made_before) for name in INPUTS[kind]]
+    """The jobs of an entry, its matrix multiplied out: one for each combination of its inputs."""
+    kind: Kind = values.kind  # type: ignore[attr-defined]
+    found = [_find(batch, getattr(values, name), outputs_above) for name in INPUTS[kind]]
     for name, places in zip(INPUTS[kind], found, strict=True):
         if not places:
-            wanted = getattr(said, name)
+            wanted = getattr(values, name)
             batch.report(entry.line_of(name), f"{name}: nothing is called {wanted}, and no job above makes it")
-    options = _options(batch, said)
+    options, files = _options(batch, values)
     usual = LIMITS[kind] + (2 * budget_of(options) if kind == "build" else 0.0)
-    need = Need(said.cpus, said.memory or NEEDS[kind].memory, int(options.get("device") == "cuda"))
-    after = (said.after,) if isinstance(said.after, str) else tuple(said.after)
+    need = Need(values.cpus, values.memory or NEEDS[kind].memory, int(options.get("device") == "cuda"))
+    after = (values.after,) if isinstance(values.after, str) else tuple(values.after)
+    templates = {name: getattr(values, name) for name in OUTPUTS[kind] if getattr(values, name)}
     for inputs in itertools.product(*found):
         count += 1
         given = dict(zip(INPUTS[kind], inputs, strict=True))
-        names = shown | {"id": said.id or "", "n": str(count)}
-        for name, place in given.items():
-            above, own = os.path.split(place)
-            names |= {name: os.path.splitext(own)[0], f"{name}_folder": os.path.basename(above)}
-        written = {name: getattr(said, name) for name in OUTPUTS[kind] if getattr(said, name)}
-        filled = {name: _fill(template, names) for name, template in written.items()}
+        outputs = _fill_all(templates, shown | {"id": values.id or "", "n": str(count)}, given)
         yield Job(
-            id=filled["output"],
+            id=outputs["output"],
             kind=kind,
             line=entry.line,
-            entry=said.id or "",
+            entry=values.id or "",
             inputs=given,
-            outputs={name: resolve(batch.folder, place) for name, place in filled.items()},
+            outputs={name: resolve(batch.folder, place) for name, place in outputs.items()},
             options=options,
             need=need,
-            limit=parse_duration(said.limit, "limit") if said.limit else usual,
+            limit=parse_duration(values.limit, "limit") if values.limit else usual,
             after=after,
+            files=files,
         )
+
+
+def _fill_all(templates: dict[str, str], names: dict[str, str], inputs: dict[str, str]) -> dict[str, str]:
+    """Templates of outputs with the names of the inputs put in."""
+    known = dict(names)
+    for name, place in inputs.items():
+        above, own = os.path.split(place)
+        known |= {name: os.path.splitext(own)[0], f"{name}_folder": os.path.basename(above)}
+    return {name: _fill(template, known) for name, template in templates.items()}
 
 
 def _fill(template: str, names: dict[str, str]) -> str:
@@ -203,30 +211,25 @@ def _fill(template: str, names: dict[str, str]) -> str:
     return PLACE.sub(value, template)
 
 
-def _options(batch: Batch, said: Common) -> dict[str, Any]:
-    """What an entry says beside inputs and outputs, where it differs from the schema; files' contents stand in it."""
-    model, kind = type(said), said.kind  # type: ignore[attr-defined]
-    apart = COMMON | set(INPUTS[kind]) | set(OUTPUTS[kind]) | {"kind"}
-    values = {key: getattr(said, key) for key in model.model_fields if key not in apart}
-    options = {key: value for key, value in values.items() if value != model.model_fields[key].default}
-    if (behind := options.get("background")) and (is_url(behind) or os.path.isfile(resolve(batch.folder, behind))):
-        options["background"] = resolve(batch.folder, behind)
-    for key in set(FILES) & set(options):
-        content = options[key]
-        if isinstance(content, str):
+def _options(batch: Batch, values: Common) -> tuple[dict[str, Any], dict[str, str]]:
+    """Options of an entry that differ from their defaults, and the files that they name.
+
+    Contents of files of settings stand in the options; paths are absolute. Raises: UserError.
+    """
+    kind: Kind = values.kind  # type: ignore[attr-defined]
+    verb, fields = VERBS[kind], type(values).model_fields
+    options = {name: getattr(values, name) for name in OPTIONS[kind]}
+    options = {name: value for name, value in options.items() if value != fields[name].default}
+    for name in settings_files(verb).keys() & options.keys():
+        if isinstance(content := options[name], str):
             place = resolve(batch.folder, content)
-            content = batch.texts.get(place) or batch.texts.setdefault(place, read_yaml(Path(place), key))
-        options[key] = {name: _resolved(batch.folder, FILES[key], name, value) for name, value in content.items()}
-    return options
-
-
-def _resolved(folder: str, files: tuple[str, ...], name: str, value: Any) -> Any:
-    """The value of a key; absolute where it names a file."""
-    if name not in files or not isinstance(value, str) or not value:
-        return value
-    if name == "pose":
-        return "take:" + resolve(folder, value.removeprefix("take:")) if value.startswith("take:") else value
-    return resolve(folder, value)
+            options[name] = batch.contents.get(place) or batch.contents.setdefault(place, read_yaml(Path(place), name))
+    if not options:
+        return {}, {}
+    options = with_own_names(verb, options)
+    files = files_of(verb, options)
+    places = {file: resolve(batch.folder, file) for file in files.values()}
+    return with_files(options, files, places.__getitem__), {key: places[file] for key, file in files.items()}
 
 
 def resolve(folder: str, place: str) -> str:
@@ -236,7 +239,7 @@ def resolve(folder: str, place: str) -> str:
     return os.path.normpath(os.path.expanduser(place) if place[:1] in ("/", "~") else f"{folder}/{place}")
 
 
-def _find(batch: Batch, wanted: str | list[str], made_before: set[str]) -> list[str]:
+def _find(batch: Batch, wanted: str | list[str], outputs_above: set[str]) -> list[str]:
     """The places that paths, globs and URLs name: existing ones, and what jobs above make; in order, none twice."""
     found: dict[str, None] = {}
     for one in [wanted] if isinstance(wanted, str) else wanted:
@@ -246,7 +249,7 @@ def _find(batch: Batch, wanted: str | list[str], made_before: set[str]) -> list[
             continue
         existing = storage.glob_urls(place) if is_url(place) else glob.glob(place, recursive=True)
         planned = re.compile(_as_pattern(place))
-        found |= dict.fromkeys(sorted({*existing, *(made for made in made_before if planned.fullmatch(made))}))
+        found |= dict.fromkeys(sorted({*existing, *(made for made in outputs_above if planned.fullmatch(made))}))
     return list(found)
 
 
@@ -279,7 +282,7 @@ def _explain(error: ValidationError, model: type) -> str:
 
 
 def _line_of(error: ValidationError, entry: Entry, head: Entry | None = None) -> int:
-    """Where the mistake stands: at the entry's key, or in the defaults it comes from."""
+    """Where the problem is: at the entry's key, or in the defaults it comes from."""
     loc = error.errors()[0]["loc"]
     key = str(loc[0]) if loc else ""
     if head and key not in entry.values and error.errors()[0]["type"] != "missing" and "defaults" in head.lines:

@@ -1,4 +1,4 @@
-"""What is done, on disk: one SQLite file, written by the one process that runs the batch, read by anyone."""
+"""What is done, on disk: one SQLite file, written by the one process that runs the batch, read by any other."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from avatar.core.files import UserError, check_writable
+from avatar.core.versions import Format, check_version, convert
 
 if TYPE_CHECKING:
     from avatar.batch.jobs import Job, Kind
 
-FORMAT = 1
 State = Literal["waiting", "running", "done", "failed", "quarantined", "blocked", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 CUT_SHORT = "was cut short"
@@ -37,7 +37,11 @@ CREATE INDEX IF NOT EXISTS jobs_of_run ON jobs (run, state);
 CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, job_file TEXT, engine TEXT, started REAL, finished REAL);
 CREATE TABLE IF NOT EXISTS digests (place TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cancels (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS format (reader TEXT);
 """
+"""Of this version of the format. `format` names the first version of the package that reads the journal."""
+FORMAT = Format("journal", 1, "0.2.0", "move it away and run again", {})
+"""Its version is SQLite's `user_version`. A conversion changes an open database and returns it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Journal:
     """The journal of a batch in a folder. Every change is on disk when its method returns."""
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
-        """Open, or make. Raises: UserError when there is none, or it is damaged, of another version or in the way."""
+        """Open, or make. Raises: UserError when there is none, or one that is damaged or of a version not read."""
         self.path = folder / "journal.sqlite"
         if make:
             check_writable(self.path)
@@ -95,17 +99,36 @@ class Journal:
             self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # in WAL: safe against kills; a power cut undoes the last
-            self._check_format()
+            self._convert()
             self._db.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             raise UserError(f"{self.path}: cannot be used ({error}); move it away and run again") from error
 
-    def _check_format(self) -> None:
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
-            raise UserError(f"{self.path}: is of format {found}, this version reads {FORMAT}; move it away")
-        if found == 0:
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
+    def _convert(self) -> None:
+        """Bring a journal of an earlier version to this one, whole or not at all. Raises: UserError."""
+        db = self._db
+        if self._version() == FORMAT.version:
+            return
+        with self._transaction():
+            version = self._version()  # another process may have converted it since
+            check_version(FORMAT, version or FORMAT.version, self.path, reader=self._reader())
+            if version:
+                convert(FORMAT, version, db)
+            db.execute("CREATE TABLE IF NOT EXISTS format (reader TEXT)")
+            db.execute("DELETE FROM format")
+            db.execute("INSERT INTO format VALUES (?)", (FORMAT.since,))
+            db.execute(f"PRAGMA user_version={FORMAT.version}")
+
+    def _version(self) -> int:
+        """0 for a new file."""
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _reader(self) -> str:
+        """The version of the package that reads the journal, as it names it itself; empty where it does not."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name='format'").fetchone():
+            return ""
+        row = self._db.execute("SELECT reader FROM format").fetchone()
+        return str(row[0]) if row else ""
 
     def close(self) -> None:
         self._db.close()
@@ -113,7 +136,7 @@ class Journal:
     def begin(self, jobs: Iterable[Job], job_file: Path, engine: str) -> int:
         """Note a run of these jobs; what a killed run left as running waits again. Returns the run's number."""
         db = self._db
-        with self._whole():
+        with self._transaction():
             row = (str(job_file), engine, time.time())
             number = db.execute("INSERT INTO runs (job_file, engine, started) VALUES (?, ?, ?)", row).lastrowid or 0
             db.executemany(
@@ -135,7 +158,7 @@ class Journal:
         """Set what is known of jobs, all of them or none."""
         columns = ", ".join(f"{name}=?" for name in CHANGED)
         rows = [[*(getattr(record, name) for name in CHANGED), record.id] for record in records]
-        with self._whole():
+        with self._transaction():
             self._db.executemany(f"UPDATE jobs SET {columns} WHERE id=?", rows)
 
     def read(self) -> Iterator[Record]:
@@ -150,34 +173,34 @@ class Journal:
         return RunRecord(*row) if row else None
 
     def digest(self, place: str, fingerprint: str) -> str:
-        """The digest of a file that looked so when it was taken; empty when it is not known."""
+        """The digest of a file that had this fingerprint when it was computed; empty when it is not known."""
         query = "SELECT digest FROM digests WHERE place=? AND fingerprint=?"
         row = self._db.execute(query, (place, fingerprint)).fetchone()
         return row[0] if row else ""
 
     def keep_digest(self, place: str, fingerprint: str, digest: str) -> None:
-        """Remember a digest."""
+        """Keep a digest."""
         self._db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (place, fingerprint, digest))
 
-    def ask_cancel(self, names: Iterable[str]) -> None:
-        """Ask the process that runs the batch to leave out jobs or entries; `*` for all."""
-        with self._whole():
+    def request_cancel(self, names: Iterable[str]) -> None:
+        """Request that the process that runs the batch leaves out jobs or entries; `*` for all."""
+        with self._transaction():
             self._db.executemany("INSERT OR IGNORE INTO cancels VALUES (?)", [(name,) for name in names])
 
     def known(self, name: str) -> bool:
-        """Whether a job or an entry of the last run is called so."""
+        """Whether a job or an entry of the last run has this name."""
         query = "SELECT 1 FROM jobs WHERE (id=? OR entry=?) AND run=(SELECT max(number) FROM runs) LIMIT 1"
         return self._db.execute(query, (name, name)).fetchone() is not None
 
     def take_cancels(self) -> set[str]:
-        """What was asked to be left out since the last time."""
+        """Jobs and entries to be left out, requested since the last call."""
         names = {row[0] for row in self._db.execute("SELECT name FROM cancels")}
         if names:
             self._db.execute("DELETE FROM cancels")
         return names
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -188,7 +211,7 @@ class Journal:
 
 
 def state_folder(job_file: Path) -> Path:
-    """Where the journal, the logs and the report of a job file are, unless somebody says otherwise."""
+    """Where the journal, the logs and the report of a job file are by default."""
     return job_file.with_name(f"{job_file.stem}.batch")
 
 

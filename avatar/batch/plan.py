@@ -18,6 +18,7 @@ from avatar.core.coding import Coding
 from avatar.core.controls import Controls
 from avatar.core.encode import check_target
 from avatar.core.files import UserError
+from avatar.core.named_files import TRANSPARENT
 from avatar.core.recipe import Recipe, parse
 
 ENTRY = "entry "
@@ -34,7 +35,7 @@ class Plan:
 
 
 def make_plan(path: Path) -> tuple[Plan, list[Problem]]:
-    """Read a job file and look at all that it names; nothing may be started when there are problems."""
+    """Read a job file and check all that it names; nothing may be started when there are problems."""
     batch = read_batch(path)
     makers = _find_makers(batch)
     jobs = {job.id: job for job in batch.jobs}
@@ -53,15 +54,20 @@ def _find_makers(batch: Batch) -> dict[str, Job]:
             if (other := makers.setdefault(place, job)) is not job:
                 where = "another job of this entry" if other.line == job.line else f"the job of line {other.line}"
                 batch.report(job.line, f"output: {place} is written by {where} too; make the names differ")
-            elif place in job.inputs.values():
+            elif place in job.sources.values():
                 batch.report(job.line, f"output: {place} is also what the job reads; choose another output")
     return makers
 
 
 def _made_beside(job: Job) -> list[str]:
-    """The Take that a build makes of a video."""
-    source = job.inputs.get("source", "")
-    return [str(Path(job.outputs["output"]).with_suffix(".take"))] if os.path.isfile(source) else []
+    """What a job writes beside its output: the Take of a video or of a style's, the film of a recipe with speech."""
+    if is_url(job.outputs["output"]):
+        return []
+    endings = [".take"] if job.kind == "build" and os.path.isfile(job.inputs["source"]) else []
+    endings += [".mp4"] if "recipe.speech" in job.files else []
+    styles = [place for key, place in job.files.items() if key.split(".")[-1] == "style"]
+    endings += [".style.take"] if any(map(os.path.isfile, styles)) and Path(job.outputs["output"]).suffix else []
+    return [str(Path(job.outputs["output"]).with_suffix(ending)) for ending in endings]
 
 
 def _find_waits(batch: Batch, makers: dict[str, Job]) -> dict[str, set[str]]:
@@ -70,7 +76,7 @@ def _find_waits(batch: Batch, makers: dict[str, Job]) -> dict[str, set[str]]:
         members.setdefault(job.entry, set()).add(job.id)
     waits: dict[str, set[str]] = {}
     for job in batch.jobs:
-        before = {makers[place].id for place in job.sources() if place in makers and makers[place] is not job}
+        before = {makers[place].id for place in job.sources.values() if place in makers and makers[place] is not job}
         for name in job.after:
             if name not in members:
                 batch.report(job.line, f"after: no entry has the id '{name}'")
@@ -93,18 +99,17 @@ def _check_circles(batch: Batch, jobs: dict[str, Job], waits: dict[str, set[str]
 
 
 def _check_files(batch: Batch, makers: dict[str, Job]) -> None:
-    """Missing inputs, outputs that cannot be written; each place is looked at once."""
+    """Missing inputs, outputs that cannot be written; each place is checked once."""
     there: dict[str, bool] = {}
     writable: dict[str, str] = {}
     for job in batch.jobs:
-        for place in job.sources():
+        for name, place in job.sources.items():
             if place in makers:
                 continue
             if place not in there:
                 there[place] = storage.exists(place) if is_url(place) else os.path.exists(place)
             if not there[place]:
-                what = next((name for name, given in job.inputs.items() if given == place), "file")
-                batch.report(job.line, f"{what}: {place} does not exist, and no job makes it")
+                batch.report(job.line, f"{name}: {place} does not exist, and no job makes it")
         for name, place in job.outputs.items():
             folder = os.path.dirname(place)
             if folder not in writable:
@@ -122,21 +127,25 @@ def _why_not_writable(folder: str) -> str:
 
 
 def _check_settings(batch: Batch) -> None:
-    """Each setting is looked at once, however many jobs share it."""
-    seen: dict[str, str] = {}
+    """Each setting is checked once, however many jobs share it."""
+    results: dict[str, str] = {}
     for job in batch.jobs:
-        for key, look in _looks(job):
-            if key not in seen:
+        for key, check in _checks(job):
+            if key not in results:
                 try:
-                    look()
-                    seen[key] = ""
+                    check()
+                    results[key] = ""
                 except UserError as error:
-                    seen[key] = str(error)
-            if seen[key]:
-                batch.report(job.line, seen[key])
+                    results[key] = str(error)
+            if results[key]:
+                batch.report(job.line, results[key])
 
 
-def _looks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
+ENDINGS = {"build": (".avatar",), "motion": (".motion", ".csv"), "evaluate": (".json",)}
+
+
+def _checks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What has to be checked of a job, and a key that jobs share for which the same has to be."""
     options, output = job.options, job.outputs["output"]
     ending = os.path.splitext(output)[1].lower()
     if "controls" in options:
@@ -145,20 +154,28 @@ def _looks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
     if "recipe" in options:
         recipe = options["recipe"]
         yield f"recipe {json.dumps(recipe, default=str)}", partial(_check_recipe, recipe)
-    if job.kind == "speak":
-        coding = Coding(options.get("codec", "h264"), options.get("quality", "good"))
-        transparent = options.get("background") == "transparent"
-        name = Path(f"output {ending}").with_suffix(ending)
-        yield f"target {ending} {coding} {transparent}", partial(check_target, name, coding, transparent=transparent)
-        if is_url(output) and not ending:
-            yield f"pictures {output}", partial(_refuse, f"output: {output}: pictures go to local folders only")
-        if "background" in options or "full_frame" in options:
-            shown = {key: options.get(key) for key in ("size", "background", "full_frame", "orbit")}
-            yield f"look {json.dumps(shown)}", partial(_check_look, shown)
-    if job.kind == "evaluate" and ending != ".json":
-        yield f"json {ending}", partial(_refuse, f"output: must end in .json, not '{ending}'")
-    if job.kind == "build" and ending != ".avatar":
-        yield f"avatar {ending}", partial(_refuse, f"output: must end in .avatar, not '{ending}'")
+    if job.kind in ENDINGS and ending not in ENDINGS[job.kind]:
+        must = " or ".join(ENDINGS[job.kind])
+        yield f"ending {job.kind} {ending}", partial(_refuse, f"output: must end in {must}, not '{ending}'")
+    if job.kind in ("speak", "render"):
+        yield from _film_checks(job, ending)
+
+
+def _film_checks(job: Job, ending: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    options = job.options
+    coding = Coding(options.get("codec", "h264"), options.get("quality", "good"))
+    transparent = options.get("background") == TRANSPARENT
+    name = Path(f"output {ending}").with_suffix(ending)
+    yield f"target {ending} {coding} {transparent}", partial(check_target, name, coding, transparent=transparent)
+    for key in ("output", "frames_dir"):
+        if is_url(place := job.outputs.get(key, "")) and (key != "output" or not ending):
+            yield f"pictures {place}", partial(_refuse, f"{key}: {place}: pictures go to local folders only")
+    if "frames_dir" in job.outputs and "fps" in options:
+        yield "frames and fps", partial(_refuse, "frames_dir: frames are named by those of the Take; leave fps out")
+    view = {key: options.get(key) for key in ("size", "background", "full_frame", "orbit")}
+    if any(view.values()):
+        made = job.files.get("background") == view["background"] and not os.path.exists(str(view["background"]))
+        yield f"look {json.dumps(view)}", partial(_check_look, view, readable=not made)
 
 
 def _refuse(text: str) -> None:
@@ -171,12 +188,14 @@ def _check_recipe(values: dict[str, Any]) -> None:
     recipe = parse(Recipe, values, "recipe")
     kind = trainable_kind(str(recipe.renderer.get("kind", "gaussian")))
     parse(kind.settings, recipe.renderer, "recipe, renderer")
+    parse(Controls, recipe.controls, "recipe, controls")
 
 
-def _check_look(shown: dict[str, Any]) -> None:
-    from avatar.play.look import TRANSPARENT, Look, open_background
+def _check_look(view: dict[str, Any], *, readable: bool) -> None:
+    """readable: the background, if there is one, is a colour, or a file that exists already."""
+    from avatar.play.look import Look, open_background
 
-    behind = shown["background"]
-    Look(shown["size"], None, behind, bool(shown["full_frame"]), shown["orbit"] or 0.0)
-    if behind and behind != TRANSPARENT and not is_url(behind):
+    behind = view["background"]
+    Look(view["size"], None, behind, bool(view["full_frame"]), view["orbit"] or 0.0)
+    if readable and behind and behind != TRANSPARENT and not is_url(behind):
         open_background(behind, 64, 25.0)

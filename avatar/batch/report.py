@@ -1,4 +1,4 @@
-"""batch.html: what ran, how long, how fast, what it cost, what failed and why, and how the films look."""
+"""batch.html: what ran, how long, how fast, what it cost, what failed and why, and thumbnails of films."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path | None:
     if bad:
         sections.append((f"Not done: {len(bad)}", to_table(_bad_rows(bad[:MOST_ROWS], folder, page))))
     if pictures := _thumbnails(done):
-        sections.append(("How they look", pictures))
+        sections.append(("Thumbnails", pictures))
     slowest = sorted(done, key=lambda record: -record.seconds)[:MOST_ROWS]
     if slowest:
         sections.append(("Done, slowest first", to_table(_done_rows(slowest, folder, page))))
@@ -109,7 +109,7 @@ def _log_link(record: Record, folder: Path, page: Path) -> str | Link:
 
 def _thumbnails(done: Sequence[Record]) -> str:
     """A frame from the middle of films, evenly chosen."""
-    films = [record for record in done if record.kind == "speak" and not is_url(record.output)]
+    films = [record for record in done if record.kind in ("speak", "render") and not is_url(record.output)]
     chosen = [films[index] for index in np.linspace(0, len(films) - 1, min(len(films), MOST_PICTURES)).astype(int)]
     pictures = [(record.id, picture) for record in chosen if (picture := _middle(Path(record.output))) is not None]
     parts = []

@@ -1,4 +1,4 @@
-"""A batch from start to end on any engine: what is done is skipped, what fails is told, what crashes is tried again."""
+"""A batch from start to end on any engine: what is done is skipped, what fails is noted, what crashes is repeated."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from avatar.batch.plan import Plan
 from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError, remove_leftovers
 
-MOST_TRIES = 3  # crashes of a worker, after which a job is poison
-LEAST_ROOM = 200_000_000  # bytes: below, nothing is started
-PAUSE = 10.0  # seconds between two looks at a full disk
-SHOWN_EVERY, CANCELS_EVERY = 0.25, 1.0  # seconds
+MAX_CRASHES = 3  # of a job's worker, after which the job is quarantined: once may be chance, or another job's doing
+MIN_FREE = 200_000_000  # bytes: below, nothing is started; several films of a minute, or one Take of two
+RETRY_SECONDS = 10.0  # until a full disk is looked at again
+SHOW_SECONDS, CANCEL_SECONDS = 0.25, 1.0  # between two updates of the table, two looks for cancelled jobs
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Snapshot:
     """How far a run is."""
 
     total: int
-    counts: dict[str, int]  # of jobs by state; `unchanged` are those of `done` that this run had not to make
+    counts: dict[str, int]  # of jobs by state; `unchanged`: those of `done` that this run did not have to make
     running: list[Running]
     seconds: float  # since the run began
     worked: float  # seconds of work done in this run
-    note: str  # what holds it up; empty for nothing
+    note: str  # why nothing is started; empty when something is
 
     @property
     def bad(self) -> int:
@@ -55,8 +55,8 @@ class RunOptions:
 
     force: bool = False  # make everything anew
     retry_failed: bool = False  # try again what failed before, though nothing has changed
-    least_room: int = LEAST_ROOM
-    pause: float = PAUSE
+    min_free: int = MIN_FREE  # bytes on each disk, below which nothing is started
+    retry_seconds: float = RETRY_SECONDS  # until a full disk is looked at again
 
 
 def run_batch(
@@ -74,7 +74,7 @@ def run_batch(
             raise UserError(f"{folder}: the journal cannot be written ({explain(error)})") from error
         run = _Run(plan, engine, folder, journal, options or RunOptions(), show or (lambda snapshot: None))
         try:
-            run.go()
+            run.run()
         finally:
             run.stop_all()
             journal.end(number)
@@ -82,33 +82,35 @@ def run_batch(
 
 
 class _Run:
+    """The state of a run, and what changes it."""
+
     def __init__(
         self, plan: Plan, engine: Engine, folder: Path, journal: Journal, options: RunOptions, show: Show
     ) -> None:
         self._plan, self._engine, self._folder, self._journal, self._options = plan, engine, folder, journal, options
-        self._foreman = Scheduler(plan)
+        self._scheduler = Scheduler(plan)
         self._records = {record.id: record for record in journal.read()}
-        self._digests = Digests(journal.digest, partial(self._patiently, journal.keep_digest))
-        self._show_to, self._shown, self._looked = show, 0.0, 0.0
-        self._begun, self._worked, self._unchanged = time.monotonic(), 0.0, 0
+        self._digests = Digests(journal.digest, partial(self._retry_while_full, journal.keep_digest))
+        self._show_to, self._last_shown, self._last_cancels = show, 0.0, 0.0
+        self._start, self._worked, self._unchanged = time.monotonic(), 0.0, 0
         self._note, self._paused_until = "", 0.0
         self._cancelled: set[str] = set()
         self._counts = Counter(record.state for record in self._records.values())
 
-    def go(self) -> None:
-        """Until nothing is left that can be done."""
+    def run(self) -> None:
+        """Run until nothing is left that can be done."""
         while True:
             self._start_what_fits()
-            if not self._engine.running() and not self._foreman.has_ready:
+            if not self._engine.running() and not self._scheduler.has_ready:
                 break
             if "*" in self._cancelled:
                 break
-            for job, worker, outcome in self._engine.wait(SHOWN_EVERY):
+            for job, worker, outcome in self._engine.wait(SHOW_SECONDS):
                 self._end(job, worker, outcome)
-            self._heed_cancels()
+            self._apply_cancels()
             self._show()
         self.stop_all()
-        for job, obstacle in list(self._foreman.left()):
+        for job, obstacle in list(self._scheduler.pending()):
             state, reason = ("cancelled", "cancelled") if "*" in self._cancelled else ("blocked", obstacle)
             self._set(replace(self._records[job.id], state=state, reason=reason))  # type: ignore[arg-type]
         self._show(at_once=True)
@@ -122,36 +124,37 @@ class _Run:
     def snapshot(self) -> Snapshot:
         counts: dict[str, int] = {str(state): count for state, count in self._counts.items()}
         counts["unchanged"] = self._unchanged
-        seconds = time.monotonic() - self._begun
+        seconds = time.monotonic() - self._start
         return Snapshot(len(self._plan.jobs), counts, self._engine.running(), seconds, self._worked, self._note)
 
     def _start_what_fits(self) -> None:
         if time.monotonic() < self._paused_until:
             return
         while not (self._note and self._engine.running()):  # after a full disk one by one, until one is done
-            job = self._foreman.next(self._engine)
+            job = self._scheduler.next(self._engine)
             if job is None:
                 return
-            if short := self._short_of_room(job):
-                self._foreman.back(job)
-                return self._pause(short)
-            self._consider(job)
+            if reason := self._full_disk(job):
+                self._scheduler.requeue(job)
+                return self._pause(reason)
+            self._start_or_skip(job)
             self._show()
 
-    def _short_of_room(self, job: Job) -> str:
+    def _full_disk(self, job: Job) -> str:
+        """Which disk of a job is full; empty for none."""
         places = [Path(place) for place in job.outputs.values() if not is_url(place)]
         for folder in {*(place.parent for place in places), self._folder}:
-            if (free := free_bytes(folder)) < self._options.least_room:
-                return f"{folder}: {free / 1e6:.0f} MB left, {self._options.least_room / 1e6:.0f} MB are needed"
+            if (free := free_bytes(folder)) < self._options.min_free:
+                return f"{folder}: {free / 1e6:.0f} MB left, {self._options.min_free / 1e6:.0f} MB are needed"
         return ""
 
-    def _pause(self, why: str) -> None:
-        self._paused_until = time.monotonic() + self._options.pause
-        self._note = f"paused, the disk is full; make room and it goes on ({why})"
+    def _pause(self, reason: str) -> None:
+        self._paused_until = time.monotonic() + self._options.retry_seconds
+        self._note = f"paused, the disk is full; make room and it goes on ({reason})"
         self._show(at_once=True)
 
-    def _consider(self, job: Job) -> None:
-        """Start a job, unless that was done before or is not wanted."""
+    def _start_or_skip(self, job: Job) -> None:
+        """Start a job, unless it is done and unchanged, cancelled, or failed before and unchanged."""
         record, options = self._records[job.id], self._options
         if {job.id, job.entry} & self._cancelled:
             return self._give_up(job, "cancelled", "cancelled")
@@ -163,12 +166,13 @@ class _Run:
         if same and not options.force:
             if record.state == "done" and unchanged(record.outputs, job.outputs):
                 self._unchanged += 1
-                return self._foreman.done(job)
+                return self._scheduler.done(job)
             if record.state in ("failed", "quarantined") and not options.retry_failed:
-                return self._foreman.failed(job, record.state)
+                return self._scheduler.failed(job, record.state)
         before = record.outputs
-        made = {place: before.get(place, ["", ""]) for place in job.outputs.values() if _ours(place, before)}
-        self._engine.start(job, ours=len(made) == len(job.outputs), again=bool(record.reason))
+        made = {place: before.get(place, ["", ""]) for place in job.outputs.values() if _is_ours(place, before)}
+        replaces = all(place in before or is_url(place) for place in job.outputs.values())
+        self._engine.start(job, replaces=replaces, repeated=bool(record.reason))
         tries = record.tries if same and record.state == "waiting" else 0
         cost = {} if record.state == "waiting" else {"cpu_seconds": 0.0, "gpu_seconds": 0.0}
         started: dict[str, Any] = {"state": "running", "address": where, "reason": "", "tries": tries, **cost}
@@ -187,19 +191,19 @@ class _Run:
             reason=outcome.reason,
         )
         if outcome.end in ("crashed", "late", "lost"):
-            _sweep(job)
+            _remove_parts(job)
         if outcome.log:
-            self._patiently(_write_log, log_path(self._folder, job.id), outcome.log)
+            self._retry_while_full(_write_log, log_path(self._folder, job.id), outcome.log)
         if outcome.end == "done":
             self._note = ""
-            for place, (look, digest) in outcome.made.items():
-                self._digests.made(place, look, digest)
+            for place, (fingerprint, digest) in outcome.made.items():
+                self._digests.written(place, fingerprint, digest)
             done: dict[str, Any] = {"state": "done", "media_seconds": outcome.media_seconds, "bytes": outcome.bytes}
             self._set(replace(record, **done, made=json.dumps(outcome.made)))
-            return self._foreman.done(job)
+            return self._scheduler.done(job)
         if outcome.end == "crashed":
             record = replace(record, tries=record.tries + 1)
-            if record.tries >= MOST_TRIES:
+            if record.tries >= MAX_CRASHES:
                 reason = f"quarantined: {outcome.reason}, {record.tries} times"
                 self._records[job.id] = record
                 return self._give_up(job, "quarantined", reason)
@@ -207,19 +211,20 @@ class _Run:
             self._records[job.id] = record
             return self._give_up(job, "failed", outcome.reason)
         self._set(replace(record, state="waiting"))
-        self._foreman.back(job)
+        self._scheduler.requeue(job)
         if outcome.end == "full":
             self._pause(outcome.reason)
 
     def _give_up(self, job: Job, state: State, reason: str) -> None:
+        """Note that a job will not be done."""
         self._set(replace(self._records[job.id], state=state, reason=reason))
-        self._foreman.failed(job, "was cancelled" if state == "cancelled" else state)
+        self._scheduler.failed(job, "was cancelled" if state == "cancelled" else state)
 
-    def _heed_cancels(self) -> None:
+    def _apply_cancels(self) -> None:
         now = time.monotonic()
-        if now - self._looked < CANCELS_EVERY:
+        if now - self._last_cancels < CANCEL_SECONDS:
             return
-        self._looked = now
+        self._last_cancels = now
         if not (names := self._journal.take_cancels()):
             return
         self._cancelled |= names
@@ -230,16 +235,16 @@ class _Run:
 
     def _stop(self, job: Job) -> None:
         self._engine.stop(job)
-        _sweep(job)
+        _remove_parts(job)
 
     def _set(self, record: Record) -> None:
         self._counts[self._records[record.id].state] -= 1
         self._counts[record.state] += 1
         self._records[record.id] = record
-        self._patiently(self._journal.write, [record])
+        self._retry_while_full(self._journal.write, [record])
 
-    def _patiently(self, write: Callable[..., None], *arguments: Any) -> None:
-        """Write to the disk, however long there is no room on it."""
+    def _retry_while_full(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Write to the disk; again and again as long as it is full."""
         while True:
             try:
                 return write(*arguments)
@@ -247,21 +252,21 @@ class _Run:
                 if not is_full(error):
                     raise
                 self._pause(explain(error))
-                time.sleep(self._options.pause)
+                time.sleep(self._options.retry_seconds)
 
     def _show(self, *, at_once: bool = False) -> None:
         now = time.monotonic()
-        if at_once or now - self._shown >= SHOWN_EVERY:
-            self._shown = now
+        if at_once or now - self._last_shown >= SHOW_SECONDS:
+            self._last_shown = now
             self._show_to(self.snapshot())
 
 
-def _ours(place: str, before: dict[str, list[str]]) -> bool:
+def _is_ours(place: str, before: dict[str, list[str]]) -> bool:
     """Whether what stands at a place was made by this batch, or will have been."""
     return place in before or is_url(place) or not os.path.lexists(place)
 
 
-def _sweep(job: Job) -> None:
+def _remove_parts(job: Job) -> None:
     """Remove what a killed worker left of the job's outputs."""
     for place in job.outputs.values():
         if not is_url(place):

@@ -1,4 +1,4 @@
-"""Places that are URLs: s3://, gs:// and whatever else fsspec opens. Plain paths never come here."""
+"""Places that are URLs: s3://, gs:// and whatever else fsspec opens; not plain paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from avatar.core.files import UserError
 
-MORE = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -19,7 +19,7 @@ def _open(url: str) -> tuple[Any, str]:
 
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
-        package = MORE.get(url.split("://")[0], "fsspec")
+        package = PACKAGES.get(url.split("://")[0], "fsspec")
         raise UserError(f"{url}: needs {package}; pip install 'avatar-builder[cloud]'") from error
     except (ValueError, OSError) as error:
         raise UserError(f"{url}: cannot be opened ({error})") from error
@@ -54,29 +54,29 @@ def _tag_of(info: dict[str, Any]) -> str:
 
 
 def fetch(url: str, folder: Path) -> Path:
-    """Bring a file or folder here, under its own name. Raises: UserError when it is not there."""
+    """Copy a file or folder into a local folder, under its own name. Raises: UserError when there is none."""
     system, path = _open(url)
-    here = folder / Path(path).name
+    local = folder / Path(path).name
     try:
-        system.get(path, str(here), recursive=bool(system.isdir(path)))
+        system.get(path, str(local), recursive=bool(system.isdir(path)))
     except FileNotFoundError as error:
-        raise UserError(f"{url}: is not there; check the name") from error
-    return here
+        raise UserError(f"{url}: does not exist; check the name") from error
+    return local
 
 
-def send(here: Path, url: str) -> None:
-    """Bring a file or a Take there; what is there already is replaced at the end, so that nothing half is ever seen.
+def send(local: Path, url: str) -> None:
+    """Copy a local file or Take to a URL; what is there already is replaced at the end, so that no reader sees half.
 
     A file is written under another name and moved. Of a Take, `take.json`, without which it is none, comes last.
     """
     system, path = _open(url)
-    if here.is_dir():
-        _send_take(system, here, path)
+    if local.is_dir():
+        _send_take(system, local, path)
         return
-    temporary = f"{path.rsplit('/', 1)[0]}/.{uuid.uuid4().hex[:8]}.part-{here.name}"
+    temporary = f"{path.rsplit('/', 1)[0]}/.{uuid.uuid4().hex[:8]}.part-{local.name}"
     try:
         system.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        system.put_file(str(here), temporary)
+        system.put_file(str(local), temporary)
         system.mv(temporary, path)
     except BaseException:
         if system.exists(temporary):
@@ -84,14 +84,14 @@ def send(here: Path, url: str) -> None:
         raise
 
 
-def _send_take(system: Any, here: Path, path: str) -> None:
+def _send_take(system: Any, local: Path, path: str) -> None:
     index = f"{path}/take.json"
     if system.exists(index):
         system.rm(index)
-    for folder, _, names in sorted(os.walk(here), reverse=True):
+    for folder, _, names in sorted(os.walk(local), reverse=True):
         for name in sorted(names):
             file = Path(folder) / name
-            if file != here / "take.json":
-                system.makedirs(f"{path}/{file.relative_to(here).parent}".removesuffix("/."), exist_ok=True)
-                system.put_file(str(file), f"{path}/{file.relative_to(here)}")
-    system.put_file(str(here / "take.json"), index)
+            if file != local / "take.json":
+                system.makedirs(f"{path}/{file.relative_to(local).parent}".removesuffix("/."), exist_ok=True)
+                system.put_file(str(file), f"{path}/{file.relative_to(local)}")
+    system.put_file(str(local / "take.json"), index)

@@ -11,24 +11,22 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar.batch import storage
 from avatar.batch.address import fingerprint
-from avatar.batch.jobs import Job, from_json, is_url
-from avatar.core.coding import Coding
+from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_leftovers, whole
-from avatar.core.recipe import Recipe, parse, parse_duration
+from avatar.pipelines import arguments
+from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Preprocess, Render, Speak
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
-    from avatar.core.controls import Controls
-    from avatar.play.look import Look
 
-AVATARS_KEPT = 2  # a worker is handed jobs of one avatar as long as there are any
+AVATARS_KEPT = 2  # a worker gets jobs of one avatar as long as there are any
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,12 @@ class Task:
 
     job: Job
     cpus: int
-    ours: bool = False  # what stands at the outputs was made by this batch, and may be replaced
-    again: bool = False  # an earlier attempt was cut short, and may have left something
+    replaces: bool = False  # what stands at the outputs was made by this batch, and may be replaced
+    repeated: bool = False  # an earlier attempt was cut short, and may have left something
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `task_from_json` makes the task again."""
-        return {"job": self.job.to_json(), "cpus": self.cpus, "ours": self.ours, "again": self.again}
+        return {"job": self.job.to_json(), "cpus": self.cpus, "replaces": self.replaces, "repeated": self.repeated}
 
 
 def task_from_json(values: dict[str, Any]) -> Task:
@@ -69,44 +67,41 @@ def run_one(task: Task) -> Made:
 
     ops.set_threads(task.cpus)
     torch.set_num_threads(1)  # the native pool uses the cores
-    if task.again:
+    if task.repeated:
         for place in task.job.outputs.values():
             if not is_url(place):
                 remove_leftovers(Path(place))
-    with _at_hand(task.job) as (inputs, outputs):
-        return VERBS[task.job.kind](task, inputs, outputs)
-
-
-Places = dict[str, Path]
+    with local_copies(task.job) as values:
+        return RUN[task.job.kind](VERBS[task.job.kind].model_validate(values), task.replaces)
 
 
 @contextmanager
-def _at_hand(job: Job) -> Iterator[tuple[Places, Places]]:
-    """Inputs and outputs as files of this machine; what is elsewhere is fetched before and sent after.
+def local_copies(job: Job) -> Iterator[dict[str, Any]]:
+    """Options, inputs and outputs of a job, all files on this machine: URLs are fetched before, and written after.
 
-    An avatar that is elsewhere is left out: `_avatar` fetches it when it is not loaded yet.
+    An avatar at a URL stays one: `_avatar` fetches it when it is not loaded yet.
     """
     with tempfile.TemporaryDirectory(prefix="avatar-batch-") as folder:
-        inputs = {}
-        for name, place in job.inputs.items():
-            if name == "avatar":
-                continue
-            inputs[name] = storage.fetch(place, _room(folder)) if is_url(place) else Path(place)
+
+        def fetch(place: str) -> str:
+            return str(storage.fetch(place, _new_folder(folder))) if is_url(place) else place
+
+        inputs = {name: place if name == "avatar" else fetch(place) for name, place in job.inputs.items()}
         outputs = {
-            name: _room(folder) / place.rsplit("/", 1)[1] if is_url(place) else Path(place)
+            name: str(_new_folder(folder) / place.rsplit("/", 1)[1]) if is_url(place) else place
             for name, place in job.outputs.items()
         }
-        yield inputs, outputs
+        yield arguments.with_files(job.options, job.files, fetch) | inputs | outputs
         for name, place in job.outputs.items():
             if is_url(place):
-                storage.send(outputs[name], place)
+                storage.send(Path(outputs[name]), place)
 
 
-def _room(folder: str) -> Path:
+def _new_folder(parent: str) -> Path:
     """A new folder, so that files of one name do not meet."""
-    room = Path(folder) / uuid.uuid4().hex[:8]
-    room.mkdir()
-    return room
+    folder = Path(parent) / uuid.uuid4().hex[:8]
+    folder.mkdir()
+    return folder
 
 
 def _avatar(place: str) -> Avatar:
@@ -114,8 +109,8 @@ def _avatar(place: str) -> Avatar:
 
 
 @functools.lru_cache(maxsize=AVATARS_KEPT)
-def _load(place: str, look: str) -> Avatar:
-    """An avatar as long as it looks so; a worker's next job is of the same one most of the time."""
+def _load(place: str, fingerprint: str) -> Avatar:
+    """An avatar, as long as its fingerprint is the same; a worker's next job is of the same one most of the time."""
     from avatar.core.avatar_file import load_avatar
 
     if not is_url(place):
@@ -124,105 +119,115 @@ def _load(place: str, look: str) -> Avatar:
         return load_avatar(storage.fetch(place, Path(folder)))
 
 
-def _preprocess(task: Task, inputs: Places, outputs: Places) -> Made:
-    from avatar.core.media import Stretch
+def _preprocess(options: Preprocess, replaces: bool) -> Made:
     from avatar.pipelines.takes import make_take
-    from preprocess.run import TakeRequest
 
-    options, out = task.job.options, outputs["output"]
-    if task.ours:
-        _remove(out)  # made from another clip or with other settings
-    start, stop, select = (options.get(name) for name in ("start", "end", "select"))
-    request = TakeRequest(
-        face=options.get("face", "auto"),
-        size=options.get("size", 512),
-        consent=options.get("consent", "not stated"),
-        stretch=Stretch(_seconds(start) or 0.0, _seconds(stop)),
-        seconds=_seconds(select),
-    )
-    take = make_take(inputs["video"], out, request, holdout=options.get("holdout", 0.1))
+    request, out = arguments.take_request(options), Path(options.output)
+    if replaces:
+        _remove(out)  # made of another clip or with another request
+    take = make_take(Path(options.video), out, request, holdout=options.holdout)
     return Made(take.length / take.fps)
 
 
-def _seconds(text: str | None) -> float | None:
-    return parse_duration(text, "job") if text else None
-
-
-def _build(task: Task, inputs: Places, outputs: Places) -> Made:
+def _build(options: Build, replaces: bool) -> Made:
     from avatar.pipelines.build import build
 
-    options, source, out = task.job.options, inputs["source"], outputs["output"]
-    given: dict[str, Any] = {name: options[name] for name in ("holdout", "seed") if name in options}
-    if "budget" in options:
-        given["budget_seconds"] = parse_duration(options["budget"], "budget")
-    recipe = parse(Recipe, options.get("recipe", {}) | given, "recipe")
-    if task.ours and source.is_file():
-        _remove(out.with_suffix(".take"))  # of what may have been another clip
-    named = {name: options[name] for name in ("face", "consent", "device") if name in options}
-    build(source, out, recipe=recipe, **named)
+    source, out = Path(options.source), Path(options.output)
+    if replaces:  # Takes of what may have been other clips
+        _remove(style_take(options.output))
+        if source.is_file():
+            _remove(out.with_suffix(".take"))
+    recipe = arguments.final_recipe(options)
+    build(source, out, recipe=recipe, face=options.face, consent=options.consent, device=options.device)
     return Made()
 
 
-def _speak(task: Task, inputs: Places, outputs: Places) -> Made:
-    from avatar.core.controls import resolve_controls
+def _speak(options: Speak, replaces: bool) -> Made:
     from avatar.pipelines.speak import speak
-    from avatar.play.look import Look
 
-    options, out, avatar = task.job.options, outputs["output"], _avatar(task.job.inputs["avatar"])
-    controls = resolve_controls(avatar, options.get("controls", {}))
-    coding = Coding(options.get("codec", "h264"), options.get("quality", "good"))
-    looks = ("size", "fps", "background", "full_frame", "orbit")
-    shown: dict[str, Any] = {name: options[name] for name in looks if name in options}
-    device = options.get("device", "cpu")
-    with _background_at_hand(shown) as here:
-        look = Look(**here, coding=coding)
-        if out.suffix:
-            frames = speak(avatar, inputs["speech"], out, controls=controls, look=look, device=device)
-        else:
-            frames = _speak_to_folder(task, out, functools.partial(speak, avatar, inputs["speech"]), controls, look)
+    avatar, look = _avatar(options.avatar), arguments.look_of(options)
+    controls = arguments.controls_of(avatar, options)
+    if replaces:
+        _remove(style_take(options.output))
+    with _whole_pictures(Path(options.output), replaces) as out:
+        frames = speak(avatar, Path(options.speech), out, controls=controls, look=look, device=options.device)
     return Made(frames / (look.fps or avatar.fps))
 
 
-def _speak_to_folder(task: Task, out: Path, say: Callable[..., int], controls: Controls, look: Look) -> int:
-    """A folder of pictures, which `speak` fills one by one, whole or not at all."""
-    if out.exists() and not task.ours:
+def style_take(output: str) -> Path:
+    """Where the Take of the clip is made that an output takes its style from (`avatar.pipelines.style`)."""
+    return Path(output).with_suffix(".style.take")
+
+
+def _render(options: Render, replaces: bool) -> Made:
+    from avatar.core.take import open_take
+    from avatar.pipelines.speak import Target, reenact
+
+    avatar, take = _avatar(options.avatar), open_take(options.take)
+    look, target = arguments.look_of(options), arguments.target_of(options)
+    film = _whole_pictures(target.out, replaces) if target.out else nullcontext()
+    frames_dir = _whole_pictures(target.frames_dir, replaces) if target.frames_dir else nullcontext()
+    with film as out, frames_dir as folder:
+        target = Target(out, folder)
+        frames = reenact(avatar, take, target, split=options.split, look=look, device=options.device)
+    return Made(frames / (look.fps or avatar.fps))
+
+
+def _motion(options: Motion, replaces: bool) -> Made:
+    from avatar.pipelines.export import export_motion
+
+    avatar, speech, out = _avatar(options.avatar), Path(options.speech), Path(options.output)
+    controls = arguments.controls_of(avatar, options)
+    if replaces:
+        _remove(style_take(options.output))
+    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls)
+    return Made(frames / avatar.fps)
+
+
+def _evaluate(options: Evaluate, replaces: bool) -> Made:
+    from avatar.core.take import open_take
+    from avatar.pipelines.evaluate import evaluate, write_json
+
+    take, avatar = open_take(options.take), _avatar(options.avatar)
+    page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
+    networks = arguments.networks_of(options)
+    evaluation = evaluate(avatar, take, page=page, sheet=sheet, networks=networks, device=options.device)
+    assert options.output, "every job has an output"
+    write_json(evaluation, Path(options.output))
+    return Made(len(evaluation.frames) / take.fps)
+
+
+RUN: dict[Kind, Callable[[Any, bool], Made]] = {
+    "preprocess": _preprocess,
+    "build": _build,
+    "speak": _speak,
+    "render": _render,
+    "motion": _motion,
+    "evaluate": _evaluate,
+}
+"""What does a verb with its options; and whether what stands at its outputs may be replaced."""
+
+
+@contextmanager
+def _whole_pictures(out: Path, replaces: bool) -> Iterator[Path]:
+    """Where to write what goes to `out`: a folder of pictures, which are written one by one, is whole or not there.
+
+    Raises: UserError when there is a folder that may not be replaced.
+    """
+    if out.suffix:
+        yield out
+        return
+    if out.exists() and not replaces:
         raise UserError(f"{out}: exists, and this batch did not make it; remove it or choose another output")
     with whole(out) as temporary:
         pictures = temporary / "pictures"  # whose name has no ending
-        frames = say(pictures, controls=controls, look=look, device=task.job.options.get("device", "cpu"))
+        yield pictures
+        for other in set(temporary.iterdir()) - {pictures}:
+            shutil.rmtree(other)  # the Take of a style
         for picture in pictures.iterdir():
             picture.rename(temporary / picture.name)
         pictures.rmdir()
         _remove(out)
-    return frames
-
-
-@contextmanager
-def _background_at_hand(shown: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if not is_url(behind := shown.get("background") or ""):
-        yield shown
-        return
-    with tempfile.TemporaryDirectory(prefix="avatar-batch-") as folder:
-        yield shown | {"background": str(storage.fetch(behind, Path(folder)))}
-
-
-def _evaluate(task: Task, inputs: Places, outputs: Places) -> Made:
-    from avatar.core.take import open_take
-    from avatar.pipelines.evaluate import evaluate, write_json
-
-    take, device = open_take(inputs["take"]), task.job.options.get("device", "cpu")
-    avatar = _avatar(task.job.inputs["avatar"])
-    scores = evaluate(avatar, take, page=outputs.get("page"), sheet=outputs.get("sheet"), device=device)
-    write_json(scores, outputs["output"])
-    return Made(len(take.test or range(take.length)) / take.fps)
-
-
-VERBS: dict[str, Callable[[Task, Places, Places], Made]] = {
-    "preprocess": _preprocess,
-    "build": _build,
-    "speak": _speak,
-    "evaluate": _evaluate,
-}
 
 
 def _remove(path: Path) -> None:

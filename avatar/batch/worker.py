@@ -16,20 +16,20 @@ from avatar.batch.attempt import Outcome, attempt, explain, is_full, printing_to
 from avatar.batch.work import Runner, run_one, task_from_json
 
 READY = "ready"
-"""The first answer of a worker, whose time limit begins with it."""
+"""The first line of a worker; the time limit of its first job begins with it."""
 
 
 def serve(run: Runner = run_one) -> None:
     """Do tasks until stdin ends.
 
-    When it ends in the middle of a task, whoever gave it is dead; then so is this process, with its encoders.
+    When it ends in the middle of a task, the process of the batch is dead; then this one ends, with its encoders.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # so that what libraries print is no answer
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     idle = threading.Event()
     idle.set()
-    threading.Thread(target=_listen, args=(lines, idle), daemon=True).start()
+    threading.Thread(target=_read_tasks, args=(lines, idle), daemon=True).start()
     _answer(answers, READY)
     while line := lines.get():
         idle.clear()
@@ -39,7 +39,7 @@ def serve(run: Runner = run_one) -> None:
         _answer(answers, json.dumps(outcome.to_json()))
 
 
-def _listen(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
+def _read_tasks(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
     for line in sys.stdin:
         lines.put(line)
     if not idle.is_set() or not lines.empty():
@@ -49,7 +49,7 @@ def _listen(lines: queue.SimpleQueue[str], idle: threading.Event) -> None:
 
 def _do(message: dict, run: Runner) -> Outcome:
     task = task_from_json(message["task"])
-    keep_to(message["cores"])
+    pin_to(message["cores"])
     try:
         with printing_to(Path(message["log"])):
             sys.stderr.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {task.job.id}\n")
@@ -66,8 +66,8 @@ def _answer(answers: TextIO, line: str) -> None:
     answers.flush()
 
 
-def keep_to(cores: list[int]) -> None:
-    """Run on these cores only, with all threads and with the encoders to come, which count their cores by this."""
+def pin_to(cores: list[int]) -> None:
+    """Run on these cores only, with all threads and with encoders started later, which count their cores by this."""
     for thread in os.listdir("/proc/self/task"):
         try:
             os.sched_setaffinity(int(thread), cores)

@@ -14,7 +14,7 @@ from avatar.core.files import UserError
 app = typer.Typer(help="Train the speech-to-motion encoder that ships with the package.", no_args_is_help=True)
 
 Start = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Encoder of `pretrain` to begin with; the packaged one unless said.")
+    Path | None, typer.Option(metavar="FILE", help="Encoder of `pretrain` to begin with. [default: the packaged one]")
 ]
 
 
@@ -24,7 +24,7 @@ def a2m_corpus(
     count: Annotated[int, typer.Option(min=100, help="Utterances, of three seconds each on the average.")] = 4000,
     seed: Seed = 0,
     flite: Annotated[bool, typer.Option(help="Recorded English voices beside espeak-ng's.")] = True,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core unless said.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. [default: one a core]")] = None,
 ) -> None:
     """Synthesize speech with phone times in 16 languages (needs flite and espeak-ng)."""
     from avatar.cli.bars import progress_bars

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 import typer.core
 
-from avatar.cli.batch_table import dress_records, dress_snapshot, live_table
+from avatar.cli.batch_table import format_records, format_snapshot, live_table
 from avatar.core.files import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class RunByDefault(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-MOST_PROBLEMS = 100  # shown
+MAX_PROBLEMS = 100  # shown
 
 app = typer.Typer(
     cls=RunByDefault,
@@ -38,7 +38,8 @@ app = typer.Typer(
 )
 JobFile = Annotated[Path, typer.Argument(metavar="JOBS.yaml", help="A job file: YAML, or .jsonl with a job a line.")]
 State = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where journal, logs and report are. [default: JOBS.batch beside it]")
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of journal, logs and report. [default: JOBS.batch]"),
 ]
 
 
@@ -46,9 +47,9 @@ State = Annotated[
 def batch_run(
     file: JobFile,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "local",
-    address: Annotated[str, typer.Option(metavar="auto|HOST", help="Of the Ray cluster.")] = "auto",
+    address: Annotated[str, typer.Option(metavar="auto|HOST", help="Address of the Ray cluster.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Workers; one a core unless said. Ray: jobs under way.")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Workers. [default: one a core] With Ray: jobs under way.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make everything anew.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")] = False,
@@ -62,14 +63,14 @@ def batch_run(
     plan, folder = _plan(file), _folder(file, state)
     if dry_run:
         return _print_plan(plan, folder, jobs)
-    hands = _engine(engine, folder, address, jobs)
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: what runs is stopped, and noted
+    runner = _engine(engine, folder, address, jobs)
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: running jobs are stopped, and the journal notes it
     with live_table() as show:
         try:
-            end = run_batch(plan, hands, folder, options=RunOptions(force, retry_failed), show=show)
+            end = run_batch(plan, runner, folder, options=RunOptions(force, retry_failed), show=show)
         finally:
             page = write_report(folder)
-    print("\n".join(dress_snapshot(end)))
+    print("\n".join(format_snapshot(end)))
     if page:
         print(f"report    {page}")
     if end.bad:
@@ -85,10 +86,10 @@ def _plan(file: Path) -> Plan:
     from avatar.batch.plan import make_plan
 
     plan, problems = make_plan(file)
-    for problem in problems[:MOST_PROBLEMS]:
+    for problem in problems[:MAX_PROBLEMS]:
         typer.echo(f"error: {file}:{problem.line}: {problem.text}", err=True)
-    if len(problems) > MOST_PROBLEMS:
-        typer.echo(f"error: and {len(problems) - MOST_PROBLEMS} more", err=True)
+    if len(problems) > MAX_PROBLEMS:
+        typer.echo(f"error: and {len(problems) - MAX_PROBLEMS} more", err=True)
     if problems:
         raise typer.Exit(1)
     return plan
@@ -115,14 +116,14 @@ def _print_plan(plan: Plan, folder: Path, workers: int | None) -> None:
 
 @app.command("check")
 def batch_check(file: JobFile) -> None:
-    """Look for everything that is wrong with a job file; starts nothing."""
+    """Find everything that is wrong with a job file; starts nothing."""
     plan = _plan(file)
     print(f"{file}: {len(plan.jobs)} jobs, nothing wrong")
 
 
 @app.command("schema")
 def batch_schema() -> None:
-    """Print what a job file may say, as JSON Schema; editors complete and check by it."""
+    """Print the schema of job files, as JSON Schema; editors complete and check with it."""
     import json
 
     from avatar.batch.jobs import schema
@@ -148,7 +149,7 @@ def batch_status(
         if json:
             print(writer.dumps(asdict(record) | {"made": record.outputs}))
     if not json:
-        print("\n".join(dress_records(records, folder)))
+        print("\n".join(format_records(records, folder)))
     if any(record.state in BAD for record in records):
         raise typer.Exit(1)
 
@@ -156,10 +157,10 @@ def batch_status(
 @app.command("cancel")
 def batch_cancel(
     file: JobFile,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[JOB|ENTRY]...", help="All unless said.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[JOB|ENTRY]...", help="[default: all]")] = None,
     state: State = None,
 ) -> None:
-    """Ask the process that runs a batch to leave jobs out; what is running of them is stopped."""
+    """Leave jobs out of a batch that is running; those of them that run are stopped."""
     from avatar.batch.journal import is_running
 
     folder, journal = _folder(file, state), _journal(file, state)
@@ -168,8 +169,8 @@ def batch_cancel(
     for name in names or []:
         if not journal.known(name):
             raise UserError(f"{file}: has no job or entry '{name}'; see `avatar batch status {file} --json`")
-    journal.ask_cancel(names or ["*"])
-    print(f"asked to cancel {', '.join(names or ['everything'])}")
+    journal.request_cancel(names or ["*"])
+    print(f"requested to cancel {', '.join(names or ['everything'])}")
 
 
 @app.command("report")
@@ -178,7 +179,7 @@ def batch_report(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="[default: batch.html beside the journal]")] = None,
     state: State = None,
 ) -> None:
-    """Write the report of a batch, as far as it is."""
+    """Write the report of a batch, as far as it has run."""
     from avatar.batch.report import write_report
 
     _journal(file, state)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar.cli.options import add_verb
-from avatar.pipelines.arguments import controls_of, look_of, networks_of
+from avatar.pipelines.arguments import controls_of, look_of, networks_of, target_of
 from avatar.pipelines.options import Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @add_verb(app, Speak)
 def speak(options: Speak) -> None:
-    """Film of an avatar that says what a sound file says."""
+    """Film of an avatar that speaks a sound file."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.pipelines.speak import speak as run
@@ -42,22 +42,21 @@ def render(options: Render) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
-    from avatar.pipelines.speak import Target, reenact
+    from avatar.pipelines.speak import reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
-    out, frames_dir = (Path(place) if place else None for place in (options.output, options.frames_dir))
-    look = look_of(options)
+    target, look = target_of(options), look_of(options)
     with progress_bars() as progress:
         frames = reenact(
             avatar,
             take,
-            Target(out, frames_dir),
+            target,
             split=options.split,
             look=look,
             device=options.device,
             progress=progress,
         )
-    print(f"{frames} frames to {' and '.join(str(place) for place in (frames_dir, out) if place)}")
+    print(f"{frames} frames to {' and '.join(str(place) for place in (target.frames_dir, target.out) if place)}")
 
 
 @add_verb(app, Motion)

@@ -115,8 +115,8 @@ def doctor() -> None:
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
-    video: Annotated[Path | None, typer.Option(help="Your own clip; without it the synthetic actor.")] = None,
-    speech: Annotated[Path | None, typer.Option(help="What to say; without it the package's own recording.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Your own clip. [default: the synthetic actor]")] = None,
+    speech: Annotated[Path | None, typer.Option(help="Speech for the film. [default: the package's recording]")] = None,
     budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
 ) -> None:
     """The whole way once: a clip becomes an avatar, and the avatar speaks."""

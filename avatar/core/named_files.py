@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 TRANSPARENT = "transparent"
+Marker = TypeVar("Marker")
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,22 @@ def _markers(annotation: Any) -> list[Any]:
     return own + [marker for inner in get_args(annotation) for marker in _markers(inner)]
 
 
+def marked(settings: type[BaseModel], kind: type[Marker]) -> dict[str, Marker]:
+    """The settings of a class that have a marker of some kind, and that."""
+    found: dict[str, Marker] = {}
+    for name, field in settings.model_fields.items():
+        if marker := next((one for one in markers_of(field) if isinstance(one, kind)), None):
+            found[name] = marker
+    return found
+
+
+@functools.cache
+def _file_markers(settings: type[BaseModel]) -> dict[str, NamesFile]:
+    return marked(settings, NamesFile)
+
+
 def named_files(settings: type[BaseModel], values: Mapping[str, Any]) -> dict[str, str]:
     """Of plain values of a settings class, those that name files: key -> file or folder, as it stands there."""
-    found = {}
-    for name, field in settings.model_fields.items():
-        for marker in markers_of(field):
-            if isinstance(marker, NamesFile) and (path := marker.path_in(values.get(name))):
-                found[name] = path
-    return found
+    markers = _file_markers(settings)
+    paths = {name: markers[name].path_in(value) for name, value in values.items() if name in markers}
+    return {name: path for name, path in paths.items() if path}

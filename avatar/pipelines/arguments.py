@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
-from avatar.core.named_files import markers_of, named_files
+from avatar.core.named_files import named_files
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
-from avatar.pipelines.options import Build, Control, Evaluate, FileOfSettings, Preprocess, View
+from avatar.pipelines.options import Build, Control, Evaluate, Preprocess, Render, View, settings_files
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
     from avatar.pipelines.networks import Networks
+    from avatar.pipelines.speak import Target
     from avatar.play.look import Look
     from preprocess.request import TakeRequest
 
@@ -37,10 +38,9 @@ def _sections(
     verb: type[Settings], options: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, type[Settings], dict[str, Any]]]:
     """Of each content of a file of settings in the options: name, section, its class and its values."""
-    for name, field in verb.model_fields.items():
-        marker = next((one for one in markers_of(field) if isinstance(one, FileOfSettings)), None)
+    for name, marker in settings_files(verb).items():
         content = options.get(name)
-        if marker is None or not isinstance(content, dict):
+        if not isinstance(content, dict):
             continue
         for section, settings in marker.sections(content).items():
             values = content.get(section) if section else content
@@ -115,6 +115,16 @@ def controls_of(avatar: Avatar, options: Control) -> Controls:
     file = Path(options.controls) if isinstance(options.controls, str) else options.controls
     given = {name: value for name in Controls.model_fields if (value := getattr(options, name)) is not None}
     return resolve_controls(avatar, file, given)
+
+
+def target_of(options: Render) -> Target:
+    """Where frames go. Those of a folder are named by the Take's frame index, as long as they are the Take's frames."""
+    from avatar.pipelines.speak import Target
+
+    out, frames_dir = (Path(place) if place else None for place in (options.output, options.frames_dir))
+    if out and not out.suffix and not frames_dir and not options.fps:
+        return Target(frames_dir=out)
+    return Target(out, frames_dir)
 
 
 def networks_of(options: Evaluate) -> Networks:

@@ -5,6 +5,7 @@ Importing it loads neither torch nor anything that draws or preprocesses. What o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic.fields import FieldInfo
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls, UpTo
 from avatar.core.files import UserError
-from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, markers_of
+from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, marked, markers_of
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
@@ -141,9 +142,7 @@ class View(Settings):
     background: BackgroundPath | None = Field(
         None, description="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
     )
-    size: Annotated[int | None, Given(default="as trained")] = Field(
-        None, ge=64, le=2048, multiple_of=2, description="Pixels a side."
-    )
+    size: Annotated[int | None, Given(default="as trained")] = Field(None, ge=64, le=2048, description="Pixels a side.")
     fps: Annotated[float | None, Given(default="as trained")] = Field(
         None, ge=5, le=120, description="Frames a second."
     )
@@ -202,7 +201,7 @@ class Render(Hardware, View):
         description="Take whose own motion is re-enacted."
     )
     output: Annotated[FilePath | None, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
-        None, description="Film (.mp4, .mov, .webm)."
+        None, description="Film (.mp4, .mov, .webm), or a folder for PNGs."
     )
     frames_dir: Annotated[FilePath | None, Given(metavar="DIR", role="output")] = Field(
         None, description="Folder for lossless PNGs."
@@ -278,11 +277,18 @@ class Option:
     aliases: tuple[str, ...]  # names of other projects that are flags of their own: whose values are converted
 
 
-def options_of(verb: type[Settings]) -> list[Option]:
+@functools.cache
+def options_of(verb: type[Settings]) -> tuple[Option, ...]:
     """The table of a verb: inputs, outputs, then the rest, each in order."""
     order = get_args(Role)
     rows = [_option(verb, name, field) for name, field in verb.model_fields.items()]
-    return sorted(rows, key=lambda row: (order.index(row.given.role), row.name in Hardware.model_fields))
+    return tuple(sorted(rows, key=lambda row: (order.index(row.given.role), row.name in Hardware.model_fields)))
+
+
+@functools.cache
+def settings_files(verb: type[Settings]) -> dict[str, FileOfSettings]:
+    """The options of a verb that are files of settings."""
+    return marked(verb, FileOfSettings)
 
 
 def _option(verb: type[Settings], name: str, field: FieldInfo) -> Option:

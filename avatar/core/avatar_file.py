@@ -127,9 +127,9 @@ Content = tuple[dict[str, Any], dict[str, Tensor]]
 def _from_8(content: Content) -> Content:
     """Version 8 had `habits`, an unused mean and deviation of expressions, no matte, and did not know its frames."""
     header, tensors = dict(content[0]), dict(content[1])
-    habits = dict(header.pop("habits"))
-    habits["amplitude_gain"] = habits.pop("mouth_reach", 1.0)
-    header |= {"style": habits, "trained_on": None}
+    style = dict(header.pop("habits"))
+    style["amplitude_gain"] = style.pop("mouth_reach", 1.0)
+    header |= {"style": style, "trained_on": None}
     for name in ("habits.expression_mean", "habits.expression_std"):
         tensors.pop(name, None)
     for name in MOTION_NAMES:

@@ -19,8 +19,9 @@ install: .venv/installed
 	$(BIN)/pip install -q -c constraints.txt $(DEV_BUILD) -e ".[dev]"
 	touch $@
 
+# Files in parallel, one process a core; what several need is made once.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

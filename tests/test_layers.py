@@ -51,11 +51,11 @@ HEAVY = {
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {
-    r"\bset_num_threads\(": ("avatar.core.threads", "avatar.learn.corpus", "avatar.learn.pretrain"),
+    r"\bset_num_threads\(": ("avatar.core.threads", "avatar.learn.corpus", "avatar.learn.pretrain", "avatar.batch.work"),
     r"\bis_grad_enabled\(": ("cuda_ext",),
     r"\bsys\.exit\(": ("avatar.cli",),
 }
-"""What only some modules may do. The two of learn run in processes of their own."""
+"""What only some modules may do. Those of learn and batch run in processes of their own."""
 MOST_LINES, MOST_IN_FUNCTION, MOST_ARGUMENTS = 400, 60, 8
 OLD_NAMES = re.compile(
     r"habits?|wishes|foreman|lessons?|teach|taught|hear|heard|hearing|listen|listens|told|tell|practi[sc]e|mood|boldness"

@@ -2,9 +2,9 @@
 
 speed     40 speeches of 5 s by one avatar, two workers against one: one that has a core as each of the two has, and one
           that has the whole machine. From start to end of the command.
-overhead  1000 jobs that cost nothing, on the local engine and on Ray; and a run again, with nothing to do.
+overhead  1000 jobs that cost nothing, on the local engine and on Ray; and the same run again, everything unchanged.
 kill      `kill -9` at 50 random moments, of the command or a worker; then a run to the end. Films are compared byte by
-          byte with those of a run nobody disturbed.
+          byte with those of an undisturbed run.
 ray       40 films on two Ray nodes on this machine, one of which is killed in the middle.
 
 Without --avatar one of the synthetic actor is built first (a minute). Results are kept in bench/results/batch.json.
@@ -91,7 +91,7 @@ def measure_speed(folder: Path) -> list[Figure]:
     spent = {}
     subprocess.run(
         command(write_jobs(folder, "warm", speech="speech00.wav")), check=True
-    )  # packages into the page cache
+    )  # reads packages into the page cache
     for name, workers, values in (("one_core", 1, {"cpus": 1}), ("two", 2, {}), ("one_machine", 1, {})):
         jobs = write_jobs(folder, name, **values)
         start = time.perf_counter()

@@ -74,7 +74,7 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
     return sections
 
 
-Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float)]
+Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]
 Face = Literal["auto", "left", "right", "largest"]
 Device = Literal["cpu", "cuda"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
@@ -122,7 +122,7 @@ class Build(Hardware):
     recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
         None, description="YAML file with settings."
     )
-    budget: Annotated[Duration | None, Given(default="the recipe's, else 5m")] = Field(
+    budget: Annotated[Duration | None, Given(metavar="DURATION", default="the recipe's, else 5m")] = Field(
         None, description="Training time, such as 90s, 5m, 1h."
     )
     steps: int | None = Field(
@@ -139,7 +139,7 @@ class Build(Hardware):
 class View(Settings):
     """How an avatar is shown: what `render` and `speak` share."""
 
-    background: BackgroundPath | None = Field(
+    background: Annotated[BackgroundPath | None, Given(metavar="FILE|COLOUR|transparent")] = Field(
         None, description="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
     )
     size: Annotated[int | None, Given(default="as trained")] = Field(None, ge=64, le=2048, description="Pixels a side.")

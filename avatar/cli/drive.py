@@ -100,20 +100,18 @@ def export(
 @add_verb(app, Evaluate)
 def evaluate(options: Evaluate) -> None:
     """Figures of an avatar on frames of a Take."""
+    from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
     from avatar.pipelines.evaluate import evaluate as run
     from avatar.pipelines.evaluate import table_rows, write_json
 
+    avatar, take, networks = load_avatar(options.avatar), open_take(options.take), networks_of(options)
     page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
-    evaluation = run(
-        load_avatar(options.avatar),
-        open_take(options.take),
-        page=page,
-        sheet=sheet,
-        networks=networks_of(options),
-        device=options.device,
-    )
+    with progress_bars() as progress:
+        evaluation = run(
+            avatar, take, page=page, sheet=sheet, networks=networks, device=options.device, progress=progress
+        )
     print(evaluation.lead)
     for row in table_rows(evaluation.scores):
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<24} {row[3]}")

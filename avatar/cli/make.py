@@ -74,8 +74,8 @@ def pretrain_renderer(
     given = load_recipe(recipe).renderer if recipe else {"kind": "nerf"}
     plain = {name: value for name, value in given.items() if name not in ("generic", "lora_rank")}
     settings = parse(NerfSettings, plain, "recipe, renderer")
-    people = find_people(corpus)
     with progress_bars() as progress:
+        people = find_people(corpus, progress=progress)
         pretrain_renderer(
             people, out, settings=settings, steps=steps, size=size, seed=seed, device=device, progress=progress
         )

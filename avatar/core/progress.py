@@ -1,8 +1,11 @@
-"""Progress of long work, told to whoever asked for it."""
+"""Progress of long work, for whoever passes a callback."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress(Protocol):
@@ -14,3 +17,10 @@ class Progress(Protocol):
 
 def no_progress(stage: str, done: int, total: int, note: str = "") -> None:
     """The default: progress is not shown."""
+
+
+def count_steps(items: Iterable[Item], stage: str, total: int, progress: Progress) -> Iterator[Item]:
+    """The same items; each is a step of a stage, reported when the next one is asked for."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        progress(stage, number, total)

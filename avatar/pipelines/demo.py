@@ -39,5 +39,5 @@ def run_demo(
     take = open_take(made["avatar"].with_suffix(".take"))
     made["report of the clip"] = take.root / "report.html"
     made["evaluation"] = folder / f"{source.stem}_evaluation.html"
-    evaluate(avatar, take, page=made["evaluation"])
+    evaluate(avatar, take, page=made["evaluation"], progress=progress)
     return made

@@ -19,6 +19,7 @@ from avatar.core.controls import Controls
 from avatar.core.encode import Coding, write_video
 from avatar.core.files import check_writable, whole
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
+from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
@@ -79,6 +80,7 @@ def evaluate(
     sheet: Path | None = None,
     networks: Networks | None = None,
     device: DeviceName = "cpu",
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Compare an avatar with frames of a Take that it was not trained on; with all, where there are none such.
 
@@ -97,7 +99,8 @@ def evaluate(
     frames, seen_before = choose_frames(avatar, take)
     track = read_track(take)
     player = Player(avatar, controls=Controls(), device=device)
-    drawn = np.stack(list(player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])))
+    pictures = player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])
+    drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames)
     # both by the same detector, whose readings of narrow gaps the track corrects

@@ -32,9 +32,9 @@ class _Person:
     track: Track
 
 
-def find_people(corpus: Path) -> list[Take]:
+def find_people(corpus: Path, *, progress: Progress = no_progress) -> list[Take]:
     """The Takes of a folder, or of the clips in it, that can be trained on. Raises: UserError without two of them."""
-    folder = corpus if any(corpus.glob("*/take.json")) else preprocess_corpus(corpus)[0]
+    folder = corpus if any(corpus.glob("*/take.json")) else preprocess_corpus(corpus, progress=progress)[0]
     takes = [open_take(path.parent) for path in sorted(folder.glob("*/take.json"))]
     takes = [take for take in takes if len(take.training_frames()) >= LEAST_FRAMES]
     if len(takes) < LEAST_PEOPLE:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.controls import Controls, resolve_controls
@@ -15,7 +12,7 @@ from avatar.core.encode import check_target, save_each, write_video
 from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
-from avatar.core.progress import Progress, no_progress
+from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import open_speech
 from avatar.core.take import Take
 from avatar.core.threads import torch_threads
@@ -53,7 +50,7 @@ def speak(
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
         frames = player.speak(sound.chunks(), pixels=_pixels(out))
-        shown = _count(frames, "speak", round(sound.seconds * player.fps), progress)
+        shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(shown, out, fps=player.fps, sound=speech, coding=look.coding)
 
 
@@ -73,13 +70,6 @@ def with_style(
 def _pixels(out: Path | None) -> Pixels:
     """What the encoder of a film takes fastest; PNGs need RGB."""
     return "nv12" if out and out.suffix else "rgb"
-
-
-def _count(frames: Iterable[np.ndarray], stage: str, total: int, progress: Progress) -> Iterator[np.ndarray]:
-    """The same frames, counted."""
-    for number, frame in enumerate(frames, start=1):
-        yield frame
-        progress(stage, number, total)
 
 
 def make_motion(
@@ -151,7 +141,7 @@ def reenact(
     with torch_threads(1):
         player = Player(avatar, look=look, controls=Controls(), device=device)
         drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
-        pictures = _count(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
+        pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:
             pictures = save_each(pictures, target.frames_dir, first=frames.start)
         if target.out is None:

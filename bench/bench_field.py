@@ -94,10 +94,10 @@ def ray_rows(device: torch.device, repeats: int) -> Iterator[Row]:
     cells = (torch.arange(64) + 0.5) / 64 - 0.5
     z, y, x = torch.meshgrid(cells, cells, cells, indexing="ij")
     head = ((x**2 + y**2 + z**2).sqrt() - 0.35).abs().lt(0.05).to(torch.uint8).to(device)
-    walk = lambda: ops.march(origins, directions, head, near=1.0, far=2.0, step=1 / 128)  # noqa: E731
-    found = walk()
+    march = lambda: ops.march(origins, directions, head, near=1.0, far=2.0, step=1 / 128)  # noqa: E731
+    found = march()
     total = len(found.distances)
-    yield measure(f"march, {side * side} rays, {total} samples kept", walk, device, repeats=repeats)
+    yield measure(f"march, {side * side} rays, {total} samples kept", march, device, repeats=repeats)
     g = torch.Generator().manual_seed(2)
     sigmas = (30 * torch.rand(total, generator=g)).to(device).requires_grad_()
     colors = torch.rand(total, 3, generator=g).to(device).requires_grad_()

@@ -97,12 +97,12 @@ def test_composite_and_its_gradients_agree_with_the_reference(device: Device, ch
     starts = counts.cumsum(0).long() - counts
     total = int(counts.sum())
     sigmas, colors = 20 * torch.rand(total, generator=g), torch.rand(total, channels, generator=g)
-    deltas = 0.05 * torch.rand(total, generator=g)
+    lengths = 0.05 * torch.rand(total, generator=g)
     ours = leaves([sigmas, colors], torch.float32, device.torch)
     truth = leaves([sigmas, colors], torch.float64)
     packed = [tensor.to(device.torch) for tensor in (starts, counts)]
-    color, alpha = ops.composite(*ours, deltas.to(device.torch), *packed)
-    expected, covered = reference_field.composite(*truth, deltas.double(), starts, counts)
+    color, alpha = ops.composite(*ours, lengths.to(device.torch), *packed)
+    expected, covered = reference_field.composite(*truth, lengths.double(), starts, counts)
     assert torch.allclose(color.double().cpu(), expected, atol=3e-4)
     assert torch.allclose(alpha.double().cpu(), covered, atol=3e-4)
     if total == 0:

@@ -10,7 +10,7 @@ import torch
 
 from cuda_ext import native, ops
 
-for package in ("scipy", "pydantic", "yaml", "PIL"):  # the GPU job installs nothing that is not needed
+for package in ("pydantic", "yaml", "PIL"):  # the GPU job installs nothing that is not needed
     pytest.importorskip(package)
 
 from avatar.render.nerf.backends import NATIVE, pick_backend, pick_march  # noqa: E402
@@ -45,7 +45,7 @@ def test_tiny_cuda_nn_reads_our_tables_cuda(cuda: torch.device, dimensions: int)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nerfacc") is None, reason="nerfacc is not installed")
-def test_nerfacc_walks_through_the_same_cells_cuda(cuda: torch.device) -> None:
+def test_nerfacc_samples_the_same_cells_cuda(cuda: torch.device) -> None:
     random = torch.Generator(cuda).manual_seed(0)
     occupancy = (torch.rand(16, 16, 16, generator=random, device=cuda) < 0.2).to(torch.uint8)
     origins = torch.cat([torch.rand(500, 2, generator=random, device=cuda), torch.full((500, 1), -0.5, device=cuda)], 1)

@@ -44,7 +44,7 @@ def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dic
     directions = torch.randn(count, 3, generator=g)
     counts = torch.tensor([count // 2, count - count // 2], dtype=torch.int32)
     starts = torch.tensor([0, count // 2])
-    samples = {"sigmas": base.abs(), "colors": positions, "deltas": base.abs(), "starts": starts, "counts": counts}
+    samples = {"sigmas": base.abs(), "colors": positions, "lengths": base.abs(), "starts": starts, "counts": counts}
     calls: dict[str, tuple[Callable[..., Any], dict[str, Tensor], dict[str, Any]]] = {
         "splat": (ops.splat, splats, {"focal": 1.5 * size, "size": size}),
         "photo_error": (ops.photo_error, {"image": picture, "target": 1 - picture, "weight": weight}, {}),

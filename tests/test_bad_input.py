@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,43 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+import avatar.cli
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.media import Stretch, probe, read_speech, read_video, write_wav
 
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "avatar.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+Run = Callable[..., tuple[int, list[str]]]
+"""Arguments of the command -> its exit code and the lines on stderr."""
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert result.returncode == 1, result.stderr
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.stderr
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process."""
+
+    def run(*arguments: object) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            avatar.cli.main()
+        return int(end.value.code or 0), capsys.readouterr().err.splitlines()
+
+    return run
+
+
+def assert_refused(result: tuple[int, list[str]], *words: str) -> None:
+    code, stderr = result
+    lines = [line for line in stderr if line.startswith("error:")]
+    assert code == 1, stderr
+    assert len(lines) == 1, stderr
     for word in words:
         assert word in lines[0], lines[0]
+
+
+def test_the_installed_command_prints_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "avatar.cli", "speak", str(tmp_path / "a.avatar"), "s.wav", "-o", "o.mp4"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"error: {tmp_path / 'a.avatar'}: no such avatar file; check the name\n"
 
 
 def film(path: Path, *, seconds: float = 2.0, sound: bool = False) -> Path:
@@ -40,57 +61,57 @@ def film(path: Path, *, seconds: float = 2.0, sound: bool = False) -> Path:
     return path
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_missing_file(run: Run, tmp_path: Path) -> None:
     assert_refused(run("preprocess", tmp_path / "no.mp4", "-o", tmp_path / "t"), "no.mp4", "no such")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_not_a_video(tmp_path: Path) -> None:
+def test_not_a_video(run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("hello")
     assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "t"), "x.mp4", "not a video")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.mp4"]
 
 
-def test_no_face(tmp_path: Path) -> None:
+def test_no_face(run: Run, tmp_path: Path) -> None:
     film(tmp_path / "noise.mp4")
     assert_refused(run("preprocess", tmp_path / "noise.mp4", "-o", tmp_path / "t"), "noise.mp4", "no face")
     assert not (tmp_path / "t").exists()
 
 
-def test_build_needs_sound(tmp_path: Path) -> None:
+def test_build_needs_sound(run: Run, tmp_path: Path) -> None:
     film(tmp_path / "silent.mp4")
     assert_refused(run("build", tmp_path / "silent.mp4", "-o", tmp_path / "a.avatar"), "silent.mp4", "has no sound")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["silent.mp4"]
 
 
-def test_unwritable_output(tmp_path: Path) -> None:
+def test_unwritable_output(run: Run, tmp_path: Path) -> None:
     film(tmp_path / "x.mp4")
     (tmp_path / "file").write_text("")
     assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "file" / "t"), "folder cannot be made")
 
 
-def test_existing_foreign_output_is_left_alone(tmp_path: Path) -> None:
+def test_existing_foreign_output_is_left_alone(run: Run, tmp_path: Path) -> None:
     film(tmp_path / "x.mp4")
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "mine.txt").write_text("keep")
-    assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "t"), "exists and is not the take")
+    assert_refused(run("preprocess", tmp_path / "x.mp4", "-o", tmp_path / "t"), "exists and is not a take of x.mp4")
     assert (tmp_path / "t" / "mine.txt").read_text() == "keep"
 
 
-def test_speak_refuses_what_is_no_avatar(tmp_path: Path) -> None:
+def test_speak_refuses_what_is_no_avatar(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.avatar").write_bytes(b"x" * 100)
     assert_refused(run("speak", tmp_path / "a.avatar", tmp_path / "s.wav", "-o", tmp_path / "o.mp4"), "a.avatar")
     assert not (tmp_path / "o.mp4").exists()
 
 
-def test_wrong_use_exits_with_two(tmp_path: Path) -> None:
-    assert run("preprocess").returncode == 2
-    assert run("build", "x", "-o", "y", "--holdout", "3").returncode == 2
-    assert run("nonsense").returncode == 2
+def test_wrong_use_exits_with_two(run: Run) -> None:
+    assert run("preprocess")[0] == 2
+    assert run("build", "x", "-o", "y", "--holdout", "3")[0] == 2
+    assert run("nonsense")[0] == 2
 
 
 def test_other_files_are_no_sound_by_chance(tmp_path: Path) -> None:
-    by_chance = b"x" * 1000 + bytes.fromhex("fffb9064") + bytes(413) + b"x" * 1000  # ffmpeg hears ADPCM in it
+    by_chance = b"x" * 1000 + bytes.fromhex("fffb9064") + bytes(413) + b"x" * 1000  # which ffmpeg takes for ADPCM
     (tmp_path / "x.avatar").write_bytes(by_chance)
     with pytest.raises(UserError, match=r"x.avatar: is not a video or sound file"):
         list(read_speech(tmp_path / "x.avatar"))

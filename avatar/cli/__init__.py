@@ -28,6 +28,8 @@ app.add_typer(space.app, name="motion-space")
 app.add_typer(takes.app, name="take")
 app.add_typer(batch.app, name="batch")
 
+INTERRUPTED = 130  # exit code that typer makes of Ctrl-C, as shells do: 128 and the signal's number
+
 
 def main() -> None:
     """Run the command; a mendable error is one line on stderr and exit code 1."""
@@ -37,6 +39,7 @@ def main() -> None:
     except (UserError, OSError) as error:
         print_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("stopped; run the same command again to go on", file=sys.stderr)
+        raise

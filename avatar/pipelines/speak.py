@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -85,7 +86,8 @@ def make_motion(
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
     with open_speech(speech) as sound:
         driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
-        return concatenate(list(drive(driver, sound.chunks())))
+        chunks = count_steps(sound.chunks(), "speak", ceil(sound.seconds), progress)
+        return concatenate(list(drive(driver, chunks)))
 
 
 def write_motion(

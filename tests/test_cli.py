@@ -1,0 +1,550 @@
+"""The command: every verb does its work, every flag of the table reaches what it names, errors and notes are lines."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from typer.testing import CliRunner
+
+import avatar.cli
+import avatar.pipelines.demo
+import avatar.pipelines.export
+import avatar.pipelines.pretrain_renderer  # all of them before anything is patched, which they would import
+from avatar.cli import app
+from avatar.cli.options_page import options_page
+from avatar.core.avatar_file import load_avatar, save_avatar
+from avatar.core.controls import Controls
+from avatar.core.files import UserError
+from avatar.core.named_files import NamesFile, marked
+from avatar.core.recipe import Recipe, to_yaml
+from avatar.core.take import open_take
+from avatar.metrics import Score
+from avatar.pipelines.options import VERBS, FileOfSettings, Option, Verb, options_of
+from avatar.play import look
+from avatar.render.nerf import NerfSettings
+from preprocess import request
+from tests.conftest import Filmed
+from tests.test_core import make_avatar
+
+ROOT, DATA = Path(__file__).parent.parent, Path(__file__).parent / "data"
+
+
+def invoke(*arguments: object) -> str:
+    """What a command prints; it must succeed."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+# the table
+
+
+def test_the_page_of_options_is_that_of_the_table() -> None:
+    page = (ROOT / "docs" / "options.md").read_text()
+    assert page == options_page(), "run: python -m avatar.cli.options_page > docs/options.md"
+
+
+def test_options_load_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "scipy", "mediapipe", "cv2", "PIL", "avatar.play", "avatar.render", "preprocess")
+    code = f"import sys, avatar.cli, avatar.pipelines.arguments; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def option(verb: Verb, name: str) -> Option:
+    return next(one for one in options_of(VERBS[verb]) if one.name == name)
+
+
+def test_limits_are_those_of_what_is_called() -> None:
+    assert (option("speak", "size").least, option("speak", "size").most) == (look.LEAST_SIZE, look.MOST_SIZE)
+    assert option("speak", "orbit").most == look.MOST_ORBIT
+    assert option("preprocess", "consent").default == option("build", "consent").default == request.NOT_STATED
+    assert get_args(option("preprocess", "face").type) == request.FACES
+    assert option("preprocess", "size").least == request.LEAST_SIZE
+    assert option("motion", "head").most == 2
+    with pytest.raises(UserError, match="'head' must lie between 0 and 2"):
+        importlib.import_module("avatar.core.recipe").parse(Controls, {"head": 2.1}, "controls")
+
+
+def test_settings_that_name_a_file_know_it() -> None:
+    assert marked(Recipe, NamesFile).keys() == {"encoder", "speech", "background"}
+    assert marked(Controls, NamesFile).keys() == {"style", "pose"}
+    assert marked(NerfSettings, NamesFile).keys() == {"generic"}
+    expected = {"preprocess": {"landmarker"}, "build": {"recipe"}, "evaluate": {"lpips", "face_network", "syncnet"}}
+    expected |= {"render": {"background"}, "motion": {"style", "pose", "controls"}}
+    expected["speak"] = expected["motion"] | expected["render"]
+    for name, verb in VERBS.items():
+        files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
+        options = {one.name for one in options_of(verb) if one.given.role == "option"}
+        assert files & options == expected[name]
+        assert files - options == {one.name for one in options_of(verb)} - options, "inputs and outputs are files"
+
+
+# every flag
+
+
+@dataclass
+class Calls:
+    """What a pipeline was called with."""
+
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.made[-1]
+
+
+def record(patch: pytest.MonkeyPatch, place: str, answer: Callable[[dict[str, Any]], Any] | None = None) -> Calls:
+    """Put a function in the place of another, with its signature, that notes its arguments by name."""
+    module, _, name = place.rpartition(".")
+    home, calls = importlib.import_module(module), Calls()
+    signature = inspect.signature(getattr(home, name))
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        bound = signature.bind(*arguments, **named)
+        assert ("progress" in bound.arguments) == ("progress" in signature.parameters), f"{place}: shows no progress"
+        calls.made.append(dict(bound.arguments))
+        return answer(calls.last) if answer else None
+
+    patch.setattr(home, name, noted)
+    return calls
+
+
+TAKE = SimpleNamespace(length=9, fps=25.0, test=range(2), training_frames=lambda: range(7), quality={})
+OWN = {"seed": 5, "head": 0.5}  # controls of the avatar's own recipe
+
+
+def stub_avatar(place: Path | str) -> Any:
+    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0)
+
+
+def evaluation(_: dict[str, Any]) -> Any:
+    from avatar.pipelines.evaluate import Evaluation
+
+    return Evaluation([Score("own torso", "face", "PSNR", 31.5, "dB")], range(60), "held out")
+
+
+@pytest.fixture
+def pipelines(monkeypatch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
+    """Recorded calls of the pipeline of each verb; avatars and Takes are stubs that know where they were read from."""
+    monkeypatch.setattr("avatar.core.avatar_file.load_avatar", stub_avatar)
+    monkeypatch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place)))
+    monkeypatch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
+    return {
+        "preprocess": record(monkeypatch, "avatar.pipelines.takes.make_take", lambda _: TAKE),
+        "build": record(monkeypatch, "avatar.pipelines.build.build", lambda call: call["out"].write_text("avatar")),
+        "speak": record(monkeypatch, "avatar.pipelines.speak.speak", lambda _: 1),
+        "render": record(monkeypatch, "avatar.pipelines.speak.reenact", lambda _: 1),
+        "motion": record(monkeypatch, "avatar.pipelines.export.export_motion", lambda _: 1),
+        "evaluate": record(monkeypatch, "avatar.pipelines.evaluate.evaluate", evaluation),
+    }
+
+
+def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
+    """Where an option of a verb is in the arguments of its pipeline."""
+    if name in Controls.model_fields:
+        if verb in ("speak", "motion"):
+            return getattr(call["controls"], name)
+        return getattr(call["recipe"], name)  # the seed of a build
+    if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
+        return getattr(call["look"], name)
+    if name in ("codec", "quality"):
+        return getattr(call["look"].coding, name)
+    if verb == "preprocess" and name not in ("video", "output", "holdout"):
+        wanted = call["request"]
+        moved = {"start": wanted.stretch.start, "end": wanted.stretch.stop, "select": wanted.seconds}
+        return moved[name] if name in moved else getattr(wanted, name)
+    if verb == "build" and name in ("budget", "steps", "holdout", "recipe"):
+        return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
+    if verb == "render" and name in ("output", "frames_dir"):
+        return getattr(call["target"], {"output": "out"}.get(name, name))
+    if name in ("lpips", "face_network", "syncnet"):
+        return getattr(call["networks"], {"face_network": "identity"}.get(name, name))
+    if name in ("avatar", "take"):
+        return call[name].place
+    if name == "controls":
+        return call["controls"].gaze
+    return call["out" if name == "output" else name]
+
+
+WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
+WORDS |= {"budget": "90s"}
+ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
+SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
+ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "x.csv", "evaluate": "x.json"}
+
+
+def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
+    """A value of an option, other than its default, as it is typed and as it should arrive."""
+    if one.type is Path:
+        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}.file")
+        if one.name in ("controls", "recipe"):
+            place.write_text({"controls": "gaze: 0.25", "recipe": "name: mine"}[one.name])
+            return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
+        if one.given.role == "option":
+            place.touch()
+        plain = one.name in ("avatar", "take", "style")
+        return str(place), str(place) if plain else place
+    if get_origin(one.type) is Literal:
+        choice = next(choice for choice in get_args(one.type) if choice != one.default)
+        return choice, choice
+    if one.type is str:
+        return WORDS[one.name], SECONDS.get(one.name, WORDS[one.name])
+    value = 128 if one.type is int else max(0.75, one.least or 0)
+    return str(value), value
+
+
+def command_line(verb: Verb, folder: Path, one: Option, typed: list[str]) -> list[str]:
+    """A command with an option given in some way, and beside it what is required."""
+    arguments: list[str] = []
+    for other in options_of(VERBS[verb]):
+        wanted = other.required or (verb == "render" and other.name == "output")
+        if other.name == one.name:
+            arguments += typed
+        elif wanted and not (verb == "render" and other.name == "output" and one.name == "frames_dir"):
+            value = sample(other, folder, verb)[0]
+            arguments += [value] if other.given.positional else [other.flags[0], value]
+    return [verb, *arguments]
+
+
+FLAGS = [
+    (verb, one.name, flag)
+    for verb in VERBS
+    for one in options_of(VERBS[verb])
+    for flag in [*([""] if one.given.positional else []), *one.flags, *(f"--{name}" for name in one.aliases)]
+]
+
+
+@pytest.mark.parametrize(("verb", "name", "flag"), FLAGS)
+def test_every_flag_reaches_what_it_names(
+    verb: Verb, name: str, flag: str, pipelines: dict[Verb, Calls], tmp_path: Path
+) -> None:
+    one = option(verb, name)
+    if one.type is bool:
+        typed, expected = [flag], True
+    else:
+        value, expected = sample(one, tmp_path, verb)
+        value, expected = ALIASED.get(flag.removeprefix("--"), (value, expected))
+        typed = [flag, value] if flag else [value]
+    printed = invoke(*command_line(verb, tmp_path, one, typed))
+    if (verb, name) == ("evaluate", "output"):
+        assert json.loads((tmp_path / "x.json").read_text())["scores"][0]["value"] == 31.5
+        return
+    assert arrived(verb, pipelines[verb].last, name) == expected
+    if name == "output" and verb != "evaluate":
+        assert str(expected) in printed
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_defaults_are_those_of_the_table(verb: Verb, pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
+    options = options_of(VERBS[verb])
+    invoke(*command_line(verb, tmp_path, options[0], [sample(options[0], tmp_path, verb)[0]]))
+    without = {"start": 0.0, "budget": 300.0, "recipe": "default", "controls": 1.0}  # where nothing is something
+    without |= {name: OWN.get(name, field.default) for name, field in Controls.model_fields.items()}
+    without |= {"seed": 0, "holdout": 0.0} if verb == "build" else {}
+    for one in options:
+        if one.given.role == "option":
+            expected = without[one.name] if one.default is None and one.name in without else one.default
+            assert arrived(verb, pipelines[verb].last, one.name) == expected, one.name
+
+
+@pytest.mark.parametrize("verb", ["speak", "motion"])
+def test_controls_go_over_those_of_the_avatars_recipe(verb: Verb, pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("{head: 0.8, blink: 0.3}")
+    plain = [verb, "a.avatar", "s.wav", "-o", tmp_path / "x.csv"]
+    if verb == "speak":
+        plain[-1] = tmp_path / "x.mp4"
+    invoke(*plain)
+    assert (pipelines[verb].last["controls"].seed, pipelines[verb].last["controls"].head) == (5, 0.5)
+    invoke(*plain, "--seed", 0, "--controls", tmp_path / "c.yaml", "--blink", 0)
+    assert pipelines[verb].last["controls"] == Controls(seed=0, head=0.8, blink=0)
+
+
+def test_folders_of_render_are_named_by_the_take(pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
+    for extra, target in ((["-o", "d"], (None, Path("d"))), (["-o", "d", "--fps", 50], (Path("d"), None))):
+        invoke("render", "a.avatar", "--track", "t", *extra)
+        assert (pipelines["render"].last["target"].out, pipelines["render"].last["target"].frames_dir) == target
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["speak", "a.avatar", "-o", "x.mp4"], "give SPEECH or --drv_aud FILE"),
+        (
+            ["motion", "a", "s", "--drv_aud", "t", "-o", "x"],
+            "'drv_aud' is another name of 'speech', which is given too",
+        ),
+        (["build", "v.mp4", "-o", "x.avatar", "--budget", "soon"], "--budget: 'soon' is not a duration"),
+        (["preprocess", "v.mp4", "-o", "t", "--size", "100"], "--size: input should be a multiple of 16, not 100"),
+        (["speak", "a", "s", "-o", "x.mp4", "--pose", "nearby"], "--pose: must be generated, still or take:DIR"),
+        (["speak", "a", "s", "-o", "x.mp4", "--pose", "still", "--drv_pose", "static"], "another name of 'pose'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, UserError), result.output
+    assert words in str(result.exception)
+
+
+def test_what_is_out_of_its_limits_is_wrong_use() -> None:
+    for flag, value in (("--mouth-gain", "9"), ("--head", "-1"), ("--orbit", "21"), ("--seed", "x")):
+        result = CliRunner().invoke(app, ["speak", "a", "s", "-o", "x.mp4", flag, value])
+        assert result.exit_code == 2
+        assert flag in result.output
+
+
+# errors and notes
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit code of the command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["avatar", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        avatar.cli.main()
+    return int(end.value.code or 0)
+
+
+def test_a_recipe_that_names_a_file_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = to_yaml(Recipe(controls={"style": "/etc/passwd", "pose": "take:/root", "head": 0.25}))
+    save_avatar(replace(make_avatar(), recipe=recipe), tmp_path / "a.avatar")
+    calls = record(monkeypatch, "avatar.pipelines.export.export_motion", lambda _: 1)
+    usual = warnings.showwarning
+    assert run_main(monkeypatch, "motion", tmp_path / "a.avatar", "s.wav", "-o", tmp_path / "m.motion") == 0
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "note: the avatar's recipe names a file (pose: take:/root); name it yourself",
+        "note: the avatar's recipe names a file (style: /etc/passwd); name it yourself",
+    ]
+    assert calls.last["controls"] == Controls(head=0.25)
+    assert warnings.showwarning is usual
+
+
+def test_warnings_of_others_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def examine() -> list[Any]:
+        warnings.warn("no good", stacklevel=1)
+        return []
+
+    monkeypatch.setattr("avatar.pipelines.doctor.examine", examine)
+    with pytest.warns(UserWarning, match="no good"):
+        assert run_main(monkeypatch, "doctor") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("x.mp4: has no\npicture"), 1, "error: x.mp4: has no picture"),
+        (FileNotFoundError(2, "No such file", "x.mp4"), 1, "error: x.mp4: No such file"),
+        (KeyboardInterrupt(), 130, "stopped; run the same command again to go on"),
+    ],
+)
+def test_errors_are_a_line_and_a_code(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("avatar.pipelines.doctor.examine", fail)
+    assert run_main(monkeypatch, "doctor") == code
+    assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+# commands beside the table
+
+
+def test_upgrade_goes_on_after_a_file_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one.motion", "two.motion"):
+        shutil.copy(DATA / "format_1.motion", tmp_path / name)
+    (tmp_path / "bad.avatar").write_text("x")
+    files = [tmp_path / name for name in ("one.motion", "bad.avatar", "none.avatar", "two.motion")]
+    assert run_main(monkeypatch, "upgrade", *files) == 1
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.out.splitlines()] == [str(files[0]), str(files[3])]
+    assert all(line.endswith("is of format motion/1 already") for line in printed.out.splitlines())
+    errors = printed.err.splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("error: ") for line in errors)
+    assert all(path.name in line for path, line in zip(files[1:3], errors, strict=True))
+    assert run_main(monkeypatch, "upgrade", files[0]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_pretrain_renderer_passes_all_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.yaml").write_text("renderer: {kind: nerf, levels: 6, generic: old.safetensors, lora_rank: 2}")
+    monkeypatch.setattr("avatar.pipelines.pretrain_renderer.find_people", lambda corpus, progress: [corpus, "other"])
+    calls = record(monkeypatch, "avatar.pipelines.pretrain_renderer.pretrain_renderer")
+    flags = ["--steps", 7, "--size", 64, "--seed", 3, "--device", "cuda", "--recipe", tmp_path / "r.yaml"]
+    assert "trained on 2 people" in invoke("pretrain-renderer", "-o", "g.safetensors", "--corpus", "clips", *flags)
+    call = calls.last
+    assert (call["takes"], call["out"]) == ([Path("clips"), "other"], Path("g.safetensors"))
+    assert (call["steps"], call["size"], call["seed"], call["device"]) == (7, 64, 3, "cuda")
+    assert (call["settings"].levels, call["settings"].generic, call["settings"].lora_rank) == (6, "", 0)
+
+
+def test_a2m_passes_all_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = record(monkeypatch, "avatar.learn.corpus.make_corpus")
+    invoke("a2m", "corpus", "-o", tmp_path, "--count", 120, "--seed", 2, "--no-flite", "--workers", 3)
+    call = made.last
+    assert (call["folder"], call["count"]) == (tmp_path, 120)
+    assert (call["seed"], call["flite"], call["workers"]) == (2, False, 3)
+
+    trained = record(monkeypatch, "avatar.learn.pretrain.pretrain", lambda _: {"width": 0.5})
+    printed = invoke("a2m", "pretrain", tmp_path, "-o", "e", "--steps", 5, "--features", "hubert:x", "--seed", 2)
+    assert "width 0.5" in printed
+    call = trained.last
+    assert (call["corpus"], call["out"]) == (tmp_path, Path("e"))
+    assert (call["steps"], call["features"], call["seed"]) == (5, "hubert:x", 2)
+
+    written = record(monkeypatch, "avatar.pipelines.speech_encoder.write_synthetic_samples", lambda _: 60)
+    assert "60 utterances" in invoke("a2m", "samples", tmp_path, "-o", "s")
+    assert (written.last["corpus"], written.last["out"]) == (tmp_path, Path("s"))
+
+
+def test_a2m_train_takes_takes_or_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = record(monkeypatch, "avatar.pipelines.speech_encoder.finetune_on_takes", lambda _: 4)
+    made = record(
+        monkeypatch, "avatar.pipelines.speech_encoder.preprocess_corpus", lambda _: (Path("takes"), ["x.mp4: no face"])
+    )
+    assert "fine-tuned on 4 takes" in invoke("a2m", "train", "-o", "e", tmp_path, "--encoder", "old", "--seed", 2)
+    call = fitted.last
+    assert (call["folder"], call["out"], call["start"], call["seed"]) == (tmp_path, Path("e"), Path("old"), 2)
+    assert "left out  x.mp4: no face" in invoke("a2m", "train", "-o", "e", "--corpus", tmp_path)
+    assert (made.last["clips"], fitted.last["folder"]) == (tmp_path, Path("takes"))
+    assert isinstance(CliRunner().invoke(app, ["a2m", "train", "-o", "e"]).exception, UserError)
+
+    checked = record(monkeypatch, "avatar.pipelines.speech_encoder.cross_validate", lambda _: iter(["row one", "mean"]))
+    assert invoke("a2m", "check", tmp_path, "--folds", 3, "--encoder", "old", "--seed", 2) == "row one\nmean\n"
+    call = checked.last
+    assert (call["folder"], call["folds"], call["start"], call["seed"]) == (tmp_path, 3, Path("old"), 2)
+
+
+def test_doctor_names_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = invoke("doctor")
+    for name in ("native ops", "torch", "ffmpeg", "mediapipe models", "shipped weights"):
+        assert f"ok      {name}" in printed
+    monkeypatch.setattr("avatar.core.media.ffmpeg_binary", lambda: "/no/ffmpeg")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "missing ffmpeg" in result.output
+
+
+def test_motion_space_of_several_takes(actor: Filmed, tmp_path: Path) -> None:
+    for name in ("anna", "bert", "cleo"):
+        (tmp_path / "takes" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "takes" / name).symlink_to(actor.take.root)
+    printed = invoke("motion-space", "build", tmp_path / "takes", "-o", tmp_path / "m.safetensors", "--modes", 4)
+    assert printed == f"{tmp_path / 'm.safetensors'}: 4 modes from 3 takes\n"
+    from avatar.core.motion_space import load_space
+
+    assert load_space(tmp_path / "m.safetensors").modes == 4
+    rows = invoke("motion-space", "check", tmp_path / "takes", "--modes", 4).splitlines()
+    assert [row.split()[0] for row in rows] == ["anna", "bert", "cleo"]
+    assert all(float(row.split()[-1].rstrip("%")) > 50 for row in rows), "their own copies are known"
+
+
+# real work
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of the package's recording."""
+    import torch
+
+    from avatar.core.media import SAMPLE_RATE, read_speech, write_wav
+
+    path = tmp_path_factory.mktemp("speech") / "one.wav"
+    recording = ROOT / "avatar" / "assets" / "actor_speech.flac"
+    write_wav(path, torch.cat(list(read_speech(recording)))[:SAMPLE_RATE])
+    return path
+
+
+def test_speak_makes_a_film(avatar_file: Path, speech: Path, tmp_path: Path) -> None:
+    from avatar.core.media import probe
+
+    out = tmp_path / "o.mp4"
+    printed = invoke("speak", avatar_file, speech, "-o", out, "--size", 96, "--fps", 10, "--quality", "draft")
+    assert printed.splitlines()[-1] == f"{out}: 10 frames"
+    info = probe(out)
+    assert (info.width, info.fps, info.has_audio) == (96, 10, True)
+
+
+def test_render_draws_the_held_out_frames(avatar_file: Path, actor: Filmed, tmp_path: Path) -> None:
+    frames, film = tmp_path / "frames", tmp_path / "f.mp4"
+    printed = invoke(
+        "render", avatar_file, "--track", actor.take.root, "--frames-dir", frames, "-o", film, "--size", 64
+    )
+    assert printed.splitlines()[-1] == f"{len(actor.take.test)} frames to {frames} and {film}"
+    assert [path.name for path in sorted(frames.iterdir())] == [f"{index:06d}.png" for index in actor.take.test]
+    assert film.stat().st_size > 1000
+
+
+def test_motion_and_export(avatar_file: Path, speech: Path, tmp_path: Path) -> None:
+    from avatar.core.motion_space import load_motion
+    from avatar.pipelines.export import read_splats
+
+    invoke("motion", avatar_file, speech, "-o", tmp_path / "m.motion", "--head", 0, "--blink", 0)
+    still = load_motion(tmp_path / "m.motion")
+    assert len(still) == 25
+    invoke("motion", avatar_file, speech, "-o", tmp_path / "n.motion", "--head", 2, "--seed", 1)
+    moving = load_motion(tmp_path / "n.motion")
+    assert still.translation.std(0).max() < 0.1 * moving.translation.std(0).max()
+    invoke("motion", avatar_file, speech, "-o", tmp_path / "m.csv", "--layout", "arkit")
+    assert len((tmp_path / "m.csv").read_text().splitlines()) == 26
+    assert "splats" in invoke("export", avatar_file, "-o", tmp_path / "rest.ply")
+    moved = ["--motion", tmp_path / "n.motion", "--frame", 20]
+    invoke("export", avatar_file, "-o", tmp_path / "moved.ply", *moved)
+    assert (read_splats(tmp_path / "rest.ply")["x"] != read_splats(tmp_path / "moved.ply")["x"]).any()
+
+
+@pytest.fixture(scope="module")
+def small_clip(actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first four seconds of the actor's film, at 192 px."""
+    from avatar.core.media import ffmpeg_binary
+
+    path = tmp_path_factory.mktemp("clip") / "actor.mp4"
+    command = [ffmpeg_binary(), "-v", "error", "-i", str(actor.video), "-t", "4", "-vf", "scale=192:192", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def test_the_whole_way_by_demo(small_clip: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def film(out: Path, *, seconds: float) -> None:
+        shutil.copy(small_clip, out)
+
+    monkeypatch.setattr("avatar.pipelines.demo.film_actor", film)
+    printed = invoke("demo", "--folder", tmp_path, "--speech", speech, "--budget", "1s")
+    made = {line[:22].strip(): Path(line[22:].strip()) for line in printed.splitlines()[-4:]}
+    assert set(made) == {"avatar", "video", "report of the clip", "evaluation"}
+    assert all(path.stat().st_size > 1000 for path in made.values())
+    assert load_avatar(made["avatar"]).trained_on is not None
+    assert "held out, never trained on" in made["evaluation"].read_text()
+
+
+def test_takes_are_made_exported_and_imported(small_clip: Path, tmp_path: Path) -> None:
+    flags = ["--size", 128, "--end", "3.6s", "--holdout", 0.2, "--consent", "me"]
+    printed = invoke("preprocess", small_clip, "-o", tmp_path / "a.take", *flags)
+    take = open_take(tmp_path / "a.take")
+    assert (take.length, len(take.test), take.camera.size, take.source["consent"]) == (90, 18, 128, "me")
+    assert f"{take.root}: 90 frames at 25 fps" in printed
+    assert "adnerf layout" in invoke("take", "export", take.root, "-o", tmp_path / "data")
+    assert (tmp_path / "data" / "transforms_train.json").is_file()
+    printed = invoke("take", "import", tmp_path / "data", "-o", tmp_path / "b.take", "--holdout", 0.1)
+    assert len(open_take(tmp_path / "b.take").test) == round(0.1 * open_take(tmp_path / "b.take").length)
+    assert str(tmp_path / "b.take" / "report.html") in printed

@@ -12,12 +12,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from avatar.core.encode import write_video
 from avatar.core.geometry import eye_distance, mean_rotation, project, to_camera, to_vector
@@ -76,7 +75,7 @@ def flicker(take: Take, poses: Poses, mesh: Mesh, lag: int) -> float:
     return float(np.abs(np.array(levels[lag:]) - np.array(levels[:-lag])).mean())
 
 
-def frozen_film(picture: Array, landmarks: Array, frames: int = FROZEN_FRAMES) -> Iterator[Array]:
+def frozen_film(picture: Array, landmarks: Array, frames: int) -> Iterator[Array]:
     """A frame [S, S, 3] whose jaw opens and shuts at 2 Hz while all above the mouth stands still, with noise."""
     size, random = picture.shape[0], np.random.default_rng(0)
     eyes = eye_distance(landmarks)
@@ -92,14 +91,13 @@ def frozen_film(picture: Array, landmarks: Array, frames: int = FROZEN_FRAMES) -
         yield (moved + random.normal(0, 1.5, moved.shape)).clip(0, 255).astype(np.uint8)
 
 
-def frozen_turns(take: Take, folder: Path, poses: Callable[[Take], Array] | None = None) -> Array:
+def frozen_turns(take: Take, folder: Path, *, frames: int = FROZEN_FRAMES) -> Array:
     """Standard deviations [3] of pitch, yaw and roll (degrees) found in the frozen film of a take's middle frame."""
     frame = take.length // 2
     picture = np.ascontiguousarray(cv2.imread(str(take.frame_path(frame)))[..., ::-1])
     landmarks = read_track(take).landmarks[frame].numpy()
-    write_video(frozen_film(picture, landmarks), folder / "frozen.mp4", fps=25.0)
-    made = make_take(folder / "frozen.mp4", folder / "frozen.take")
-    rotation = torch.from_numpy(poses(made)).float() if poses else read_track(made).rotation
+    write_video(frozen_film(picture, landmarks, frames), folder / "frozen.mp4", fps=25.0)
+    rotation = read_track(make_take(folder / "frozen.mp4", folder / "frozen.take")).rotation
     turns = to_vector(rotation @ mean_rotation(rotation).mT).rad2deg()
     return turns.std(0).numpy()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
 from avatar.core.articulation import Phone, articulate
 from avatar.core.encode import write_video
@@ -157,14 +158,16 @@ class Stage:
         self._face, self._size = face, camera.size
         self._camera = camera.scaled(OVERSAMPLE * camera.size)
         self._large = self._camera.size
+        self._weights = csr_matrix(face.weights)
         random = np.random.default_rng(seed + 1)
-        self._wall = _paint_wall(self._large, random)
+        wall = _paint_wall(self._large, random)
+        self._empty = np.dstack([wall, np.zeros_like(wall[..., 0])])
         self._body = _paint_body(self._large, random)
-        self.plate = cv2.resize(self._wall, (camera.size, camera.size), interpolation=cv2.INTER_AREA)
+        self.plate = cv2.resize(wall, (camera.size, camera.size), interpolation=cv2.INTER_AREA)
 
     def draw(self, shape: Array, rotation: Array, translation: Array, torso: Array, shut: float) -> tuple[Array, Array]:
         """Picture [S, S, 3] uint8 RGB and matte [S, S] uint8 of one frame."""
-        canvas = np.dstack([self._wall, np.zeros(self._wall.shape[:2], np.uint8)])
+        canvas = self._empty.copy()
         self._draw_body(canvas, torso)
         skull = to_camera(self._face.skull, rotation, translation)
         posed = to_camera(shape, rotation, translation)
@@ -172,7 +175,7 @@ class Stage:
         self._fill(canvas, skull, face.skull_normals @ rotation.T, face.skull_triangles, face.skull_paint)
         self._draw_openings(canvas, posed, rotation, shut)
         normals = smooth_normals(posed[:MESH_POINTS], face.coarse)
-        self._fill(canvas, face.weights @ posed[:MESH_POINTS], face.weights @ normals, face.fine, face.paint)
+        self._fill(canvas, self._weights @ posed[:MESH_POINTS], self._weights @ normals, face.fine, face.paint)
         self._draw_brows(canvas, posed)
         small = cv2.resize(canvas, (self._size, self._size), interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])
@@ -187,10 +190,10 @@ class Stage:
         light = AMBIENT + (1.12 - AMBIENT) * (normals[triangles].mean(1) @ LIGHT).clip(0, 1)
         colors = (paint * light[:, None]).clip(0, 255)
         order = np.argsort(-corners[..., 2].mean(1))
-        pixels = np.rint(self._project(corners) * (1 << SHIFT)).astype(np.int32)
-        for index in order[facing[order]].tolist():
-            red, green, blue = colors[index].tolist()
-            cv2.fillConvexPoly(canvas, pixels[index], (red, green, blue, 255), cv2.LINE_8, SHIFT)
+        order = order[facing[order]]
+        pixels = np.rint(self._project(corners[order]) * (1 << SHIFT)).astype(np.int32)
+        for triangle, color in zip(pixels, colors[order].tolist(), strict=True):
+            cv2.fillConvexPoly(canvas, triangle, (*color, 255), cv2.LINE_8, SHIFT)
 
     def _draw_openings(self, canvas: Array, posed: Array, rotation: Array, shut: float) -> None:
         for eye, iris in zip((LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE), IRIS_CENTERS, strict=True):
@@ -229,8 +232,12 @@ class Stage:
         moved = apply_torso(corners - center, large) + center
         matrix = cv2.getAffineTransform(corners.astype(np.float32), moved.astype(np.float32))
         body = cv2.warpAffine(self._body, matrix, (self._large, self._large), flags=cv2.INTER_LINEAR)
-        alpha = body[..., 3:].astype(np.float32) / 255
-        canvas[..., :3] = np.rint(body[..., :3] * alpha + canvas[..., :3] * (1 - alpha)).astype(np.uint8)
+        top = int(body[..., 3].any(1).argmax())
+        canvas, body = canvas[top:], body[top:]
+        inside, edge = body[..., 3] == 255, (body[..., 3] > 0) & (body[..., 3] < 255)
+        alpha = body[edge, 3:].astype(np.float32) / 255
+        canvas[edge, :3] = np.rint(body[edge, :3] * alpha + canvas[edge, :3] * (1 - alpha)).astype(np.uint8)
+        canvas[inside, :3] = body[inside, :3]
         canvas[..., 3] = np.maximum(canvas[..., 3], body[..., 3])
 
 

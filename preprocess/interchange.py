@@ -196,13 +196,14 @@ def import_adnerf(
     size = _picture_size(frames[0])
     if any(abs(center - size / 2) > OFF_CENTER_PX for center in cameras.center):
         raise UserError(f"{folder}: the principal point is not the centre of the picture, which is not supported")
+    plate = _read_plate(folder, size)
     with whole(out) as part:
         pictures = TakeFolder(part)
         pictures.create()
         landmarks, found = _import_frames(folder, frames, pictures, progress)
         track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
         track, _ = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
-        write_picture(part / "background.png", _read_plate(folder, size))
+        write_picture(part / "background.png", plate)
         sound = _import_sound(folder, part, track, predict)
         train, test = split_frames(len(frames), holdout)
         take = Take(

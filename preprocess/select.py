@@ -10,6 +10,7 @@ from preprocess.spans import to_spans
 
 WINDOW_SECONDS = 2.0
 KINDS = 200  # of frames: clusters of expression and pose
+LEAST_OF_A_KIND = 2  # frames on average: a short clip has fewer kinds
 CLUSTERED = 6000  # frames that the kinds are found from
 MODES = 12  # of expression that count
 POSE_WEIGHT = 12.0  # of a radian against a standard deviation of expression
@@ -46,7 +47,8 @@ def _kinds(track: Track, free: Array) -> Array:
     pose = track.rotation[:, 2, :2].numpy() * POSE_WEIGHT
     features = np.concatenate([track.expression[:, :MODES].numpy(), pose], 1).astype(np.float64)
     some = features[np.flatnonzero(free)[:: max(1, int(free.sum()) // CLUSTERED)]]
-    centers, _ = kmeans2(some, KINDS, iter=ROUNDS, minit="++", seed=0, missing="warn")
+    kinds = min(KINDS, max(1, len(some) // LEAST_OF_A_KIND))
+    centers, _ = kmeans2(some, kinds, iter=ROUNDS, minit="++", seed=0, missing="warn")
     nearest = [_nearest(features[start : start + 4000], centers) for start in range(0, len(features), 4000)]
     return np.concatenate(nearest)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from avatar.core.geometry import exponential, mean_rotation, to_vector
+from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
 from avatar.core.take import read_audio, read_frames, read_mattes, read_plate, read_track
 from preprocess.actor import film_actor
 from preprocess.basis import leave_one_out
@@ -40,7 +41,7 @@ def test_pose_within_a_degree(actor: Filmed) -> None:
 
 def test_lip_opening_within_eight_percent_of_its_range(actor: Filmed) -> None:
     track = read_track(actor.take)
-    points = track.landmarks[:, [13, 14], :2]
+    points = track.landmarks[:, [UPPER_LIP, LOWER_LIP], :2]
     found = ((points[:, 0] - points[:, 1]).norm(dim=1) * track.translation[:, 2] / actor.take.camera.focal).numpy()
     truth = actor.truth.opening
     # the detector's scale and offset are its own; what counts is how the lips move
@@ -82,7 +83,7 @@ def test_sound_and_frames_are_written(actor: Filmed) -> None:
     assert abs(len(read_audio(actor.take)) / 16000 - SECONDS) < 0.1
     assert read_frames(actor.take, [0]).shape == (1, 512, 512, 3)
     page = (actor.take.root / "report.html").read_text()
-    assert "only 8 s are left to learn from" in page
+    assert "only 8 s are left to train on" in page
     assert "<script" not in page
 
 

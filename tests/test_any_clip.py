@@ -13,17 +13,14 @@ import pytest
 
 from avatar.core.files import UserError
 from avatar.core.media import ffmpeg_binary, probe, read_speech, read_video
-from preprocess.actor import film_actor
-from preprocess.run import Wishes, make_take
-
-SECONDS = 3.6
+from preprocess.request import TakeRequest
+from preprocess.run import make_take
+from tests.actors import SHORT_SECONDS, short_film
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    film_actor(path, seconds=SECONDS, seed=7, size=256)
-    return path
+    return short_film(tmp_path_factory)
 
 
 def convert(clip: Path, out: Path, *options: str, before: tuple[str, ...] = ()) -> Path:
@@ -50,7 +47,7 @@ GOOD: dict[str, tuple[str, tuple[str, ...]]] = {
     "120 frames a second": ("x.mp4", (*X264, "-r", "120")),
     "a variable frame rate": ("x.mp4", (*X264, "-vf", "select='not(eq(mod(n,7),3))'", "-fps_mode", "vfr")),
     "Matroska": ("x.mkv", X264),
-    "WebM": ("x.webm", ("-c:v", "libvpx", "-b:v", "2M", "-c:a", "libvorbis")),
+    "WebM": ("x.webm", ("-c:v", "libvpx", "-b:v", "2M", "-deadline", "realtime", "-c:a", "libvorbis")),
     "alpha": ("x.mov", ("-c:v", "qtrle", "-pix_fmt", "argb", "-c:a", "pcm_s16le")),
     "motion JPEG in AVI": ("x.avi", ("-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16le")),
     "a transport stream": ("x.ts", X264),
@@ -76,8 +73,8 @@ GOOD: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_it_becomes_a_take(clip: Path, tmp_path: Path, kind: str) -> None:
     name, options = GOOD[kind]
     source = convert(clip, tmp_path / name, *options)
-    take = make_take(source, tmp_path / "x.take", Wishes(size=128))
-    assert abs(take.length / take.fps - SECONDS) < 0.75, take.length
+    take = make_take(source, tmp_path / "x.take", TakeRequest(size=128))
+    assert abs(take.length / take.fps - SHORT_SECONDS) < 0.75, take.length
     assert take.quality["face_found"] > 0.9
     assert (take.quality["sound_rms"] > 0) == (kind != "no sound")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "x.take"])
@@ -89,7 +86,7 @@ def test_a_rotated_clip_stands_upright(clip: Path, tmp_path: Path) -> None:
         b"display_rotation" in subprocess.run([ffmpeg_binary(), "-h", "full"], capture_output=True).stdout
     ) else convert(turned, tmp_path / "tagged.mp4", "-c", "copy", "-metadata:s:v", "rotate=90")  # fmt: skip
     assert (probe(tagged).width, probe(tagged).height) == (300, 256)
-    take = make_take(tagged, tmp_path / "x.take", Wishes(size=128))
+    take = make_take(tagged, tmp_path / "x.take", TakeRequest(size=128))
     assert take.quality["face_found"] > 0.9
 
 
@@ -173,7 +170,7 @@ def test_it_is_refused_in_one_line(clip: Path, tmp_path: Path, make: Callable[[P
     source = tmp_path / "x.mp4"
     make(source, clip)
     with pytest.raises(UserError) as refused:
-        make_take(source, tmp_path / "x.take", Wishes(size=128))
+        make_take(source, tmp_path / "x.take", TakeRequest(size=128))
     assert "\n" not in str(refused.value)
     assert "x.mp4" in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.mp4"]
@@ -183,18 +180,18 @@ def test_a_clip_cut_off_midway_gives_what_there_is(clip: Path, tmp_path: Path) -
     whole = convert(clip, tmp_path / "whole.ts", *X264)
     cut = tmp_path / "cut.ts"
     cut.write_bytes(whole.read_bytes()[: int(0.93 * whole.stat().st_size)])
-    assert 60 < len(list(read_video(cut, size=64))) <= round(SECONDS * 25)
+    assert 60 < len(list(read_video(cut, size=64))) <= round(SHORT_SECONDS * 25)
 
 
 def test_a_full_disk_leaves_nothing(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from preprocess import look
+    from preprocess import take_folder
 
     def full(path: Path, *_: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(look, "write_picture", full)
+    monkeypatch.setattr(take_folder, "write_picture", full)
     with pytest.raises((OSError, UserError), match="No space left"):
-        make_take(clip, tmp_path / "x.take", Wishes(size=128))
+        make_take(clip, tmp_path / "x.take", TakeRequest(size=128))
     assert not (tmp_path / "x.take").exists()
 
 

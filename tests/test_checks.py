@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avatar.core.files import UserError
+from avatar.core.landmarks import LEFT_EYE
 from preprocess.camera_motion import camera_motion
 from preprocess.checks import assess_quality, check_faces, lips_follow
 from preprocess.crop import choose_crop, pick_face
@@ -21,7 +22,7 @@ def test_faces_too_few_too_short_too_small() -> None:
     some[:50] = True
     with pytest.raises(UserError, match=r"for 2\.0 s only"):
         check_faces(some, landmarks, 25, "x.mp4")
-    landmarks[:, 33, 0] = 10
+    landmarks[:, LEFT_EYE.outer, 0] = 10
     with pytest.raises(UserError, match="too small"):
         check_faces(~none, landmarks, 25, "x.mp4")
 

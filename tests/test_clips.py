@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avatar.core.geometry import project, to_camera
+from avatar.core.landmarks import MESH_POINTS
 from avatar.core.motion_space import load_space
 from avatar.core.take import read_audio, read_mattes, read_track
 from preprocess.run import make_take
@@ -29,7 +30,7 @@ def test_a_real_clip_becomes_a_take(name: str, tmp_path: Path) -> None:
     assert abs(len(read_audio(take)) / 16000 - take.length / take.fps) < 0.2
     vertices = track.neutral + torch.einsum("tk,kvc->tvc", track.expression, space.basis)
     pixels = project(to_camera(vertices, track.rotation, track.translation), take.camera)
-    error = (pixels - track.landmarks[..., :2]).norm(dim=-1)[:, :468].mean()
+    error = (pixels - track.landmarks[..., :2]).norm(dim=-1)[:, :MESH_POINTS].mean()
     assert error < 1.2, error
     cover = read_mattes(take, [take.length // 2]).float().mean() / 255
     assert 0.2 < cover < 0.8

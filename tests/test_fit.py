@@ -22,8 +22,8 @@ def test_projected_poses_and_expressions_come_back() -> None:
     pixels = project(to_camera(vertices, rotation, translation), Camera(1024, 512))
     pixels += 0.1 * torch.randn(pixels.shape, generator=random)
     landmarks = torch.cat([pixels, torch.zeros(count, 478, 1)], -1)
-    track, focal = fit_track(landmarks, torch.ones(count), space, size=512, fps=25.0)
-    assert focal == 1024
+    track, camera = fit_track(landmarks, torch.ones(count), space, size=512, fps=25.0)
+    assert camera == Camera(1024, 512)
     assert to_vector(track.rotation.mT @ rotation).norm(dim=1).rad2deg().mean() < 0.7
     assert torch.corrcoef(torch.stack([track.expression[:, 2], expression[:, 2]]))[0, 1] > 0.97
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,21 @@ import torch
 
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera, exponential, project, to_camera, to_vector
-from avatar.core.take import open_take, read_audio, read_mattes, read_plate, read_track
-from preprocess.interchange import MARK, _without_slip, export_adnerf, from_transform, import_adnerf, to_transform
+from avatar.core.landmarks import MESH_POINTS
+from avatar.core.take import Take, open_take, read_audio, read_mattes, read_plate, read_track, write_take
+from avatar.pipelines.build import find_take
+from preprocess.interchange import (
+    MARK,
+    _without_slip,
+    export_adnerf,
+    from_transform,
+    import_adnerf,
+    to_transform,
+)
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
+from preprocess.request import NOT_STATED, TakeRequest
+from preprocess.rotations import Poses
+from tests.actors import shorten
 from tests.conftest import Filmed
 
 
@@ -37,14 +50,20 @@ def test_their_camera_puts_points_where_ours_does() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def short(actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Take:
+    """The first 80 frames of the actor."""
+    return shorten(actor.take, 80, tmp_path_factory.mktemp("short") / "short.take")
+
+
+@pytest.fixture(scope="module")
+def exported(short: Take, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "person"
-    export_adnerf(actor.take, folder)
+    export_adnerf(short, folder)
     return folder
 
 
-def test_the_folder_holds_what_their_readers_open(actor: Filmed, exported: Path) -> None:
-    count = actor.take.length
+def test_the_folder_holds_what_their_readers_open(short: Take, exported: Path) -> None:
+    count = short.length
     for name, ending in (("ori_imgs", "jpg"), ("ori_imgs", "lms"), ("parsing", "png"), ("gt_imgs", "jpg")):
         assert {int(path.stem) for path in (exported / name).glob(f"*.{ending}")} == set(range(count)), name
     torso = cv2.imread(str(exported / "torso_imgs" / "3.png"), cv2.IMREAD_UNCHANGED)
@@ -61,22 +80,28 @@ def test_the_folder_holds_what_their_readers_open(actor: Filmed, exported: Path)
     assert not list(exported.rglob("*.pt")) + list(exported.rglob("*.npy"))
 
 
-def test_a_round_trip_loses_nothing(actor: Filmed, exported: Path, tmp_path: Path) -> None:
-    back = import_adnerf(exported, tmp_path / "back.take")
-    before, after = read_track(actor.take), read_track(back)
+@pytest.fixture(scope="module")
+def imported(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Take:
+    return import_adnerf(exported, tmp_path_factory.mktemp("import") / "back.take")
+
+
+def test_a_round_trip_loses_nothing(short: Take, imported: Take) -> None:
+    back, gain = imported, imported.quality["sound_gain_db"]  # the first seconds alone are not as loud as the whole
+    before, after = read_track(short), read_track(back)
     assert torch.allclose(before.rotation, after.rotation, atol=1e-4)
     assert torch.allclose(before.translation, after.translation, atol=1e-4)
-    assert back.camera == actor.take.camera
+    assert back.camera == short.camera
     for frame in (0, 57, back.length - 1):
-        assert back.frame_path(frame).read_bytes() == actor.take.frame_path(frame).read_bytes()
-    assert torch.equal(read_plate(back), read_plate(actor.take))
-    assert (read_audio(back) - read_audio(actor.take)).abs().max() < 1e-4
-    same = (read_mattes(back, [5]) > 127) == (read_mattes(actor.take, [5]) > 127)
+        assert back.frame_path(frame).read_bytes() == short.frame_path(frame).read_bytes()
+    assert torch.equal(read_plate(back), read_plate(short))
+    assert (read_audio(back) / 10 ** (gain / 20) - read_audio(short)).abs().max() < 1e-4
+    same = (read_mattes(back, [5]) > 127) == (read_mattes(short, [5]) > 127)
     assert same.all()
-    assert (before.expression - after.expression).abs().mean() < 0.15
+    first, second = (track.expression - track.expression.mean(0) for track in (before, after))
+    assert (first - second).abs().mean() < 0.1, "the neutral alone is of fewer frames"
 
 
-def test_foreign_poses_come_into_our_head_frame(actor: Filmed, exported: Path, tmp_path: Path) -> None:
+def test_foreign_poses_come_into_our_head_frame(short: Take, exported: Path, tmp_path: Path) -> None:
     """Another head frame: turned, moved and of another scale, as a 3DMM has; all of it constant."""
     folder = tmp_path / "foreign"
     shutil.copytree(exported, folder)
@@ -90,7 +115,7 @@ def test_foreign_poses_come_into_our_head_frame(actor: Filmed, exported: Path, t
             moved = 1.1 * (translation + rotation @ np.array([0.5, -2.0, 1.0]))
             frame["transform_matrix"] = to_transform(rotation @ turn, moved).tolist()
         path.write_text(json.dumps(content))
-    track, truth = read_track(import_adnerf(folder, tmp_path / "foreign.take")), read_track(actor.take)
+    track, truth = read_track(import_adnerf(folder, tmp_path / "foreign.take")), read_track(short)
     assert to_vector(track.rotation @ truth.rotation.mT).norm(dim=1).rad2deg().mean() < 1.5
     assert (track.translation - truth.translation).norm(dim=1).mean() < 0.6
     steps = to_vector(track.rotation[1:] @ track.rotation[:-1].mT) - to_vector(
@@ -105,9 +130,36 @@ def test_poses_that_slipped_are_put_back(tmp_path: Path) -> None:
         (tmp_path / "ori_imgs" / f"{frame}.lms").write_text("")
     translation = np.arange(5.0)[:, None].repeat(3, 1)
     known = np.array([True] * 4 + [False])
-    fixed = _without_slip(tmp_path, np.tile(np.eye(3), (5, 1, 1)), translation, known)
-    assert fixed["known"].tolist() == [True, True, False, True, True]
-    assert fixed["translation"][[0, 1, 3, 4], 0].tolist() == [0, 1, 2, 3]
+    poses, known = _without_slip(tmp_path, Poses(np.tile(np.eye(3), (5, 1, 1)), translation), known)
+    assert known.tolist() == [True, True, False, True, True]
+    assert poses.translation[[0, 1, 3, 4], 0].tolist() == [0, 1, 2, 3]
+
+
+def test_an_import_is_used_again_and_gets_its_consent(exported: Path, imported: Take, tmp_path: Path) -> None:
+    out = shutil.copytree(imported.root, tmp_path / "x.take")
+    take = find_take(exported, out, TakeRequest())
+    assert (take.request, take.source["consent"]) == ({}, NOT_STATED)
+    written = (out / "track.safetensors").stat().st_mtime_ns
+    assert find_take(exported, out, TakeRequest(consent="signed")).source["consent"] == "signed"
+    assert open_take(out).source["consent"] == "signed"
+    assert import_adnerf(exported, out).source["consent"] == "signed"
+    assert (out / "track.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="states the consent 'signed', not 'by mail'"):
+        import_adnerf(exported, out, consent="by mail")
+    with pytest.raises(UserError, match="--face"):
+        find_take(exported, out, TakeRequest(face="left"))
+
+
+def test_an_import_is_not_used_for_another_folder(exported: Path, imported: Take, tmp_path: Path) -> None:
+    other = shutil.copytree(exported, tmp_path / exported.name)
+    (other / "transforms_val.json").write_text((other / "transforms_val.json").read_text() + " ")
+    out = shutil.copytree(imported.root, tmp_path / "x.take")
+    with pytest.raises(UserError, match="exists and is not a take of person"):
+        import_adnerf(other, out)
+    write_take(
+        replace(imported, source={"name": "person", "format": "adnerf"}), out
+    )  # as versions before 0.2.0 wrote it
+    assert import_adnerf(exported, out).source["name"] == "person"
 
 
 def remove_a_picture(folder: Path) -> None:
@@ -137,6 +189,8 @@ def move_the_center(folder: Path) -> None:
         (number_beyond_the_pictures, "frame 100000 has no picture"),
         (move_the_center, "principal point"),
         (lambda folder: (folder / "transforms_train.json").unlink(), "holds the tracked poses"),
+        (lambda folder: (folder / "aud.wav").unlink(), "holds the speech"),
+        (lambda folder: (folder / "bc.jpg").unlink() or (folder / "background.png").unlink(), "holds the background"),
         (lambda folder: shutil.rmtree(folder / "ori_imgs"), "holds no numbered"),
     ],
 )
@@ -152,9 +206,9 @@ def test_odd_folders_are_refused_and_leave_nothing(
 
 
 def test_regions_are_where_a_body_has_them(actor: Filmed) -> None:
-    track, take = read_track(actor.take), open_take(actor.take.root)
-    regions = find_regions(track.landmarks[10].numpy(), read_mattes(take, [10])[0].numpy())
-    center = track.landmarks[10, :468, :2].mean(0)
+    track = read_track(actor.take)
+    regions = find_regions(track.landmarks[10].numpy(), read_mattes(actor.take, [10])[0].numpy())
+    center = track.landmarks[10, :MESH_POINTS, :2].mean(0)
     x, y = int(center[0]), int(center[1])
     assert regions[y - 60, x] == HEAD
     assert regions[505, x] == TORSO

@@ -13,7 +13,8 @@ from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import Met
 from avatar.core.files import UserError
 from avatar.core.take import read_frames
 from preprocess import trackers
-from preprocess.run import Wishes, make_take
+from preprocess.request import TakeRequest
+from preprocess.run import make_take
 from tests.conftest import Filmed
 
 MODELS = Path(mediapipe.__file__).parent / "modules"
@@ -51,6 +52,6 @@ def test_a_file_that_is_no_landmarker_is_one_line(actor: Filmed, tmp_path: Path)
     wrong = tmp_path / "wrong.task"
     wrong.write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"wrong\.task: is not a face landmarker"):
-        make_take(actor.video, tmp_path / "x.take", Wishes(landmarker=wrong))
+        make_take(actor.video, tmp_path / "x.take", TakeRequest(landmarker=wrong))
     with pytest.raises(UserError, match=r"gone\.task"):
-        make_take(actor.video, tmp_path / "x.take", Wishes(landmarker=tmp_path / "gone.task"))
+        make_take(actor.video, tmp_path / "x.take", TakeRequest(landmarker=tmp_path / "gone.task"))

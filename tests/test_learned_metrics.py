@@ -1,7 +1,8 @@
-"""LPIPS and CSIM: with random networks, since nobody's weights come along."""
+"""LPIPS, CSIM and SyncNet: with random networks, since no published weights come along."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avatar.core.files import UserError
+from avatar.core.landmarks import LEFT_CORNER, LEFT_EYE_OUTLINE, NOSE_TIP, POINTS, RIGHT_CORNER, RIGHT_EYE_OUTLINE
+from avatar.core.media import SAMPLE_RATE
 from avatar.metrics.identity import PLACES, SIZE, Identity
 from avatar.metrics.lpips import Lpips, find_weights
-from avatar.metrics.pictures import LEFT_EYE, RIGHT_EYE
 from avatar.metrics.syncnet import SyncNet, _Network, score_sync
 
 
@@ -68,7 +70,7 @@ def test_lpips_is_the_papers_equation(weights: Path) -> None:
     assert metric(first, first) == 0
 
 
-def test_weights_that_are_missing_or_others_are_told(weights: Path, tmp_path: Path) -> None:
+def test_weights_that_are_missing_or_of_something_else_are_named(weights: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="holds no alexnet"):
@@ -120,14 +122,14 @@ def placed_face(scale: float, turn: float, shift: float) -> tuple[Tensor, Tensor
     picture = torch.stack(
         [torch.sin(5 * local[..., 0]), torch.cos(4 * local[..., 1]), torch.sin(3 * local.sum(-1))], -1
     )
-    landmarks = torch.zeros(478, 3)
+    landmarks = torch.zeros(POINTS, 3)
     five = torch.tensor(PLACES) @ turned.T + shift
     for index, point in (
-        (list(LEFT_EYE), five[0]),
-        (list(RIGHT_EYE), five[1]),
-        (4, five[2]),
-        (61, five[3]),
-        (291, five[4]),
+        (list(LEFT_EYE_OUTLINE), five[0]),
+        (list(RIGHT_EYE_OUTLINE), five[1]),
+        (NOSE_TIP, five[2]),
+        (LEFT_CORNER, five[3]),
+        (RIGHT_CORNER, five[4]),
     ):
         landmarks[index, :2] = point
     return ((picture + 1) * 127).to(torch.uint8), landmarks
@@ -174,24 +176,57 @@ def test_syncnet_has_the_published_layout(syncnet: Path) -> None:
 
 
 def test_sync_is_scored_and_the_shift_found() -> None:
-    heard = torch.randn(80, 32, generator=torch.Generator().manual_seed(0))
-    late = score_sync(heard, heard.roll(4, 0))
+    lips = torch.randn(80, 32, generator=torch.Generator().manual_seed(0))
+    late = score_sync(lips, lips.roll(4, 0))
     assert late.offset == 4
     assert late.distance < 1
-    other = score_sync(heard, torch.randn(80, 32, generator=torch.Generator().manual_seed(1)))
+    other = score_sync(lips, torch.randn(80, 32, generator=torch.Generator().manual_seed(1)))
     assert late.confidence > 4 > other.confidence
     assert other.distance > 5
 
 
-def test_syncnet_runs_on_pictures_and_refuses_other_weights(syncnet: Path, tmp_path: Path) -> None:
-    frames = torch.randint(0, 255, (12, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    landmarks = 10 + 40 * torch.rand(12, 478, 3, generator=torch.Generator().manual_seed(1))
-    audio = 0.1 * torch.randn(12 * 640, generator=torch.Generator().manual_seed(2))
-    found = SyncNet(syncnet).compare(frames, landmarks, audio)
-    assert found.confidence >= 0
-    assert np.isfinite(found.distance)
+def test_syncnet_embeds_windows_of_pictures_and_of_sound(syncnet: Path) -> None:
+    network = _Network().eval()
+    network.load_state_dict(torch.load(syncnet, weights_only=True))
+    with torch.inference_mode():
+        assert network.forward_lip(torch.zeros(1, 3, 5, 224, 224)).shape == (1, 1024)
+        assert network.forward_aud(torch.zeros(1, 1, 13, 20)).shape == (1, 1024)
+
+
+QUIETEST = 30  # of the 32767 levels of a sample
+
+
+class Brightness(nn.Module):
+    """In place of the network: the brightness of the face, and the loudness of the sound, in each of five frames."""
+
+    def forward_lip(self, faces: Tensor) -> Tensor:
+        return faces.mean((1, 3, 4)) / 20
+
+    def forward_aud(self, cepstra: Tensor) -> Tensor:
+        energy = cepstra[:, 0, 0].unflatten(1, (5, 4))[..., :3].mean(-1)  # every fourth window lies in two frames
+        return energy - math.log(400 * QUIETEST**2)  # of windows of 400 samples
+
+
+def test_sync_falls_when_the_sound_is_moved_or_another(syncnet: Path) -> None:
+    """A face as bright as the sound is loud: what is compared are the right frames with the right sound."""
+    random = torch.Generator().manual_seed(0)
+    loudness = 6 * torch.rand(60, generator=random)  # natural logarithm of a frame's energy over the least
+    pictures = (20 * loudness)[:, None, None, None].expand(60, 64, 64, 3).round().to(torch.uint8)
+    landmarks = (10 + 40 * torch.rand(POINTS, 3, generator=random)).expand(60, POINTS, 3)
+    noise = torch.randn(60, SAMPLE_RATE // 25, generator=random)
+    sound = (QUIETEST / 32767 * noise * torch.exp(loudness / 2)[:, None]).reshape(-1)
+    scorer = SyncNet(syncnet)
+    scorer._network = Brightness()
+    in_time, late = (scorer.compare(pictures, landmarks, sound.roll(shift * SAMPLE_RATE // 25)) for shift in (0, 4))
+    other = scorer.compare(pictures, landmarks, sound.flip(0))
+    assert (in_time.offset, late.offset) == (0, 4)
+    assert in_time.distance < 0.5 * other.distance
+    assert in_time.confidence > 2 > other.confidence
     with pytest.raises(UserError, match="needs 10 frames"):
-        SyncNet(syncnet).compare(frames[:6], landmarks[:6], audio)
+        scorer.compare(pictures[:6], landmarks[:6], sound)
+
+
+def test_other_files_are_no_syncnet(tmp_path: Path) -> None:
     (tmp_path / "x.model").write_bytes(b"no weights")
     with pytest.raises(UserError, match="holds no SyncNet weights"):
         SyncNet(tmp_path / "x.model")

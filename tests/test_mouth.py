@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from avatar.core.landmarks import EYE_CORNERS, LOWER_LIP, UPPER_LIP
 from avatar.core.take import read_frames, read_mattes, read_track
 from preprocess.mouth import refine_lips, sample_profile
 from preprocess.regions import MOUTH, TEETH, find_regions
@@ -12,7 +13,7 @@ from tests.conftest import Filmed
 
 
 def gap(landmarks: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(landmarks[:, 13, :2] - landmarks[:, 14, :2], axis=1)
+    return np.linalg.norm(landmarks[:, UPPER_LIP, :2] - landmarks[:, LOWER_LIP, :2], axis=1)
 
 
 def test_narrow_gaps_are_measured(actor: Filmed) -> None:
@@ -30,7 +31,7 @@ def test_shut_lips_stay_shut(actor: Filmed) -> None:
 
 def test_a_mouth_without_colour_keeps_the_detectors_lips() -> None:
     landmarks = np.random.default_rng(0).normal(size=(80, 478, 3)).astype(np.float32)
-    landmarks[:, 33, 0], landmarks[:, 263, 0] = -60, 60
+    landmarks[:, EYE_CORNERS, 0] = (-60, 60)
     grey = np.full((80, 64, 3), 128, np.uint8)
     assert np.array_equal(refine_lips(landmarks.copy(), grey, np.ones(80)), landmarks)
 

@@ -13,10 +13,10 @@ from avatar.core.media import SAMPLE_RATE
 from avatar.core.take import read_audio, read_track
 from avatar.motion.articulation import predict_articulation
 from avatar.motion.encoder import SEGMENT
-from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, study_sound
+from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, prepare_sound
 from tests.conftest import Filmed
 
-SAME_AS_TAUGHT = 1  # frames by which real lips run before the articulation that the actor moves by
+SAME_AS_TRAINED = 1  # frames by which real lips run before the articulation that the actor moves by
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def spoken(actor: Filmed) -> tuple[Tensor, np.ndarray, np.ndarray]:
 def test_an_offset_is_found(spoken: tuple[Tensor, np.ndarray, np.ndarray], frames: int) -> None:
     samples, curves, seen = spoken
     offset = find_offset(predict_articulation(delay(samples, -frames, 25.0)).numpy(), curves, seen)
-    assert offset.frames - SAME_AS_TAUGHT == frames
+    assert offset.frames - SAME_AS_TRAINED == frames
     assert offset.strength > 8
     assert offset.agreed
 
@@ -41,18 +41,18 @@ def test_foreign_sound_does_not_fit(spoken: tuple[Tensor, np.ndarray, np.ndarray
 
 def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
-    late = study_sound(delay(samples, -6, 25.0), track.landmarks, track.confidence, 25.0, predict_articulation)
-    moved = late.quality["sound_moved_frames"] - SAME_AS_TAUGHT
+    late = prepare_sound(delay(samples, -6, 25.0), track.landmarks, track.confidence, 25.0, predict_articulation)
+    moved = late.quality["sound_moved_frames"] - SAME_AS_TRAINED
     assert moved == 6
     assert late.quality["lip_sync"] > 8
     assert late.spans == []
 
 
-def test_hearing_in_parts_is_hearing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = 0.1 * torch.randn(740 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
+def test_articulation_in_parts_is_that_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = 0.1 * torch.randn(470 * SAMPLE_RATE // 25 - 77, generator=torch.Generator().manual_seed(0))
     once = predict_articulation(samples)
-    monkeypatch.setattr("avatar.motion.hear.AT_ONCE", 2 * SEGMENT)
-    assert once.shape == (740, 5)
+    monkeypatch.setattr("avatar.motion.articulation.FRAMES_AT_ONCE", 2 * SEGMENT)
+    assert once.shape == (470, 5)
     assert torch.allclose(predict_articulation(samples), once, atol=1e-4)
 
 
@@ -69,11 +69,11 @@ def test_loudness_is_one_for_all() -> None:
     assert gain_of([torch.zeros(5000)]) == 1.0
 
 
-def test_clipping_and_silence_are_told(actor: Filmed) -> None:
+def test_clipping_and_silence_are_found(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
     assert find_clipped(samples) == 0
     assert find_clipped((20 * samples).clamp(-1, 1)) > 0.5
-    silent = study_sound(torch.zeros(100000), track.landmarks, track.confidence, 25.0, predict_articulation)
+    silent = prepare_sound(torch.zeros(100000), track.landmarks, track.confidence, 25.0, predict_articulation)
     assert silent.quality == {"sound_rms": 0.0}
 
 
@@ -81,7 +81,7 @@ def test_noise_behind_the_voice_fills_its_pauses(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
     noise = 0.5 * samples.std() * torch.randn(len(samples), generator=torch.Generator().manual_seed(0))
     clean, noisy = (
-        study_sound(sound, track.landmarks, track.confidence, 25.0, None).quality["pause_depth_db"]
+        prepare_sound(sound, track.landmarks, track.confidence, 25.0, None).quality["pause_depth_db"]
         for sound in (samples, samples + noise)
     )
     assert clean > 30

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.landmarks import CHIN, UPPER_LIP
 from avatar.core.take import Track, read_frames, read_track
 from preprocess.select import leave_out_repeats
 from preprocess.spans import (
@@ -64,7 +65,7 @@ def test_a_hand_before_the_mouth_is_left_out(actor: Filmed) -> None:
     for index in range(actor.take.length):
         frame, points = read_frames(actor.take, [index])[0].numpy(), track.landmarks[index].numpy()
         if 60 <= index < 80:
-            x, y = points[[13, 152], :2].mean(0)
+            x, y = points[[UPPER_LIP, CHIN], :2].mean(0)
             frame = cv2.ellipse(frame.copy(), (int(x), int(y)), (70, 60), 0, 0, 360, (150, 110, 95), -1)
         patches.append(sample_patch(frame, points))
     found = find_covered(np.stack(patches), np.ones(len(patches), bool))

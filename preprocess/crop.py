@@ -13,7 +13,7 @@ from avatar.core.media import WHOLE, Stretch, VideoInfo, read_small
 from preprocess.quiet import quiet
 
 FRAMES_PER_SECOND = 2.0
-MOST_FRAMES = 400  # of a clip, which are enough for a median
+MOST_FRAMES = 400  # of a clip, however long
 SMALL_SIDE = 640
 LONG_SECONDS = 120.0  # from here on keyframes are enough
 LEAST_SCORE = 0.5

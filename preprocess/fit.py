@@ -37,10 +37,10 @@ from preprocess.texture import Footage, Mesh, refine_by_texture
 FOCAL_PER_SIZE = 2.0
 CHUNK = 2000  # frames worked on at a time, in double precision
 NEUTRAL_FRAMES = 1000  # that the neutral is the median of
-ALTERNATIONS = 2  # of poses and identity; more change neither
-ITERATIONS = 5  # of Gauss-Newton; it has converged by then
+ALTERNATIONS = 2  # of poses and identity
+ITERATIONS = 5  # of Gauss-Newton, which starts within a few degrees
 HUBER_PX = 2.0  # residuals of landmarks from which they count as outliers
-IDENTITY_PRIOR_CM = (0.35, 0.35, 0.12)  # depth can hardly be seen in a talking head; the generic face knows better
+IDENTITY_PRIOR_CM = (0.35, 0.35, 0.12)  # depth can hardly be seen in a talking head, so the prior is tighter there
 EFFECTIVE_FRAMES = 50.0  # frames of one clip are correlated
 SMOOTHING = 1.0  # frames; of the pose only: filtering lips or lids would lose closures
 RIDGE = 0.02  # of the mean square of a mode: keeps modes that look alike from growing against each other
@@ -262,7 +262,7 @@ def fit_modes(offsets: Array, basis: Array) -> Array:
 
 
 def point_importance() -> Array:
-    """Weight [478] of each landmark in the expression fit: most on lips and lids, which are small and looked at.
+    """Weight [478] of each landmark in the expression fit: most on lips and lids, whose motion is small and matters.
 
     Irises have nearly none: gaze is measured by itself.
     """

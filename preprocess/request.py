@@ -1,4 +1,4 @@
-"""What a Take is asked to be made with, and whether one that is there already was made so."""
+"""What a Take is to be made with, and whether one that is there already was made so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avatar.core.take import Take, open_take, with_holdout, write_take
 
 NOT_STATED = "not stated"
 FACES = ("auto", "left", "right", "largest")
-LEAST_SIZE, SIZE_STEP = 64, 16  # px; H.264 codes blocks of 16
+LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TakeRequest:
     def record(self) -> dict[str, str]:
         """All that changes what is made, as plain text under the options' names; a Take remembers it.
 
-        The consent is not in it: it changes no picture. Empty is what was not asked for. A landmarker is named by the
+        The consent is not in it: it changes no picture. Empty is what was not requested. A landmarker is named by the
         start of its SHA-256.
         """
         return {
@@ -71,11 +71,11 @@ def reuse_take(out: Path, source: dict[str, str], record: dict[str, str], holdou
     if take is None or not _is_of(take, source):
         raise UserError(f"{out}: exists and is not a take of {source['name']}; remove it or choose another name")
     usual = TakeRequest().record()
-    # Takes of older versions do not know everything; they are believed to be what is usual, and nothing else.
-    if other := [name for name, asked in record.items() if take.request.get(name, usual[name]) != asked]:
+    # Takes of older versions do not know everything; they count as what is usual, and as nothing else.
+    if other := [name for name in record if take.request.get(name, usual[name]) != record[name]]:
         made = ", ".join(f"{name} {take.request.get(name, 'not known') or 'none'}" for name in other)
-        asked = ", ".join(f"{name} {record[name] or 'none'}" for name in other)
-        raise UserError(f"{out}: was made with {made}; asked for is {asked}: remove it or choose another name")
+        requested = ", ".join(f"{name} {record[name] or 'none'}" for name in other)
+        raise UserError(f"{out}: was made with {made}, but {requested} was requested; remove it or choose another name")
     return with_holdout(state_consent(take, source["consent"]), holdout)
 
 

@@ -38,7 +38,7 @@ from preprocess.torso import with_torso
 from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
 
 FPS = 25.0
-PLATE_VIEWS = 60  # frames: the median of more shows no less of the person
+PLATE_VIEWS = 60  # frames that the plate is the median of: they are in memory together
 FIT_STEPS = 3  # that progress is reported in: poses, torso, the rest
 
 Array = np.ndarray

@@ -14,8 +14,8 @@ import numpy as np
 
 from avatar.core.files import UserError, check_writable
 
-JPEG_QUALITY = 95  # of frames: no metric can tell it from the source, and an hour of them still fits on a disk
-PNG_COMPRESSION = 1  # of mattes: the fastest; they are flat and small anyway
+JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
+PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
 TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}  # by channels
 KEPT_FRAMES = 64  # decoded at a time: those that a keyframe is compared with
 

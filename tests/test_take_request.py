@@ -1,4 +1,4 @@
-"""A Take knows what it was asked to be: it is used again for the same request, and for no other."""
+"""A Take knows the request it was made for: it is used again for the same one, and for no other."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_same_request_uses_a_take_again(clip: Path, plain: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "change", "made", "asked"),
+    ("option", "change", "made", "requested"),
     [
         ("face", {"face": "largest"}, "auto", "largest"),
         ("size", {"size": 256}, "128", "256"),
@@ -73,11 +73,11 @@ def test_the_same_request_uses_a_take_again(clip: Path, plain: Path) -> None:
     ],
 )
 def test_another_request_is_refused_in_a_line_that_names_the_option(
-    clip: Path, plain_take: Path, option: str, change: dict[str, Any], made: str, asked: str
+    clip: Path, plain_take: Path, option: str, change: dict[str, Any], made: str, requested: str
 ) -> None:
     with pytest.raises(UserError) as refused:
         make_take(clip, plain_take, replace(PLAIN, **change))
-    assert f"was made with {option} {made}; asked for is {option} {asked}: remove it" in str(refused.value)
+    assert f"was made with {option} {made}, but {option} {requested} was requested; remove it" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -85,15 +85,15 @@ def test_another_landmarker_or_tracker_is_refused(
     clip: Path, plain_take: Path, landmarker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = digest_file(landmarker)[:16]
-    with pytest.raises(UserError, match=f"made with landmarker none; asked for is landmarker {digest}:"):
+    with pytest.raises(UserError, match=f"made with landmarker none, but landmarker {digest} was requested;"):
         make_take(clip, plain_take, replace(PLAIN, landmarker=landmarker))
     monkeypatch.setitem(TRACKERS, "other", TRACKERS["facemesh"])
-    with pytest.raises(UserError, match="made with tracker facemesh; asked for is tracker other:"):
+    with pytest.raises(UserError, match="made with tracker facemesh, but tracker other was requested;"):
         make_take(clip, plain_take, replace(PLAIN, tracker="other"))
 
 
 def test_all_that_differs_is_named_at_once(clip: Path, plain_take: Path) -> None:
-    with pytest.raises(UserError, match="with face auto, size 128; asked for is face left, size 64: remove it"):
+    with pytest.raises(UserError, match="with face auto, size 128, but face left, size 64 was requested; remove it"):
         make_take(clip, plain_take, replace(PLAIN, face="left", size=64))
 
 
@@ -118,7 +118,7 @@ def test_options_reach_the_take_and_its_memory(clip: Path, tmp_path: Path) -> No
     left_out = [span for span in take.excluded if "most informative" in span.reason]
     assert left_out, take.excluded
     assert make_take(clip, tmp_path / "x.take", replace(FULL, consent=NOT_STATED)).source == take.source
-    words = r"with start 0\.2, end 3\.5, select 2; asked for is start 0, end none, select none"
+    words = r"with start 0\.2, end 3\.5, select 2, but start 0, end none, select none was requested"
     with pytest.raises(UserError, match=words):
         make_take(clip, tmp_path / "x.take", replace(FULL, stretch=Stretch(), seconds=None))
 
@@ -211,11 +211,10 @@ def test_a_take_of_format_1_is_used_for_what_it_is_known_to_be(tmp_path: Path) -
 
     take = take_of_format_1(tmp_path / "plain.take", plain)
     assert reuse_take(take.root, source, PLAIN.record(), 0.1) == take
-    with pytest.raises(UserError, match="was made with face not known; asked for is face left"):
+    with pytest.raises(UserError, match="was made with face not known, but face left was requested"):
         reuse_take(take.root, source, replace(PLAIN, face="left").record(), 0.1)
     cut = take_of_format_1(tmp_path / "cut.take")
-    words = r"with start 0\.5, end 4, select 2, landmarker face\.task; asked for is start 0, end none, select none"
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=r"select 2, landmarker face\.task, but .*, landmarker none was requested"):
         reuse_take(cut.root, source, PLAIN.record(), 0.1)
 
 

@@ -10,7 +10,7 @@ from avatar.core.landmarks import LEFT_CORNER, LIP_BOTTOM, LIP_TOP, LOWER_LIP, R
 
 CURVES = {"opening": (UPPER_LIP, LOWER_LIP), "height": (LIP_TOP, LIP_BOTTOM), "width": (LEFT_CORNER, RIGHT_CORNER)}
 """Inner gap, outer height and width of the mouth: pairs of landmarks."""
-MOST_LAG = 5  # frames between two curves: 200 ms, more than a film's sound is out of time by
+MOST_LAG = 5  # frames between two curves; larger offsets of a clip's sound are undone when it is preprocessed
 
 
 def lip_curves(landmarks: Tensor) -> Tensor:

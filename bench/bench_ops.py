@@ -106,16 +106,16 @@ def blendshape_rows(scene: Scene, repeats: int) -> Iterator[Row]:
     deltas, (coefficients,) = ops.dequantize(shapes.codes, shapes.scales), scene.pose.coefficients
     state = [deltas.clone(), torch.zeros_like(deltas), torch.zeros_like(deltas)]
     theirs = [tensor.clone() for tensor in state]
-    name = f"{deltas.shape[0]} x {deltas.shape[1]}"
+    name, adam = f"{deltas.shape[0]} x {deltas.shape[1]}", ops.AdamStep(5, 1e-4)
     plain = {
         "deform": lambda: reference.deform(shapes.base, deltas, coefficients),
         "deform_int8": lambda: reference.deform_int8(shapes.base, shapes.codes, shapes.scales, coefficients),
-        "deform_adam_": lambda: reference.deform_adam_(*theirs, shapes.base, coefficients, lr=1e-4, step=5),
+        "deform_adam_": lambda: reference.deform_adam_(*theirs, shapes.base, coefficients, adam),
     }
     ours = {
         "deform": lambda: ops.deform(shapes.base, deltas, coefficients),
         "deform_int8": lambda: ops.deform_int8(shapes.base, shapes.codes, shapes.scales, coefficients),
-        "deform_adam_": lambda: ops.deform_adam_(*state, shapes.base, coefficients, lr=1e-4, step=5),
+        "deform_adam_": lambda: ops.deform_adam_(*state, shapes.base, coefficients, adam),
     }
     for op, action in ours.items():
         yield measure(f"{op} {name}", action, device, repeats=repeats, against="torch", other=plain[op])

@@ -131,10 +131,10 @@ def training_step(scene: Scene, *, rate: float = 1e-4) -> Callable[[], Tensor]:
         attributes = ops.deform(shapes.base, deltas, pose.coefficients).requires_grad_()
         quaternions = shapes.quaternions.detach().requires_grad_()
         parts = ops.split_attributes(attributes)
+        head = ops.RigidTransform(pose.rotation, pose.translation)
         means, turned = ops.place(
-            parts["means"], quaternions, shapes.rigidity, pose.rotation, pose.translation, shapes.rest_rotation,
-            shapes.rest_translation, pose.torso, focal=shapes.focal, size=shapes.size,
-        )  # fmt: skip
+            parts["means"], quaternions, shapes.rigidity, head, shapes.rest, pose.torso, focal=shapes.focal
+        )
         rgb, _ = ops.splat(
             means, turned, parts["log_scales"], parts["opacity_logits"], parts["colors"], focal=shapes.focal,
             size=shapes.size,
@@ -143,9 +143,10 @@ def training_step(scene: Scene, *, rate: float = 1e-4) -> Callable[[], Tensor]:
         loss.backward()
         assert attributes.grad is not None
         assert quaternions.grad is not None
-        ops.deform_adam_(*state["base"], attributes.grad[0], one, lr=rate, step=steps[0])
-        ops.deform_adam_(*state["deltas"], attributes.grad[0], pose.coefficients[0], lr=0.1 * rate, step=steps[0])
-        ops.deform_adam_(*state["turn"], quaternions.grad.view(-1), one, lr=rate, step=steps[0])
+        adam, slower = ops.AdamStep(steps[0], rate), ops.AdamStep(steps[0], 0.1 * rate)
+        ops.deform_adam_(*state["base"], attributes.grad[0], one, adam)
+        ops.deform_adam_(*state["deltas"], attributes.grad[0], pose.coefficients[0], slower)
+        ops.deform_adam_(*state["turn"], quaternions.grad.view(-1), one, adam)
         return loss.detach()
 
     return step
@@ -155,11 +156,13 @@ def avatar_scene(path: Path, take: Path, frame: int) -> Scene:
     """A frame of a trained avatar, posed and fitted to a real frame."""
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take, read_frames, read_track
+    from avatar.render import open_renderer
     from avatar.render.gaussian import GaussianRenderer
 
     avatar, source = load_avatar(path), open_take(take)
-    renderer = GaussianRenderer(avatar.renderer, avatar.camera)
-    shapes = renderer.shipped()
+    renderer = open_renderer(avatar)
+    assert isinstance(renderer, GaussianRenderer)
+    shapes = renderer.blendshapes
     pose = renderer.pose(read_track(source).motion()[slice(frame, frame + 1)])
     target = read_frames(source, [frame])[0].permute(2, 0, 1).float() / 255
     return Scene(f"fitted frame of {path.stem}", shapes, pose, target.contiguous(), avatar.plate)

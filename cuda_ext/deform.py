@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
-from cuda_ext.reference import COLUMNS
+from cuda_ext.reference import COLUMNS, AdamStep
 
 
 def _output(coefficients: Tensor, columns: int) -> Tensor:
@@ -54,22 +54,13 @@ def deform(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def deform_adam_(
-    deltas: Tensor,
-    moment1: Tensor,
-    moment2: Tensor,
-    gradient: Tensor,
-    coefficients: Tensor,
-    *,
-    lr: Tensor | float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    step: int,
+    deltas: Tensor, moment1: Tensor, moment2: Tensor, gradient: Tensor, coefficients: Tensor, adam: AdamStep
 ) -> None:
     """One Adam step of deltas [K,M] in place, their gradient being coefficients [K] times gradient [M].
 
-    moment1, moment2 [K,M] are Adam's state, also in place; lr: one rate, or [M]; step counts from 1.
+    moment1, moment2 [K,M] are Adam's state, also in place. Raises ValueError or TypeError naming the argument.
     """
+    rate = adam.rate
     tensors = {
         "deltas": (deltas, "K M"),
         "moment1": (moment1, "K M"),
@@ -77,17 +68,18 @@ def deform_adam_(
         "gradient": (gradient, "M"),
         "coefficients": (coefficients, "K"),
     }
-    if isinstance(lr, Tensor):
-        tensors["lr"] = (lr, "M")
+    if isinstance(rate, Tensor):
+        tensors["rate"] = (rate, "M")
     sizes = native.check("deform_adam_", tensors)
     for name in ("deltas", "moment1", "moment2"):
         if not tensors[name][0].is_contiguous():
             raise ValueError(f"deform_adam_.{name} is not contiguous, it cannot be updated in place")
-    if step < 1:
-        raise ValueError(f"deform_adam_: step is {step}, expected 1 or more")
-    rates, rate = (native.plain(lr), 0.0) if isinstance(lr, Tensor) else (None, lr)
-    inputs = (native.plain(gradient), native.plain(coefficients), rates, rate, beta1, beta2, eps, step)
-    native.call("deform_adam", deltas.device, deltas, moment1, moment2, *inputs, sizes["M"], sizes["K"])
+    if adam.step < 1:
+        raise ValueError(f"deform_adam_: step is {adam.step}, expected 1 or more")
+    rates, one_rate = (native.plain(rate), 0.0) if isinstance(rate, Tensor) else (None, rate)
+    inputs = (native.plain(gradient), native.plain(coefficients), rates, one_rate)
+    numbers = (adam.beta1, adam.beta2, adam.epsilon, adam.step)
+    native.call("deform_adam", deltas.device, deltas, moment1, moment2, *inputs, *numbers, sizes["M"], sizes["K"])
 
 
 def deform_int8(base: Tensor, codes: Tensor, scales: Tensor, coefficients: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cuda_ext.deform import deform_int8
 from cuda_ext.image import to_nv12
-from cuda_ext.place import place
+from cuda_ext.place import RigidTransform, place
 from cuda_ext.splat import SplatSpace, draw_into, first_pairs, plan, splat
 
 ATTRIBUTES = {"means": 3, "log_scales": 3, "opacity_logits": 1, "colors": 3}  # what blendshapes move, and its width
@@ -39,6 +39,11 @@ class SplatBlendshapes:
     focal: float  # px
     size: int  # px
 
+    @property
+    def rest(self) -> RigidTransform:
+        """The pose at rest."""
+        return RigidTransform(self.rest_rotation, self.rest_translation)
+
     def to(self, device: torch.device) -> SplatBlendshapes:
         """The same on another device."""
         tensors: dict[str, Any] = {
@@ -60,9 +65,10 @@ class Pose:
 def place_splats(shapes: SplatBlendshapes, pose: Pose) -> tuple[Tensor, ...]:
     """The first five arguments of `splat` for B frames."""
     parts = split_attributes(deform_int8(shapes.base, shapes.codes, shapes.scales, pose.coefficients))
-    rest = (shapes.rest_rotation, shapes.rest_translation)
-    moved = (shapes.quaternions, shapes.rigidity, pose.rotation, pose.translation)
-    means, turned = place(parts["means"], *moved, *rest, pose.torso, focal=shapes.focal, size=shapes.size)
+    head, rest = RigidTransform(pose.rotation, pose.translation), shapes.rest
+    means, turned = place(
+        parts["means"], shapes.quaternions, shapes.rigidity, head, rest, pose.torso, focal=shapes.focal
+    )
     return means, turned, parts["log_scales"], parts["opacity_logits"], parts["colors"]
 
 

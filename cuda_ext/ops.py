@@ -17,16 +17,18 @@ from cuda_ext.frame import (
 from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
 from cuda_ext.mlp import mlp
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
-from cuda_ext.place import place
-from cuda_ext.reference import dequantize, quantize
+from cuda_ext.place import RigidTransform, place
+from cuda_ext.reference import AdamStep, dequantize, quantize
 from cuda_ext.splat import splat
 
 __all__ = [
     "ATTRIBUTES",
     "WIDTH",
+    "AdamStep",
     "FrameGraph",
     "Pose",
     "RaySamples",
+    "RigidTransform",
     "SplatBlendshapes",
     "composite",
     "cuda_architectures",

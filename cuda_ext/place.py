@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,13 @@ from cuda_ext import native
 
 BLOCK = 1024  # splats whose pose gradients are summed together
 POSE_SUMS = 16
+
+
+class RigidTransform(NamedTuple):
+    """Head frame -> camera frame: R p + t."""
+
+    rotation: Tensor  # [3, 3], or [B, 3, 3]
+    translation: Tensor  # [3] cm, or [B, 3]
 
 
 def _arguments(arrays: list[Tensor], focal: float) -> tuple[Any, ...]:
@@ -49,27 +56,24 @@ def place(
     means: Tensor,
     quaternions: Tensor,
     rigidity: Tensor,
-    rotation: Tensor,
-    translation: Tensor,
-    rest_rotation: Tensor,
-    rest_translation: Tensor,
+    head: RigidTransform,
+    rest: RigidTransform,
     torso: Tensor,
     *,
     focal: float,
-    size: int,
 ) -> tuple[Tensor, Tensor]:
     """Bring splats from the head frame into the camera frame: means [N,3] cm and quaternions [N,4].
 
-    rigidity w [N] in 0..1 mixes the head's motion R p + t (rotation [3,3], translation [3] cm) with that of the torso:
-    the rest pose, then a similarity of the image by torso [4] (shift x, y px, log-scale, roll rad) about its centre.
-    means, rotation, translation and torso may have a leading dimension B, then so has the result.
-    Differentiable in means, quaternions, rigidity, rotation and translation. size (px) states the picture that focal
-    belongs to; the principal point is its centre, so it does not enter the formula.
+    rigidity w [N] in 0..1 mixes the motion of the head, R p + t, with that of the torso: the rest pose, then a
+    similarity of the image by torso [4] (shift x, y px, log-scale, roll rad) about its centre; focal in px.
+    means, head and torso may have a leading dimension B, then so has the result. Differentiable in means, quaternions,
+    rigidity and head. Raises ValueError or TypeError naming the argument.
     """
-    if not 0 < focal < float("inf") or size < 1:
-        raise ValueError(f"place: focal is {focal} and size is {size}, expected both above 0")
+    if not 0 < focal < float("inf"):
+        raise ValueError(f"place: focal is {focal}, expected above 0")
     batched = isinstance(means, Tensor) and means.dim() == 3
     lead = "B " if batched else ""
+    (rotation, translation), (rest_rotation, rest_translation) = head, rest
     tensors = {
         "means": (means, f"{lead}N 3"),
         "quaternions": (quaternions, "N 4"),
@@ -83,6 +87,6 @@ def place(
     native.check("place", tensors)
     if not batched:
         means, rotation, translation, torso = (tensor[None] for tensor in (means, rotation, translation, torso))
-    rest = (rest_rotation, rest_translation)
-    placed, turned = _Place.apply(focal, means, quaternions, rigidity, rotation, translation, *rest, torso)
+    poses = rotation, translation, rest_rotation, rest_translation
+    placed, turned = _Place.apply(focal, means, quaternions, rigidity, *poses, torso)
     return (placed, turned) if batched else (placed[0], turned[0])

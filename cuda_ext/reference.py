@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +13,17 @@ LOW_PASS = 0.3  # px^2, as Kerbl et al. 2023
 ALPHA_MAX = 0.999
 ALPHA_CUT = 1 / 255
 COLUMNS = 64  # columns that share an int8 scale
+
+
+@dataclass(frozen=True)
+class AdamStep:
+    """One step of Adam."""
+
+    step: int  # counts from 1
+    rate: Tensor | float  # learning rate: one, or [M]
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
 
 
 def rotation_matrix(quaternions: Tensor) -> Tensor:
@@ -100,23 +113,14 @@ def deform(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def deform_adam_(
-    deltas: Tensor,
-    moment1: Tensor,
-    moment2: Tensor,
-    gradient: Tensor,
-    coefficients: Tensor,
-    *,
-    lr: Tensor | float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    step: int,
+    deltas: Tensor, moment1: Tensor, moment2: Tensor, gradient: Tensor, coefficients: Tensor, adam: AdamStep
 ) -> None:
-    """Adam (Kingma 2015) on deltas [K,M] in place with the gradient outer(coefficients, gradient)."""
+    """Adam (Kingma and Ba 2015) on deltas [K,M] in place with the gradient outer(coefficients, gradient)."""
     full = torch.outer(coefficients, gradient)
-    moment1.mul_(beta1).add_(full, alpha=1 - beta1)
-    moment2.mul_(beta2).addcmul_(full, full, value=1 - beta2)
-    deltas -= lr * (moment1 / (1 - beta1**step)) / ((moment2 / (1 - beta2**step)).sqrt() + eps)
+    moment1.mul_(adam.beta1).add_(full, alpha=1 - adam.beta1)
+    moment2.mul_(adam.beta2).addcmul_(full, full, value=1 - adam.beta2)
+    root = (moment2 / (1 - adam.beta2**adam.step)).sqrt() + adam.epsilon
+    deltas -= adam.rate * (moment1 / (1 - adam.beta1**adam.step)) / root
 
 
 def quantize(deltas: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,18 +203,16 @@ def place(
     means: Tensor,
     quaternions: Tensor,
     rigidity: Tensor,
-    rotation: Tensor,
-    translation: Tensor,
-    rest_rotation: Tensor,
-    rest_translation: Tensor,
+    head: tuple[Tensor, Tensor],
+    rest: tuple[Tensor, Tensor],
     torso: Tensor,
     *,
     focal: float,
-    size: int,
 ) -> tuple[Tensor, Tensor]:
     """As `cuda_ext.ops.place`: w (R x + t) + (1 - w) T(R0 x + t0), and the quaternions turned by the same mixture."""
     linear, rolled = torso_motion(torso, focal=focal)
-    head = means @ rotation.T + translation
+    (rotation, translation), (rest_rotation, rest_translation) = head, rest
+    skull = means @ rotation.T + translation
     body = (means @ rest_rotation.T + rest_translation) @ linear.T
     w = rigidity[:, None]
     turn_head = quaternion(rotation)
@@ -218,4 +220,4 @@ def place(
     turn_body = turn_body if float((turn_head * turn_body).sum().detach()) >= 0 else -turn_body
     mixed = w * turn_head + (1 - w) * turn_body
     mixed = mixed / mixed.norm(dim=1, keepdim=True)
-    return w * head + (1 - w) * body, quaternion_product(mixed, quaternions)
+    return w * skull + (1 - w) * body, quaternion_product(mixed, quaternions)

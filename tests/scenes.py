@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from cuda_ext import reference
+from cuda_ext.ops import RigidTransform
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -24,7 +27,7 @@ def scene(count: int, *, seed: int = 0, spread: float = 12.0) -> list[Tensor]:
 
 
 def pose(count: int, seed: int) -> list[Tensor]:
-    """Arguments of `place`."""
+    """Tensors of the arguments of `place`; see `grouped`."""
     g = rng(seed)
     far = torch.tensor([0.0, 0, 60])
     rotations = [reference.rotation_matrix(torch.randn(4, generator=g)) for _ in range(2)]
@@ -32,6 +35,12 @@ def pose(count: int, seed: int) -> list[Tensor]:
         torch.randn(count, 3, generator=g), torch.randn(count, 4, generator=g), torch.rand(count, generator=g),
         rotations[0], far + torch.randn(3, generator=g), rotations[1], far, torch.tensor([5.0, -3.0, 0.1, 0.2]),
     ]  # fmt: skip
+
+
+def grouped(tensors: list[Tensor]) -> tuple[Any, ...]:
+    """Tensors of `pose` as `place` takes them."""
+    head, rest = RigidTransform(*tensors[3:5]), RigidTransform(*tensors[5:7])
+    return (*tensors[:3], head, rest, tensors[7])
 
 
 def leaves(tensors: list[Tensor], dtype: torch.dtype, device: torch.device | None = None) -> list[Tensor]:

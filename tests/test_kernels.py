@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import Device
-from scenes import leaves, pose, relative, rng, scene
+from scenes import grouped, leaves, pose, relative, rng, scene
 
 from cuda_ext import native, ops, reference, splat
 
@@ -161,7 +161,7 @@ def test_a_batch_is_its_frames(device: Device) -> None:
     rotation, translation = torch.stack([p[3] for p in poses]), torch.stack([p[4] for p in poses])
     torso = torch.tensor([[0.0, 0, 0, 0], [4.0, 2, 0.1, 0.1], [-3.0, 1, 0, -0.2]])
     fixed = [tensor.to(device.torch) for tensor in (poses[0][1], poses[0][2], poses[0][5], poses[0][6])]
-    quaternions, rigidity, rest_rotation, rest_translation = fixed
+    (quaternions, rigidity), rest = fixed[:2], ops.RigidTransform(*fixed[2:])
     background = torch.randint(0, 256, (size, size, 3), generator=g, dtype=torch.uint8).to(device.torch)
 
     def draw(base, deltas, c, r, t, torso):  # type: ignore[no-untyped-def]
@@ -169,9 +169,7 @@ def test_a_batch_is_its_frames(device: Device) -> None:
         means, scales, opacity, colors = (
             part.unflatten(-1, (count, -1)) for part in values.split([3 * count, 3 * count, count, 3 * count], -1)
         )
-        placed, turned = ops.place(
-            means, quaternions, rigidity, r, t, rest_rotation, rest_translation, torso, focal=50.0, size=size
-        )
+        placed, turned = ops.place(means, quaternions, rigidity, (r, t), rest, torso, focal=50.0)
         rgb, alpha = ops.splat(placed, turned, scales, opacity.squeeze(-1), colors, focal=50.0, size=size)
         bytes_of = [f(rgb.detach(), alpha.detach(), background) for f in (ops.to_bytes, ops.to_nv12)]
         return rgb, alpha, *bytes_of
@@ -245,9 +243,9 @@ def test_deform_adam_follows_adam(device: Device, columns: int, one_rate: bool) 
     for step in range(1, 6):
         inputs = [torch.randn(columns, generator=g), torch.randn(4, generator=g)]
         there = [tensor.to(device.torch) for tensor in inputs]
-        ops.deform_adam_(*ours, *there, lr=0.01 if one_rate else rates.to(device.torch), step=step)
+        ops.deform_adam_(*ours, *there, ops.AdamStep(step, 0.01 if one_rate else rates.to(device.torch)))
         exact = [tensor.double() for tensor in inputs]
-        reference.deform_adam_(*truth, *exact, lr=0.01 if one_rate else rates.double(), step=step)
+        reference.deform_adam_(*truth, *exact, ops.AdamStep(step, 0.01 if one_rate else rates.double()))
     for mine, true in zip(ours, truth, strict=True):
         assert torch.allclose(mine.double().cpu(), true, rtol=1e-3, atol=1e-5)
 
@@ -297,8 +295,8 @@ def test_place_and_its_gradients_agree_with_the_reference(device: Device, count:
     tensors = pose(count, seed)
     ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
     weights = torch.randn(count, 7, generator=rng(seed))
-    out = torch.cat(ops.place(*ours, focal=700.0, size=512), 1)
-    expected = torch.cat(reference.place(*truth, focal=700.0, size=512), 1)
+    out = torch.cat(ops.place(*grouped(ours), focal=700.0), 1)
+    expected = torch.cat(reference.place(*grouped(truth), focal=700.0), 1)
     assert torch.allclose(out.double().cpu(), expected, rtol=1e-5, atol=1e-4)
     (out * weights.to(device.torch)).sum().backward()
     (expected * weights).sum().backward()
@@ -307,7 +305,8 @@ def test_place_and_its_gradients_agree_with_the_reference(device: Device, count:
 
 
 def test_place_of_no_splats(device: Device) -> None:
-    means, quaternions = ops.place(*(tensor.to(device.torch) for tensor in pose(0, 0)), focal=700.0, size=512)
+    tensors = [tensor.to(device.torch) for tensor in pose(0, 0)]
+    means, quaternions = ops.place(*grouped(tensors), focal=700.0)
     assert means.shape == (0, 3)
     assert quaternions.shape == (0, 4)
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from scenes import leaves, pose, rng, scene
+from scenes import grouped, leaves, pose, rng, scene
 from torch import Tensor
 
 from cuda_ext import ops
@@ -32,7 +32,7 @@ def _all_threads() -> Iterator[None]:
 def test_deform_adam_refuses_what_it_cannot_update_in_place() -> None:
     deltas = torch.zeros(6, 4).T
     with pytest.raises(ValueError, match=r"deform_adam_\.deltas is not contiguous"):
-        ops.deform_adam_(deltas, deltas, deltas, torch.zeros(6), torch.zeros(4), lr=0.1, step=1)
+        ops.deform_adam_(deltas, deltas, deltas, torch.zeros(6), torch.zeros(4), ops.AdamStep(1, 0.1))
 
 
 def everything() -> list[Tensor]:
@@ -50,7 +50,7 @@ def everything() -> list[Tensor]:
     out.square().sum().backward()
     results += [out.detach(), *(leaf.grad for leaf in tensors)]
     poses = leaves(pose(5000, 2), torch.float32)
-    means, quaternions = ops.place(*poses, focal=700.0, size=512)
+    means, quaternions = ops.place(*grouped(poses), focal=700.0)
     (means.square().sum() + quaternions[:, 1].sum()).backward()
     results += [means.detach(), quaternions.detach(), *(leaf.grad for leaf in poses[:5])]
     results.append(ops.to_bytes(rgb.detach(), alpha.detach(), torch.zeros(size, size, 3, dtype=torch.uint8)))

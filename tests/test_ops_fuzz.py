@@ -9,13 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import pose, rng, scene
+from scenes import grouped, pose, rng, scene
 from torch import Tensor
 
 from cuda_ext import ops
 
 EXTREMES = (1e30, -1e30, 1e-40, -1e-40, 3e38, -3e38, 80.0, -80.0, 1e4, -1e4, 0.0)
 BROKEN = (float("nan"), float("inf"), -float("inf"))
+
+
+def place(*, focal: float, **tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.place` with all its tensors by name."""
+    return ops.place(*grouped(list(tensors.values())), focal=focal)
 
 
 def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dict[str, Tensor], dict[str, Any]]:
@@ -57,7 +62,7 @@ def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dic
             {"base": base, "codes": codes, "scales": scales, "coefficients": coefficients},
             {},
         ),
-        "place": (ops.place, dict(zip(names, pose(count, size), strict=True)), {"focal": 700.0, "size": 512}),
+        "place": (place, dict(zip(names, pose(count, size), strict=True)), {"focal": 700.0}),
         "hash_grid": (
             ops.hash_grid,
             {"positions": positions, "tables": tables, "resolutions": resolutions},

@@ -26,15 +26,6 @@ class Adam:
         """Step values [K, M] in place, their gradient being coefficients [K] times gradient [M]; rates: one, or [M]."""
         if f"{name}.first" not in self.moments:
             self.moments |= {f"{name}.{moment}": torch.zeros_like(values) for moment in ("first", "second")}
-        ops.deform_adam_(
-            values,
-            self.moments[f"{name}.first"],
-            self.moments[f"{name}.second"],
-            gradient,
-            coefficients,
-            lr=rates,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            eps=EPSILON,
-            step=self.steps,
-        )
+        first, second = self.moments[f"{name}.first"], self.moments[f"{name}.second"]
+        step = ops.AdamStep(self.steps, rates, *BETAS, EPSILON)
+        ops.deform_adam_(values, first, second, gradient, coefficients, step)

@@ -85,12 +85,11 @@ class TrainableGaussian:
         rigidity = splats.rigidity.detach().requires_grad_()
         self._leaves = {"attributes": attributes, "quaternions": quaternions, "rigidity": rigidity}
         (self._coefficients,) = coefficients
-        parts, (focal, size) = ops.split_attributes(attributes), (self.camera.focal, self.camera.size)
-        head, rest = (
-            (quaternions, rigidity, pose.rotation, pose.translation),
-            (splats.rest_rotation, splats.rest_translation),
+        parts, head = ops.split_attributes(attributes), ops.RigidTransform(pose.rotation, pose.translation)
+        rest = ops.RigidTransform(splats.rest_rotation, splats.rest_translation)
+        means, turned = ops.place(
+            parts["means"], quaternions, rigidity, head, rest, pose.torso, focal=self.camera.focal
         )
-        means, turned = ops.place(parts["means"], *head, *rest, pose.torso, focal=focal, size=size)
         looks = parts["log_scales"], parts["opacity_logits"], parts["colors"]
         return rasterize(self.settings.rasterizer, means, turned, *looks, camera=self.camera)
 

@@ -1,4 +1,4 @@
-"""How sound becomes one person's motion: the section `motion` of a recipe."""
+"""The section `motion` of a recipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ __all__ = ["Calibration", "MotionSettings"]
 
 
 class MotionSettings(Settings):
-    """How sound becomes one person's motion."""
+    """How the speech model is adapted to a person."""
 
     calibration: Calibration = "regression"

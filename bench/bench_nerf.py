@@ -3,7 +3,7 @@
     python -m bench.bench_nerf speed NAME.avatar TAKE [--device cuda]     frames a second
     python -m bench.bench_nerf torso TAKE [--steps 1000] [--size 128] [--seeds 3] [--pictures DIR]
                                                                           head-aware torso against not, same steps
-    python -m bench.bench_nerf adapt TAKE --generic FILE [--steps 300]    generic beginning against none, 10 s of video
+    python -m bench.bench_nerf adapt TAKE --generic FILE [--steps 300]    begun with a generic field or not, 10 s
     python -m bench.bench_nerf gpu TAKE                                   training at its size on a GPU: dB, memory
 
 The seam is what lies within a fiftieth of the picture of head and neck or torso both. --pictures: the neck of the frame
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -30,6 +29,7 @@ import torch
 from PIL import Image
 
 from avatar.core.avatar_file import load_avatar
+from avatar.core.landmarks import CHIN
 from avatar.core.motion_space import load_space
 from avatar.core.take import Take, open_take, read_frames, read_mattes, read_plate, read_track, with_holdout, with_size
 from avatar.metrics import psnr, region_masks
@@ -38,7 +38,7 @@ from avatar.play.composite import over
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.nerf import NerfRenderer, NerfSettings
-from avatar.render.nerf.renderer import begin
+from avatar.render.nerf.trainable import begin
 from avatar.render.train import Schedule, train
 from bench.bench_ops import machine
 from preprocess.regions import find_regions
@@ -46,7 +46,6 @@ from preprocess.regions import find_regions
 TEN_SECONDS = 250  # frames
 FRAMES = 40
 GPU_SECONDS = 900.0
-CHIN = 152  # landmark
 NECK, SHOWN = 0.2, 256  # of the picture's side to each side of the chin; px of what is shown of it, about
 
 
@@ -54,34 +53,31 @@ def score(renderer: Renderer, take: Take) -> dict[str, float]:
     """Mean PSNR by region over every second held-out frame."""
     track, plate = read_track(take), read_plate(take).to(renderer.device)
     values: dict[str, list[float]] = {}
-    with torch.inference_mode():
-        for frame in list(take.test)[::2]:
-            rgb, alpha = renderer.render(track.motion(), range(frame, frame + 1))
-            picture, truth = over(rgb, alpha, plate)[0].cpu(), read_frames(take, [frame])[0]
-            labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-            masks = region_masks(track.landmarks[frame], take.camera.size)
-            masks |= body_masks(labels, masks["face"])
-            for name, mask in masks.items():
-                values.setdefault(name, []).append(psnr(picture, truth, mask))
+    for frame in list(take.test)[::2]:
+        rgb, alpha = renderer.render(track.motion(), range(frame, frame + 1))
+        picture, truth = over(rgb, alpha, plate)[0].cpu(), read_frames(take, [frame])[0]
+        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
+        masks = region_masks(track.landmarks[frame], take.camera.size)
+        masks |= body_masks(labels, masks["face"])
+        for name, mask in masks.items():
+            values.setdefault(name, []).append(psnr(picture, truth, mask))
     return {name: round(sum(some) / len(some), 2) for name, some in values.items()}
 
 
-def learn(take: Take, steps: int | None, seconds: float = math.inf, device: str = "cpu", **settings: Any) -> dict:
+def fit_and_score(take: Take, schedule: Schedule, device: str = "cpu", **settings: Any) -> dict:
     """Train and score a NeRF."""
     start = time.perf_counter()
-    renderer, count = fit(take, steps, 0, seconds, device, **settings)
+    renderer, count = fit(take, schedule, 0, device, **settings)
     spent = time.perf_counter() - start
     return {"settings": settings, "steps": count, "seconds": round(spent, 1), "psnr": score(renderer, take)}
 
 
-def fit(
-    take: Take, steps: int | None, seed: int, seconds: float = math.inf, device: str = "cpu", **settings: Any
-) -> tuple[NerfRenderer, int]:
+def fit(take: Take, schedule: Schedule, seed: int, device: str = "cpu", **settings: Any) -> tuple[NerfRenderer, int]:
     """Train a NeRF; returns how many steps were taken, too."""
-    renderer = begin(take, read_track(take), load_space(), NerfSettings(**settings), seed)
-    renderer.to(torch.device(device))
-    losses = train(renderer, take, read_track(take), budget_seconds=seconds, seed=seed, schedule=Schedule(steps))
-    return renderer, len(losses)
+    trainable = begin(take, read_track(take), load_space(), NerfSettings(**settings), seed)
+    trainable.to(torch.device(device))
+    losses = train(trainable, take, read_track(take), schedule, seed=seed)
+    return trainable.renderer(), len(losses)
 
 
 def measure_speed(options: argparse.Namespace) -> dict[str, float]:
@@ -91,21 +87,20 @@ def measure_speed(options: argparse.Namespace) -> dict[str, float]:
     renderer, motion, plate = open_renderer(avatar), read_track(take).motion(), avatar.plate.to(device)
     renderer.to(device)
     rates = []
-    with torch.inference_mode():
-        for _ in range(4):  # the first one to warm up
-            start = time.perf_counter()
-            for frame in range(100, 100 + FRAMES):
-                over(*renderer.render(motion, range(frame, frame + 1)), plate).cpu()
-            rates.append(FRAMES / (time.perf_counter() - start))
+    for _ in range(4):  # the first one to warm up
+        start = time.perf_counter()
+        for frame in range(100, 100 + FRAMES):
+            over(*renderer.render(motion, range(frame, frame + 1)), plate).cpu()
+        rates.append(FRAMES / (time.perf_counter() - start))
     return {"frames a second": round(max(rates[1:]), 1), "size": avatar.camera.size}
 
 
 def compare_torsos(options: argparse.Namespace) -> dict:
-    """PSNR by region and seed of a torso that knows the head and of one that does not, and the gain."""
+    """PSNR by region and seed of a torso with the head as an input and of one without, and the gain."""
     take = with_size(with_holdout(open_take(options.take), 0.1), options.size)
     scores: dict[str, list[dict[str, float]]] = {"aware": [], "not": []}
     for seed in range(options.seeds):
-        pair = [fit(take, options.steps, seed, head_aware=aware)[0] for aware in (True, False)]
+        pair = [fit(take, Schedule(steps=options.steps), seed, head_aware=aware)[0] for aware in (True, False)]
         for name, renderer in zip(scores, pair, strict=True):
             scores[name].append(score(renderer, take))
         if options.pictures and seed == 0:
@@ -121,11 +116,10 @@ def compare_torsos(options: argparse.Namespace) -> dict:
 def picture_necks(take: Take, aware: NerfRenderer, other: NerfRenderer) -> np.ndarray:
     """The neck [H, W, 3] uint8: truth, both, and their errors, in the frame in which they differ most."""
     track, plate = read_track(take), read_plate(take)
-    with torch.inference_mode():
-        drawn = [
-            torch.cat([over(*renderer.render(track.motion(), range(f, f + 1)), plate) for f in take.test]).int()
-            for renderer in (aware, other)
-        ]
+    drawn = [
+        torch.cat([over(*renderer.render(track.motion(), range(f, f + 1)), plate) for f in take.test]).int()
+        for renderer in (aware, other)
+    ]
     chin = track.landmarks[list(take.test), CHIN, :2].mean(0)
     reach = round(NECK * take.camera.size)
     top, left = (max(0, round(float(at)) - reach) for at in (chin[1], chin[0]))
@@ -139,14 +133,16 @@ def picture_necks(take: Take, aware: NerfRenderer, other: NerfRenderer) -> np.nd
 
 
 def compare_beginnings(options: argparse.Namespace) -> list[dict]:
+    """A NeRF begun with a generic field, and one begun without."""
     take = with_size(with_holdout(open_take(options.take), 0.1), options.size)
     take = replace(take, train=range(TEN_SECONDS))
-    return [learn(take, options.steps), learn(take, options.steps, generic=str(options.generic), lora_rank=4)]
+    schedule = Schedule(steps=options.steps)
+    return [fit_and_score(take, schedule), fit_and_score(take, schedule, generic=str(options.generic), lora_rank=4)]
 
 
 def measure_gpu(options: argparse.Namespace) -> dict:
     take = with_holdout(open_take(options.take), 0.1)
-    found = learn(take, None, GPU_SECONDS, "cuda", upscale=2, levels=16, finest=2048)
+    found = fit_and_score(take, Schedule(GPU_SECONDS), "cuda", upscale=2, levels=16, finest=2048)
     return found | {"GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2)}
 
 

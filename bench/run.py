@@ -1,4 +1,4 @@
-"""The figures of the whole way, as one table and JSON: python -m bench.run [CLIP] [--budget 5m].
+"""The figures from a clip to a speaking avatar, as one table and JSON: python -m bench.run [CLIP] [--budget 5m].
 
 Without a clip the synthetic actor is filmed. Speeds are also given as a ratio to something timed in the same run
 (real time of the clip, or the plain torch reference of the op), because machines differ.
@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar.core.avatar_file import load_avatar
 from avatar.core.media import probe, read_speech, write_wav
 from avatar.core.take import open_take, read_track
-from avatar.pipelines.speak import draw
+from avatar.play.player import Player
 from cuda_ext import ops, reference
 from preprocess.actor import film_actor
 
@@ -58,7 +57,7 @@ def measure_way(clip: Path, folder: Path, budget: str) -> list[Figure]:
     figures += [Figure("build", spent, "s"), Figure("peak memory of preprocess and build", memory, "GiB")]
     figures.append(Figure("avatar file", avatar.stat().st_size / 1e6, "MB"))
     timed(["evaluate", str(avatar), str(take), "--json", str(scores), "--page", str(folder / "evaluation.html")])
-    for score in json.loads(scores.read_text()):
+    for score in json.loads(scores.read_text())["scores"]:
         figures.append(Figure(f"{score['region']} {score['metric']} ({score['mode']})", score["value"], score["unit"]))
     speech = folder / "ten_seconds.wav"
     samples = torch.cat(list(read_speech(clip)))
@@ -70,12 +69,12 @@ def measure_way(clip: Path, folder: Path, budget: str) -> list[Figure]:
 
 def measure_frames(avatar_path: Path, take_path: Path) -> list[Figure]:
     """Motion to RGB bytes, and the ops inside, on the trained avatar."""
-    avatar, track = load_avatar(avatar_path), read_track(open_take(take_path))
-    list(draw(avatar, [track.motion()[:16]]))
+    player, track = Player(avatar_path), read_track(open_take(take_path))
+    list(player.draw([track.motion()[:16]]))
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        count = sum(1 for _ in draw(avatar, [track.motion()[:200]]))
+        count = sum(1 for _ in player.draw([track.motion()[:200]]))
         times.append((time.perf_counter() - start) / count)
     rate = 1 / min(times)
     return [Figure("motion to RGB, 512 px", rate, "frames/s", rate / 25, "real time"), measure_splatting()]

@@ -19,10 +19,11 @@ from avatar.core.files import UserError, check_readable, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
-from avatar.core.recipe import MotionSettings, Recipe, Settings, parse, to_yaml
+from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
+from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
 from avatar.pipelines.speak import speak
 from avatar.pipelines.takes import import_adnerf, make_take
@@ -33,7 +34,7 @@ from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.train import Checkpoint, Schedule, train
 from preprocess.checks import assess_quality
 from preprocess.matte import matte_of_picture
-from preprocess.run import NOT_STATED, TakeRequest, state_consent
+from preprocess.request import NOT_STATED, TakeRequest, state_consent
 
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 75  # three seconds
@@ -125,16 +126,15 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress) -> Avatar:
         encoder=plan.encoder,
         calibration=plan.motion.calibration,
     )
-    renderer = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
-    renderer.to(plan.device)
+    trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
+    trainable.to(plan.device)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
     train(
-        renderer,
+        trainable,
         take,
         track,
-        budget_seconds=left,
+        Schedule(left, recipe.steps, recipe.mouth_from),
         seed=recipe.seed,
-        schedule=Schedule(recipe.steps, recipe.mouth_from),
         checkpoint=Checkpoint(
             out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
         ),
@@ -144,7 +144,7 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress) -> Avatar:
     frame, matte = read_frame(take.still_path)
     return Avatar(
         kind=plan.name,
-        renderer=plan.kind.pack(renderer.tensors()),
+        renderer=plan.kind.pack(trainable.tensors()),
         speech=speech,
         style=style,
         plate=read_plate(take),
@@ -207,12 +207,10 @@ def find_take(
     source: Path, beside: Path, request: TakeRequest, *, holdout: float = 0.0, progress: Progress = no_progress
 ) -> Take:
     """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
+    if not source.is_dir():
+        return make_take(source, beside, request, progress=progress)
+    if request.face != "auto":
+        raise UserError(f"{source}: is no video, whose face --face could choose; leave it out")
     if (source / ADNERF).is_file():
-        if not beside.exists():
-            import_adnerf(source, beside, holdout=holdout, progress=progress)
-        return state_consent(open_take(beside), request.consent)
-    if source.is_dir():
-        if request.face != "auto":
-            raise UserError(f"{source}: is a take already; --face is for videos, leave it out")
-        return state_consent(open_take(source), request.consent)
-    return make_take(source, beside, request, progress=progress)
+        return import_adnerf(source, beside, holdout=holdout, consent=request.consent, progress=progress)
+    return state_consent(open_take(source), request.consent)

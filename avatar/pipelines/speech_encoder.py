@@ -1,4 +1,4 @@
-"""Fine-tuning of the speech encoder on a folder of Takes, cross-validation, and the synthetic samples of the package."""
+"""Fine-tuning of the speech encoder on a folder of Takes, cross-validation, and the package's synthetic samples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from avatar.core.lips import CURVES
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import open_take
 from avatar.learn.corpus import SHARD, list_shards, read_corpus
-from avatar.learn.finetune import CROP, STEPS, TrainingClip, finetune, leave_one_out, open_training_clip
+from avatar.learn.crops import CROP
+from avatar.learn.finetune import STEPS, TrainingClip, finetune, leave_one_out, open_training_clip
 from avatar.learn.pretrain import to_training_utterance
 from avatar.learn.synthetic_samples import SyntheticSpeech, save_synthetic_speech
 from avatar.motion.encoder import save_encoder
 from avatar.pipelines.takes import make_take
 from preprocess.checks import lips_follow
-from preprocess.run import TakeRequest
+from preprocess.request import TakeRequest
 
 SYNTHETIC_UTTERANCES = 60  # three minutes
 TAKES = "takes"  # folder beside the clips of a corpus

@@ -58,6 +58,6 @@ def test_what_cannot_be_a_style_is_refused(avatar: Avatar, actor: Filmed, tmp_pa
     write_take(replace(actor.take, quality=actor.take.quality | {"sound_rms": 0.0}), root)
     with pytest.raises(UserError, match="cannot serve as a style: the clip has no speech"):
         learn_style(avatar, root)
-    write_take(replace(actor.take, train=range(60), test=range(60, 60)), root)
+    write_take(replace(actor.take, length=60, train=range(60), test=range(60, 60)), root)
     with pytest.raises(UserError, match="shows a speaking face in 60 frames only"):
         learn_style(avatar, root)

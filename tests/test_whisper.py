@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch.nn import Identity, Module
 
 from avatar.core.files import UserError
-from avatar.core.take import read_audio
-from avatar.motion.encoder import CONTEXT, SEGMENT, STRIDE, backbone_features, encode, load_encoder
-from avatar.motion.features import DEFAULT_FEATURES, compute
+from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STRIDE, encode, load_encoder
+from avatar.motion.features import compute
 from avatar.motion.whisper import load_whisper, packaged_whisper
-from tests.conftest import Filmed
+from preprocess.actor import speech
+from recipes.whisper_layers import CONVOLUTIONS, PARTS
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "whisper_layers.py"
 SECOND = 16000
@@ -42,16 +42,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
     return folder, whisper.float()
 
 
-def test_layers_do_what_the_library_does(model: tuple[Path, object], actor: Filmed, tmp_path: Path) -> None:
+def test_layers_agree_with_the_library(model: tuple[Path, object], tmp_path: Path) -> None:
     """From sound to hidden layer: their features and network against ours."""
     from transformers import WhisperFeatureExtractor
 
     folder, whisper = model
     assert convert(folder, tmp_path / "layers.safetensors").returncode == 0
-    pcm = read_audio(actor.take)[: 4 * SECOND]
+    pcm = speech(4.0)[0]
     # a frame of theirs is centred where it begins, one of ours in its middle
-    theirs_hear = WhisperFeatureExtractor()(np.pad(pcm.numpy()[80:], (0, 80)), sampling_rate=SECOND)
-    mel = torch.from_numpy(theirs_hear.input_features)
+    extracted = WhisperFeatureExtractor()(np.pad(pcm.numpy()[80:], (0, 80)), sampling_rate=SECOND)
+    mel = torch.from_numpy(extracted.input_features)
     with torch.no_grad():
         theirs = whisper.encoder(mel, output_hidden_states=True).hidden_states[2]  # type: ignore[attr-defined]
         silence = compute(torch.cat([pcm, torch.zeros(26 * SECOND)]))[None, :3000]
@@ -68,34 +68,80 @@ def test_the_packaged_layers_are_two_of_whisper_tiny() -> None:
     assert not any(parameter.requires_grad for parameter in whisper.parameters())
 
 
-def test_other_files_are_told(model: tuple[Path, object], tmp_path: Path) -> None:
+def test_other_files_are_named(model: tuple[Path, object], tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"broken\.safetensors: holds no layers of Whisper"):
         load_whisper(tmp_path / "broken.safetensors")
     with pytest.raises(UserError, match="holds no layers of Whisper"):
         load_whisper(model[0] / "model.safetensors")
-    told = convert(tmp_path, tmp_path / "out.safetensors")
-    assert told.returncode == 1
-    assert told.stderr.count("\n") == 1
-    assert "Whisper model" in told.stderr
+    run = convert(tmp_path, tmp_path / "out.safetensors")
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1
+    assert "Whisper model" in run.stderr
 
 
-@settings(max_examples=8, deadline=None)
-@given(frames=st.integers(1, 3 * SEGMENT + 2 * CONTEXT))
-def test_a_long_recording_is_heard_in_parts_without_a_seam(frames: int) -> None:
-    """What is far from a frame does not change it much: a part hears a second before and after itself."""
-    pcm = 0.1 * torch.randn(frames * STRIDE * 160, generator=torch.Generator().manual_seed(frames))
+def library_layers(frames: int) -> Module:
+    """The packaged layers as the library's own encoder, for so many frames of mel features [B, 80, frames]."""
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    sizes = {"d_model": 384, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "encoder_layers": 2}
+    encoder = WhisperEncoder(WhisperConfig(**sizes, max_source_positions=frames // 2))
+    names = dict(CONVOLUTIONS)
+    names |= {f"layers.{i}.{ours}": f"layers.{i}.{theirs}" for i in (0, 1) for ours, theirs in PARTS.items()}
+    weights = packaged_whisper().state_dict()
+    stored = {}
+    for name, weight in weights.items():
+        part, _, kind = name.rpartition(".")
+        stored[f"{names[part]}.{kind}"] = weight
+    missing, unexpected = encoder.load_state_dict(stored, strict=False)
+    assert not unexpected
+    assert set(missing) == {"embed_positions.weight", "layer_norm.weight", "layer_norm.bias"}
+    encoder.layer_norm = Identity()  # it comes after the last layer, of which there are more in the whole model
+    return encoder.eval()
+
+
+def test_long_recordings_are_encoded_as_the_library_encodes_their_segments() -> None:
+    """Every frame is the mean of two segments of six seconds that overlap, each with a second about it.
+
+    Written out here frame by frame, with the library's own layers: across all borders of the segments.
+    """
+    count = 2 * SEGMENT + 31
+    pcm = 0.1 * torch.randn(count * STRIDE * 160, generator=torch.Generator().manual_seed(0))
     features, encoder = compute(pcm), load_encoder()
+    mel = (features[:, :80].T * 4 / math.log(10) - math.log10(40) + 4) / 4  # as the library's feature extractor
+    pairs: list[list[torch.Tensor]] = [[] for _ in range(count)]
     with torch.no_grad():
-        heard = encode(encoder, features)
-        at_once = backbone_features(features.T[None], DEFAULT_FEATURES)
-    assert len(heard.hidden) == len(heard.articulation) == len(heard.backbone) == frames
-    whole = torch.nn.functional.avg_pool1d(at_once, 2)[0].T
-    assert (heard.backbone - whole).abs().mean() < 0.3 * whole.std()
+        for start in range(-SEGMENT // 2, count, SEGMENT // 2):
+            first, last = max(0, start - CONTEXT), min(count, start + SEGMENT + CONTEXT)
+            part = mel[None, :, first * STRIDE : last * STRIDE]
+            backbone = library_layers(part.shape[2])(part).last_hidden_state.mT
+            hidden, articulation, _ = encoder(backbone)
+            lips = encoder.lips(torch.cat([hidden, articulation], 1))
+            pooled = backbone.unflatten(2, (-1, 2)).mean(3)
+            outputs = torch.cat([hidden, articulation, lips, pooled], 1)[0].T
+            for frame in range(max(0, start), min(count, start + SEGMENT)):
+                pairs[frame].append(outputs[frame - first])
+        encoded = encode(encoder, features)
+    assert {len(pair) for pair in pairs} == {2}
+    expected = torch.stack([(one + other) / 2 for one, other in pairs])
+    found = torch.cat([encoded.hidden, encoded.articulation, encoded.lips, encoded.backbone], 1)
+    assert found.shape == expected.shape
+    difference = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    assert difference.max() < 1e-3, difference.argmax()
 
 
-def test_reading_layers_draws_nothing() -> None:
-    """Else the first training in a process would begin with other weights than the second, of the same seed."""
+@pytest.mark.parametrize("frames", [1, BEYOND, BEYOND + 1, SEGMENT, SEGMENT + 1])
+def test_recordings_of_any_length_have_all_their_frames(frames: int) -> None:
+    features = torch.randn(frames * STRIDE - 1, 83, generator=torch.Generator().manual_seed(frames))
+    with torch.no_grad():
+        encoded = encode(load_encoder(), features)
+    assert len(encoded.hidden) == len(encoded.articulation) == len(encoded.lips) == len(encoded.backbone) == frames
+    assert torch.isfinite(encoded.hidden).all()
+
+
+def test_loading_layers_draws_no_random_numbers() -> None:
+    """Else the first training in a process would start with other weights than the second, of the same seed."""
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

@@ -12,9 +12,9 @@ from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
 
-MOST_LAYERS, MOST_WIDTH = 6, 128
-TASK = 1024  # samples
-PAD = 16  # floats
+MOST_LAYERS, MOST_WIDTH = 6, 128  # the kernels' own
+TASK = 1024  # samples of a thread's task
+PAD = 16  # floats that rows are padded to
 
 
 class _Mlp(torch.autograd.Function):

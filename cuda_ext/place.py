@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from cuda_ext import native
 
 BLOCK = 1024  # splats whose pose gradients are summed together
-POSE_SUMS = 16
+POSE_SUMS = 16  # floats of a block's gradients of rotation and translation
 
 
 class RigidTransform(NamedTuple):

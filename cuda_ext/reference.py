@@ -10,8 +10,10 @@ from torch.nn import functional
 
 NEAREST_CM = 1.0  # nearer splats are not drawn
 LOW_PASS = 0.3  # px^2, as Kerbl et al. 2023
-ALPHA_MAX = 0.999
-ALPHA_CUT = 1 / 255
+ALPHA_MAX, ALPHA_CUT = (
+    0.999,
+    1 / 255,
+)  # of a splat in a pixel, nearly as Kerbl et al. 2023; less than the cut is nothing
 COLUMNS = 64  # columns that share an int8 scale
 
 

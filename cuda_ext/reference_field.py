@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PRIMES = (1, 2654435761, 805459861, 3674653429)
+PRIMES = (1, 2654435761, 805459861, 3674653429)  # of the spatial hash, as Mueller et al. 2022
 STOP = 1e-4  # transmittance at which a ray ends
 
 

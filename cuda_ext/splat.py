@@ -85,7 +85,7 @@ def first_pairs(count: int) -> int:
 
 
 def draw_into(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
-    """Launch a drawing on a GPU with room for `pairs` a frame; nothing waits, `needed` of the space tells if it fit."""
+    """Launch a drawing on a GPU with room for `pairs` a frame; nothing waits: `needed` of the space says if it fit."""
     space = _space(call, pairs, training=training)
     native.call("splat_forward_gpu", call.device, *call.first, space.buffers, space.pairs, rgb, alpha)
     return space

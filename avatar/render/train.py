@@ -59,7 +59,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run is kept from time to time, and the key by which it knows its own."""
+    """Where a run is kept from time to time, and the key that identifies it."""
 
     path: Path
     key: str
@@ -219,7 +219,7 @@ def _resume(trainable: Trainable, checkpoint: Checkpoint | None) -> float:
 
 
 class _Snapshots:
-    """Hands a snapshot to whoever watches, from time to time."""
+    """Calls `watch` with a snapshot from time to time."""
 
     def __init__(self, watch: Watch | None) -> None:
         self._watch = watch

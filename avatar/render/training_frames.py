@@ -110,7 +110,7 @@ def _decode(decoder: _Decoder, frames: list[int], seed: int, miner: HardExampleM
 
 
 class _Decoder:
-    """Frames of a Take with their weights; the first ones that are asked for stay in memory."""
+    """Frames of a Take with their weights; the first ones that are decoded stay in memory."""
 
     def __init__(self, take: Take, track: Track) -> None:
         self._take, self._track = take, track

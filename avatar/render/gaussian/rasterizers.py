@@ -10,6 +10,7 @@ from torch import Tensor
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from cuda_ext import ops
+from cuda_ext.reference import NEAREST_CM
 
 
 def check_rasterizer(name: str, device: torch.device) -> None:
@@ -52,7 +53,7 @@ def rasterize(
             Ks=intrinsics[None],
             width=camera.size,
             height=camera.size,
-            near_plane=1.0,
+            near_plane=NEAREST_CM,
             packed=False,
         )
         for b in range(batch)

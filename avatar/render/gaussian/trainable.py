@@ -23,12 +23,9 @@ from cuda_ext import ops
 
 LID_MODES = 2  # of the MotionSpace, its first
 DECAY_EVERY, DECAY = 50, 0.03  # steps; share: what no frame renews is half gone after 1100 steps
-EYE_CM, EYE_FADE_CM = (
-    1.8,
-    1.0,
-)  # from the iris: what lids and gaze may move, fully, then less and less: the eye's socket
+EYE_CM, EYE_FADE_CM = 1.8, 1.0  # from the iris, the eye's socket: what lids and gaze may move; then less and less
 FACE_CM, FACE_FADE_CM = 2.0, 2.0  # from the face's mesh: what expressions may move; hair does not
-FACE_POINTS = slice(0, MESH_POINTS, 6)  # mesh points that this distance is measured to: they lie under 2 cm apart
+FACE_POINTS = slice(0, MESH_POINTS, 6)  # mesh points that this distance is measured to: a sixth, to be quick
 FIRST_OPACITY_LOGIT = 1.0  # 73 %: visible, and far from where the sigmoid is flat
 
 

@@ -22,11 +22,10 @@ from avatar.render.nerf.warp import WARP_FEATURES
 GEOMETRY_FEATURES = 15  # from the density network to the colour network, as in Instant-NGP
 AMBIENT_LEVELS, AMBIENT_ENTRIES = 6, 4096  # motion has few coordinates and no fine detail: a small grid
 AMBIENT_CELLS = (4, 64)  # coarsest, finest
-HIDDEN = 32  # width of the small networks
-ATTENTION_WIDTH = 16
+HIDDEN_WIDTH, ATTENTION_WIDTH = 32, 16  # of the small networks: motion has few degrees of freedom
 FIRST_DENSITY = 2.0  # log of 1/cm, at the beginning: opaque within a sample, so that gradients begin at the surface
 MOST_LOG_DENSITY = 6.0  # opaque within a fiftieth of a sample: more cannot be seen
-PLANES = ((0, 1), (0, 2), (1, 2))
+PLANES = ((0, 1), (0, 2), (1, 2))  # axes of each of the three
 
 Values = dict[str, Tensor]
 """Parameters by name."""
@@ -52,9 +51,9 @@ def head_shapes(settings: NerfSettings, features: int) -> dict[str, list[int]]:
     planes = 3 if settings.encoding == "triplane" else 1
     warp_features = WARP_FEATURES if settings.warp else 0
     space, motion = 2 * settings.levels * planes + warp_features, settings.code + EYE_FEATURES
-    shapes = {"head.code": [features - POSE_FEATURES - EYE_FEATURES, HIDDEN, settings.code]}
+    shapes = {"head.code": [features - POSE_FEATURES - EYE_FEATURES, HIDDEN_WIDTH, settings.code]}
     if settings.conditioning == "ambient":
-        shapes["head.ambient"] = [space + settings.code, HIDDEN, settings.ambient]
+        shapes["head.ambient"] = [space + settings.code, HIDDEN_WIDTH, settings.ambient]
         motion = 2 * AMBIENT_LEVELS + EYE_FEATURES
     else:
         shapes["head.attention"] = [space, ATTENTION_WIDTH, motion]

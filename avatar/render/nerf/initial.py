@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from avatar.render.nerf.field import AMBIENT_ENTRIES, AMBIENT_LEVELS, Values, head_shapes
+from avatar.render.nerf.field import AMBIENT_ENTRIES, AMBIENT_LEVELS, HIDDEN_WIDTH, Values, head_shapes
 from avatar.render.nerf.settings import NerfSettings
-from avatar.render.nerf.torso import HIDDEN as TORSO_HIDDEN
 from avatar.render.nerf.torso import torso_shapes
 from avatar.render.nerf.upscale import LAST_UPSCALE, UPSCALE_SHAPES
 
@@ -34,7 +33,7 @@ def initial_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
     for name, widths in torso_shapes(settings).items():
         values[name] = _network(widths, generator)
         if name != "torso.color":  # at first nothing is shifted, and the head changes nothing (docs/figures.md)
-            values[name][-TORSO_HIDDEN * widths[-1] :] = 0
+            values[name][-HIDDEN_WIDTH * widths[-1] :] = 0
     return values
 
 

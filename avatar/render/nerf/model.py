@@ -2,7 +2,7 @@
 
 Samples are taken into the head's own frame by its pose and, by the MotionSpace's mesh, back to the face at rest; only
 cells in which something is seen are sampled. Behind the head lies the torso, a picture field; the plate behind both is
-for whoever asked for the picture.
+not drawn here.
 """
 
 from __future__ import annotations

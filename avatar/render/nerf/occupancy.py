@@ -9,7 +9,8 @@ from torch.nn import functional
 from avatar.render.nerf.rays import Box
 
 BOX_CM = ((-15.0, -19.0, -8.0), (15.0, 17.0, 18.0))  # head frame: left to right, crown to neck, nose to back
-SEEN, UNKNOWN = 8e-3, 9e-3  # the least weight in a ray that keeps a cell; of cells never evaluated, which are kept
+LEAST_WEIGHT = 8e-3  # in a ray, that keeps a cell: two grey levels
+FIRST_WEIGHT = 9e-3  # of cells before they are evaluated for the first time: kept until then
 WEIGHT_DECAY = 0.85  # of a cell's weight at each evaluation: what is seen no more is given up after a few
 
 
@@ -37,5 +38,5 @@ def cell_of(positions: Tensor, side: int) -> Tensor:
 
 def prune(weights: Tensor, hull: Tensor) -> Tensor:
     """Cells [G, G, G] uint8 whose largest weight in a ray [G, G, G] is worth drawing, and neighbours, inside a hull."""
-    kept = functional.max_pool3d((weights > SEEN).float()[None, None], 3, 1, 1)[0, 0]
+    kept = functional.max_pool3d((weights > LEAST_WEIGHT).float()[None, None], 3, 1, 1)[0, 0]
     return (kept > 0).to(torch.uint8) * hull

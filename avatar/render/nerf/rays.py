@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.geometry import Camera, project, to_camera, to_rays
-
-NEAREST_CM = 1.0  # before the camera
+from cuda_ext.reference import NEAREST_CM
 
 
 @dataclass(frozen=True)

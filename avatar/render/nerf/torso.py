@@ -18,12 +18,11 @@ from avatar.core.files import UserError
 from avatar.core.geometry import Camera, to_rays, undo_torso
 from avatar.render.features import POSE_FEATURES
 from avatar.render.nerf.backends import Backend
-from avatar.render.nerf.field import Values, level_sizes
+from avatar.render.nerf.field import HIDDEN_WIDTH, Values, level_sizes
 from avatar.render.nerf.rays import pixel_centers
 from avatar.render.nerf.settings import NerfSettings
 
 COARSEST = 8  # cells a side of the picture
-HIDDEN = 32  # width of the small networks
 MARGIN = 0.1  # of the picture's side, about it: shoulders that come in from outside
 MOST_SHIFT = 0.03  # of the picture's side: the tracked torso is right but for a few pixels
 HEAD_INPUTS = 8  # colour and coverage of the head, at a pixel and about it
@@ -35,8 +34,8 @@ def torso_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     """Widths of the torso's networks."""
     color_inputs, shift_inputs = 2 * settings.torso_levels + 1, 2 + POSE_FEATURES + 1
     width = settings.torso_width
-    shapes = {"torso.shift": [shift_inputs, HIDDEN, 2], "torso.color": [color_inputs, width, width, 4]}
-    return shapes | ({"torso.aware": [HEAD_INPUTS + 1, HIDDEN, 4]} if settings.head_aware else {})
+    shapes = {"torso.shift": [shift_inputs, HIDDEN_WIDTH, 2], "torso.color": [color_inputs, width, width, 4]}
+    return shapes | ({"torso.aware": [HEAD_INPUTS + 1, HIDDEN_WIDTH, 4]} if settings.head_aware else {})
 
 
 def check_torso(values: Values, settings: NerfSettings) -> None:

@@ -28,7 +28,7 @@ from avatar.render.nerf.model import (
     frame_samples,
     open_model,
 )
-from avatar.render.nerf.occupancy import UNKNOWN, WEIGHT_DECAY, cell_of, filled_box, head_box, prune
+from avatar.render.nerf.occupancy import FIRST_WEIGHT, WEIGHT_DECAY, cell_of, filled_box, head_box, prune
 from avatar.render.nerf.rays import Rays
 from avatar.render.nerf.renderer import NerfRenderer
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
@@ -55,7 +55,7 @@ class TrainableNerf:
         """Take over tensors as `tensors` returns them; the optimizer starts anew."""
         self._model = open_model(tensors, self.camera, self.settings, self.device)
         self._adam, self._random = Adam(), random_generator(0, self.device)
-        self._weights = UNKNOWN * self._model.state["occupancy"].float()  # [G, G, G] the largest in a ray, lately
+        self._weights = FIRST_WEIGHT * self._model.state["occupancy"].float()  # [G, G, G] the largest in a ray, lately
         self._drawn: set[int] = set()  # frames
         self._last: tuple[Motion, int] | None = None  # motion and frame of the last drawing
 

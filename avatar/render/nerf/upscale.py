@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from avatar.render.nerf.field import Values
 
-HIDDEN_CHANNELS = 24
+HIDDEN_CHANNELS = 24  # few: they are convolved over the whole picture, on CPUs too
 PICTURE_CHANNELS = 4  # red, green, blue, coverage
-FACTOR = 2
+FACTOR = 2  # `NerfSettings.upscale`
 LAST_UPSCALE = "upscale.2"
 UPSCALE_SHAPES = {
     "upscale.0": (HIDDEN_CHANNELS, PICTURE_CHANNELS, 3, 3),

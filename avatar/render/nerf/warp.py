@@ -16,8 +16,8 @@ from avatar.render.mesh import spread_basis
 from cuda_ext import ops
 
 CELLS = 19  # a side: (19 + 1)^3 nodes fit into 2^13 entries
-ENTRIES = 8192
-MARGIN_CM = 2.0  # about the mesh: there its motion has faded (`avatar.render.mesh`)
+ENTRIES = 8192  # of a table of `ops.hash_grid`, stored densely
+MARGIN_CM = 2.0  # about the mesh: skin and hair that it moves a little (`avatar.render.mesh.FADE_CM`)
 WARP_FEATURES = 6  # displacement and last change, x y z each
 ITERATIONS = 3  # of the fixed point x = y - displacement(x)
 

@@ -1,16 +1,44 @@
-"""A worker that runs the commands in a job's speech file instead of speaking it: python -m tests.batch_worker."""
+"""A worker that runs the commands in a job's speech file instead of speaking it: python -m tests.batch_worker.
+
+With a job file as argument: the process of a batch with such workers.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from avatar.batch.machine import Machine
 from avatar.batch.work import Made, Task
 from avatar.batch.worker import serve
 from avatar.core.files import UserError, whole
+
+if TYPE_CHECKING:
+    from avatar.batch.run import Snapshot
+
+WORKER = (sys.executable, "-m", "tests.batch_worker")
+HERE = Machine((0,), 100.0)
+
+
+def go(
+    file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **options: bool | float
+) -> Snapshot:
+    """Run a job file, or go on with it."""
+    from avatar.batch.local import LocalEngine  # here, since workers start sooner without them
+    from avatar.batch.plan import make_plan
+    from avatar.batch.run import RunOptions, run_batch
+
+    plan, problems = make_plan(file)
+    assert not problems
+    state = file.with_suffix(".batch")
+    engine = LocalEngine(HERE, state, workers=workers, command=WORKER)
+    return run_batch(plan, engine, state, options=RunOptions(**options), show=show)  # type: ignore[arg-type]
 
 
 def run_commands(task: Task) -> Made:
@@ -36,6 +64,9 @@ def run_commands(task: Task) -> Made:
         elif command == "count":
             with speech.with_suffix(".count").open("a") as file:
                 file.write("x")
+        elif command == "note":
+            with speech.with_suffix(".note").open("a") as file:
+                file.write(" ".join(name for name in ("replaces", "repeated") if getattr(task, name)) + "\n")
     with whole(Path(task.job.outputs["output"])) as temporary:
         temporary.write_text(speech.read_text())
         if "half" in speech.read_text():
@@ -44,4 +75,9 @@ def run_commands(task: Task) -> Made:
 
 
 if __name__ == "__main__":
-    serve(run_commands)
+    if len(sys.argv) > 1:
+        # a background job of a shell ignores interrupts, and so would what it starts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        go(Path(sys.argv[1]))
+    else:
+        serve(run_commands)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -469,6 +470,33 @@ def test_journals_are_read_forward(journal_1: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="journal/3, which cannot be converted to journal/5; move it away"):
         Journal(journal_1, make=False)
     assert user_version(journal_1) == 3, "what cannot be read is left as it is"
+
+
+def test_a_journal_can_be_read_while_it_is_made(tmp_path: Path) -> None:
+    errors: list[str] = []
+    for index in range(60):
+        folder, made = tmp_path / str(index), threading.Event()
+        folder.mkdir()
+
+        def read(folder: Path = folder, made: threading.Event = made) -> None:
+            while not made.is_set():
+                try:
+                    reader = Journal(folder, make=False)
+                    list(reader.read())
+                    reader.close()
+                except UserError as error:
+                    errors.append(str(error).removeprefix(str(folder)))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            writer = Journal(folder)
+            writer.begin([], Path("jobs.yaml"), "local")
+            writer.close()
+        finally:
+            made.set()
+            reader.join()
+    assert all("nothing was run yet" in error for error in errors), set(errors)
 
 
 def test_a_conversion_that_fails_changes_nothing(journal_1: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +24,10 @@ from avatar.batch.local import LocalEngine
 from avatar.batch.machine import Machine, this_machine
 from avatar.batch.plan import Plan, make_plan
 from avatar.batch.report import write_report
-from avatar.batch.run import RunOptions, Snapshot, run_batch
+from avatar.batch.run import Snapshot
 from avatar.cli.batch_table import draw_table, format_seconds
 from avatar.core.files import UserError
-
-COMMANDS = (sys.executable, "-m", "tests.batch_worker")
-HERE = Machine((0,), 100.0)
+from tests.batch_worker import HERE, WORKER, go
 
 
 def studio(folder: Path, **speeches: str) -> Path:
@@ -50,14 +47,6 @@ def plan_of(file: Path) -> Plan:
     plan, problems = make_plan(file)
     assert not problems
     return plan
-
-
-def go(
-    file: Path, *, workers: int = 2, show: Callable[[Snapshot], None] | None = None, **options: bool | float
-) -> Snapshot:
-    state = file.with_suffix(".batch")
-    engine = LocalEngine(HERE, state, workers=workers, command=COMMANDS)
-    return run_batch(plan_of(file), engine, state, options=RunOptions(**options), show=show)  # type: ignore[arg-type]
 
 
 def records(file: Path) -> dict[str, Record]:
@@ -135,6 +124,19 @@ def test_a_job_that_kills_its_workers_is_quarantined_and_leaves_nothing(tmp_path
     assert counts(file, "poison") == 6
 
 
+def test_what_a_job_may_replace_is_known(tmp_path: Path) -> None:
+    file = studio(tmp_path, one="note\nhello", two="note\ncrash once", old="note\nhello")
+    (tmp_path / "old.mp4").write_text("somebody's own")
+    go(file)
+    (tmp_path / "one.txt").write_text("note\nchanged")
+    go(file)
+    notes = {name: (tmp_path / f"{name}.note").read_text().splitlines() for name in ("one", "two", "old")}
+    assert notes["one"] == ["", "replaces"], "first it was nobody's, then this batch's own"
+    assert notes["two"][0] == ""
+    assert "repeated" in notes["two"][1]
+    assert notes["old"] == [""], "what was there before is not this batch's"
+
+
 def test_a_hanging_job_is_stopped_at_its_limit(tmp_path: Path) -> None:
     file = studio(tmp_path, stuck="hang", good="hello")
     text = json.loads(file.read_text())
@@ -192,10 +194,7 @@ class started:  # noqa: N801
     """The batch in a process of its own, killed at the end."""
 
     def __init__(self, file: Path) -> None:
-        # a background job of a shell ignores interrupts, and so would what it starts
-        code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        code += "from pathlib import Path; from tests.test_batch_run import go; go(Path(sys.argv[1]))"
-        self.process = subprocess.Popen([sys.executable, "-c", code, str(file)])
+        self.process = subprocess.Popen([*WORKER, str(file)])
 
     def __enter__(self) -> subprocess.Popen[bytes]:
         return self.process
@@ -213,22 +212,22 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
-    speeches = {f"s{index:02d}": "count\nsleep 0.1\nhello" for index in range(20)}
+    speeches = {f"s{index:02d}": "count\nsleep 0.1\nhello" for index in range(12)}
     file = studio(tmp_path, **speeches)
     state = file.with_suffix(".batch")
-    for wanted in (4, 9, 14):
+    for wanted in (2, 5, 8):
         with started(file) as process:
             wait_for(lambda wanted=wanted: state.exists() and done(file) >= wanted)  # type: ignore[misc]
             process.send_signal(signal.SIGKILL)
         wait_for(lambda: not workers_of(state))
     before = {name: record.finished for name, record in records(file).items() if record.state == "done"}
-    assert len(before) >= 14
-    assert go(file).counts["done"] == 20
+    assert len(before) >= 8
+    assert go(file).counts["done"] == 12
     after = records(file)
     assert all(after[name].finished == finished for name, finished in before.items()), "nothing done is done again"
     assert all((tmp_path / f"{name}.mp4").read_text() == text for name, text in speeches.items())
     assert not left_over(tmp_path)
-    assert sum(counts(file, name) for name in speeches) <= 20 + 3 * 2
+    assert sum(counts(file, name) for name in speeches) <= 12 + 3 * 2
 
 
 def done(file: Path) -> int:
@@ -269,13 +268,14 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
     file = studio(tmp_path, one="sleep 100", two="sleep 100", three="sleep 100")
     jobs = list(plan_of(file).jobs.values())
     machine = Machine((0, 1), 2.5, ("7",))
-    engine = LocalEngine(machine, tmp_path / "state", workers=2, command=COMMANDS)
+    engine = LocalEngine(machine, tmp_path / "state", workers=2, command=WORKER)
     try:
         assert engine.room_for(jobs[0])
         engine.start(jobs[0], replaces=False, repeated=False)
         engine.start(jobs[1], replaces=False, repeated=False)
         assert not engine.room_for(jobs[2]), "both workers are busy"
-        assert sorted(engine.running()[0].worker + engine.running()[1].worker) == sorted("worker 1worker 2")
+        running = {one.job.id: one.worker for one in engine.running()}
+        assert running == {"one.mp4": "worker 2", "two.mp4": "worker 1"}, "the one with a GPU comes last"
         engine.stop(jobs[0])
         assert engine.room_for(jobs[2])
         greedy = Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=2.0)})

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
 
 import avatar.cli
-import avatar.pipelines.demo
-import avatar.pipelines.export
-import avatar.pipelines.pretrain_renderer  # all of them before anything is patched, which they would import
 from avatar.cli import app
 from avatar.cli.options_page import options_page
 from avatar.core.avatar_file import load_avatar, save_avatar
@@ -30,12 +24,12 @@ from avatar.core.files import UserError
 from avatar.core.named_files import NamesFile, marked
 from avatar.core.recipe import Recipe, to_yaml
 from avatar.core.take import open_take
-from avatar.metrics import Score
 from avatar.pipelines.options import VERBS, FileOfSettings, Option, Verb, options_of
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request
 from tests.conftest import Filmed
+from tests.recorded import ALIASED, OWN, Calls, arrived, record, record_pipelines, sample
 from tests.test_core import make_avatar
 
 ROOT, DATA = Path(__file__).parent.parent, Path(__file__).parent / "data"
@@ -95,115 +89,10 @@ def test_settings_that_name_a_file_know_it() -> None:
 # every flag
 
 
-@dataclass
-class Calls:
-    """What a pipeline was called with."""
-
-    made: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return self.made[-1]
-
-
-def record(patch: pytest.MonkeyPatch, place: str, answer: Callable[[dict[str, Any]], Any] | None = None) -> Calls:
-    """Put a function in the place of another, with its signature, that notes its arguments by name."""
-    module, _, name = place.rpartition(".")
-    home, calls = importlib.import_module(module), Calls()
-    signature = inspect.signature(getattr(home, name))
-
-    def noted(*arguments: Any, **named: Any) -> Any:
-        bound = signature.bind(*arguments, **named)
-        assert ("progress" in bound.arguments) == ("progress" in signature.parameters), f"{place}: shows no progress"
-        calls.made.append(dict(bound.arguments))
-        return answer(calls.last) if answer else None
-
-    patch.setattr(home, name, noted)
-    return calls
-
-
-TAKE = SimpleNamespace(length=9, fps=25.0, test=range(2), training_frames=lambda: range(7), quality={})
-OWN = {"seed": 5, "head": 0.5}  # controls of the avatar's own recipe
-
-
-def stub_avatar(place: Path | str) -> Any:
-    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0)
-
-
-def evaluation(_: dict[str, Any]) -> Any:
-    from avatar.pipelines.evaluate import Evaluation
-
-    return Evaluation([Score("own torso", "face", "PSNR", 31.5, "dB")], range(60), "held out")
-
-
 @pytest.fixture
 def pipelines(monkeypatch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
-    """Recorded calls of the pipeline of each verb; avatars and Takes are stubs that know where they were read from."""
-    monkeypatch.setattr("avatar.core.avatar_file.load_avatar", stub_avatar)
-    monkeypatch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place)))
-    monkeypatch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
-    return {
-        "preprocess": record(monkeypatch, "avatar.pipelines.takes.make_take", lambda _: TAKE),
-        "build": record(monkeypatch, "avatar.pipelines.build.build", lambda call: call["out"].write_text("avatar")),
-        "speak": record(monkeypatch, "avatar.pipelines.speak.speak", lambda _: 1),
-        "render": record(monkeypatch, "avatar.pipelines.speak.reenact", lambda _: 1),
-        "motion": record(monkeypatch, "avatar.pipelines.export.export_motion", lambda _: 1),
-        "evaluate": record(monkeypatch, "avatar.pipelines.evaluate.evaluate", evaluation),
-    }
-
-
-def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
-    """Where an option of a verb is in the arguments of its pipeline."""
-    if name in Controls.model_fields:
-        if verb in ("speak", "motion"):
-            return getattr(call["controls"], name)
-        return getattr(call["recipe"], name)  # the seed of a build
-    if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
-        return getattr(call["look"], name)
-    if name in ("codec", "quality"):
-        return getattr(call["look"].coding, name)
-    if verb == "preprocess" and name not in ("video", "output", "holdout"):
-        wanted = call["request"]
-        moved = {"start": wanted.stretch.start, "end": wanted.stretch.stop, "select": wanted.seconds}
-        return moved[name] if name in moved else getattr(wanted, name)
-    if verb == "build" and name in ("budget", "steps", "holdout", "recipe"):
-        return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
-    if verb == "render" and name in ("output", "frames_dir"):
-        return getattr(call["target"], {"output": "out"}.get(name, name))
-    if name in ("lpips", "face_network", "syncnet"):
-        return getattr(call["networks"], {"face_network": "identity"}.get(name, name))
-    if name in ("avatar", "take"):
-        return call[name].place
-    if name == "controls":
-        return call["controls"].gaze
-    return call["out" if name == "output" else name]
-
-
-WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
-WORDS |= {"budget": "90s"}
-ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
-SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
-ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "x.csv", "evaluate": "x.json"}
-
-
-def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
-    """A value of an option, other than its default, as it is typed and as it should arrive."""
-    if one.type is Path:
-        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}.file")
-        if one.name in ("controls", "recipe"):
-            place.write_text({"controls": "gaze: 0.25", "recipe": "name: mine"}[one.name])
-            return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
-        if one.given.role == "option":
-            place.touch()
-        plain = one.name in ("avatar", "take", "style")
-        return str(place), str(place) if plain else place
-    if get_origin(one.type) is Literal:
-        choice = next(choice for choice in get_args(one.type) if choice != one.default)
-        return choice, choice
-    if one.type is str:
-        return WORDS[one.name], SECONDS.get(one.name, WORDS[one.name])
-    value = 128 if one.type is int else max(0.75, one.least or 0)
-    return str(value), value
+    """Recorded calls of the pipeline of each verb."""
+    return record_pipelines(monkeypatch)
 
 
 def command_line(verb: Verb, folder: Path, one: Option, typed: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "running", "done", "failed", "quarantined", "blocked", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 CUT_SHORT = "was cut short"
+LOCK_SECONDS = 30.0  # for which another process may hold the database
 BAD: tuple[State, ...] = ("failed", "quarantined", "blocked", "cancelled")
 
 TABLES = """
@@ -96,28 +97,44 @@ class Journal:
         elif not self.path.is_file():
             raise UserError(f"{folder}: holds no journal; nothing was run yet")
         try:
-            self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")  # in WAL: safe against kills; a power cut undoes the last
-            self._convert()
-            self._db.executescript(TABLES)
+            self._db = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None)
+            self._prepare(make)
         except sqlite3.DatabaseError as error:
             raise UserError(f"{self.path}: cannot be used ({error}); move it away and run again") from error
 
-    def _convert(self) -> None:
-        """Bring a journal of an earlier version to this one, whole or not at all. Raises: UserError."""
-        db = self._db
+    def _prepare(self, make: bool) -> None:
+        """Make the tables, or bring those of an earlier version to this one. Raises: UserError, DatabaseError."""
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                if make:
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                    self._db.execute(
+                        "PRAGMA synchronous=NORMAL"
+                    )  # in WAL: safe against kills; a power cut undoes the last
+                return self._convert(make)
+            except sqlite3.OperationalError as error:  # while another process makes it, SQLite does not wait by itself
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+
+    def _convert(self, make: bool) -> None:
         if self._version() == FORMAT.version:
             return
         with self._transaction():
             version = self._version()  # another process may have converted it since
             check_version(FORMAT, version or FORMAT.version, self.path, reader=self._reader())
+            if version == FORMAT.version:
+                return
+            if version == 0 and not make:
+                raise UserError(f"{self.path.parent}: holds no journal yet; nothing was run yet")
             if version:
-                convert(FORMAT, version, db)
-            db.execute("CREATE TABLE IF NOT EXISTS format (reader TEXT)")
-            db.execute("DELETE FROM format")
-            db.execute("INSERT INTO format VALUES (?)", (FORMAT.since,))
-            db.execute(f"PRAGMA user_version={FORMAT.version}")
+                convert(FORMAT, version, self._db)
+            for statement in TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute("DELETE FROM format")
+            self._db.execute("INSERT INTO format VALUES (?)", (FORMAT.since,))
+            self._db.execute(f"PRAGMA user_version={FORMAT.version}")
 
     def _version(self) -> int:
         """0 for a new file."""

@@ -14,9 +14,8 @@ from typing import Any
 from avatar.batch import storage
 from avatar.batch.expand import Batch, Problem, read_batch
 from avatar.batch.jobs import Job, is_url
-from avatar.core.coding import Coding
+from avatar.core.coding import Coding, check_target
 from avatar.core.controls import Controls
-from avatar.core.encode import check_target
 from avatar.core.files import UserError
 from avatar.core.named_files import TRANSPARENT
 from avatar.core.recipe import Recipe, parse

@@ -57,7 +57,6 @@ def batch_run(
     state: State = None,
 ) -> None:
     """Run the jobs of a file, or go on with them; what is done and unchanged is skipped."""
-    from avatar.batch.report import write_report
     from avatar.batch.run import RunOptions, run_batch
 
     plan, folder = _plan(file), _folder(file, state)
@@ -69,6 +68,8 @@ def batch_run(
         try:
             end = run_batch(plan, runner, folder, options=RunOptions(force, retry_failed), show=show)
         finally:
+            from avatar.batch.report import write_report  # loads torch, which would delay the first job
+
             page = write_report(folder)
     print("\n".join(format_snapshot(end)))
     if page:

@@ -13,7 +13,7 @@ import ffmpeg
 import numpy as np
 from PIL import Image
 
-from avatar.core.coding import Codec, Coding, Quality
+from avatar.core.coding import Codec, Coding, Quality, check_target
 from avatar.core.files import UserError, whole
 from avatar.core.media import ffmpeg_binary
 
@@ -58,19 +58,6 @@ SOUND = {
     ".mp4": {"acodec": "aac", "audio_bitrate": "160k"},
 }
 FILM = {".mp4": {"movflags": "+faststart", "f": "mp4"}, ".mov": {"f": "mov"}, ".webm": {"f": "webm"}}
-
-
-def check_target(path: Path, coding: Coding, *, transparent: bool) -> None:
-    """Raise UserError unless a path's ending says a file that can hold such pictures; without one, a folder of PNGs."""
-    kind = path.suffix.lower()
-    if kind and kind not in FILM:
-        raise UserError(
-            f"{path}: cannot be written as {kind}; use .mp4, .mov, .webm, or no ending for a folder of PNGs"
-        )
-    if transparent and kind == ".mp4":
-        raise UserError(f"{path}: mp4 holds no transparency; use .mov (ProRes 4444), .webm, or a folder of PNGs")
-    if kind == ".webm" and not transparent and coding.codec != "av1":
-        raise UserError(f"{path}: webm holds AV1; add --codec av1, or use .mp4")
 
 
 def write_video(

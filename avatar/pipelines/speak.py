@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from avatar.core.avatar_file import Avatar
+from avatar.core.coding import check_target
 from avatar.core.controls import Controls, resolve_controls
-from avatar.core.encode import check_target, save_each, write_video
+from avatar.core.encode import save_each, write_video
 from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion

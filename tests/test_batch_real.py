@@ -5,28 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from avatar.batch import storage
-from avatar.core.avatar_file import load_avatar
+from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.coding import Coding
-from avatar.core.controls import Controls
-from avatar.core.media import probe, write_wav
-from avatar.core.recipe import Recipe
-from avatar.pipelines.build import build
-from avatar.pipelines.speak import speak
-from avatar.play.draw import Look
+from avatar.core.controls import Controls, resolve_controls
+from avatar.core.media import ffmpeg_binary, probe, write_wav
+from avatar.core.motion_space import load_motion
+from avatar.core.recipe import Recipe, to_yaml
+from avatar.pipelines.speak import Target, make_motion, reenact, speak
+from avatar.play.look import Look
 from tests.conftest import Filmed
 
 
 @pytest.fixture(scope="module")
-def studio(actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an avatar and two speeches of a second and a half."""
+def studio(avatar_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an avatar, whose recipe has controls of its own, and two speeches of a second and a half."""
     folder = tmp_path_factory.mktemp("studio")
-    build(actor.take.root, folder / "actor.avatar", recipe=Recipe(steps=60, holdout=0.1))
+    own = to_yaml(Recipe(controls={"seed": 5, "head": 0.3, "mouth_gain": 1.5}))
+    save_avatar(replace(load_avatar(avatar_file), recipe=own), folder / "actor.avatar")
     sound = torch.randn(24000, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 0.2, 24000)
     write_wav(folder / "one.wav", sound)
     write_wav(folder / "two.wav", sound.flip(0))
@@ -48,32 +50,37 @@ def states(file: Path) -> dict[str, str]:
     return {record["id"]: record["state"] for record in map(json.loads, lines)}
 
 
-def test_films_are_those_of_the_single_command(studio: Path) -> None:
+def same_pictures(one: Path, other: Path) -> bool:
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (one, other)]
+    return names[0] == names[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
+
+
+def test_what_is_made_is_that_of_the_single_commands(studio: Path, actor: Filmed) -> None:
+    take, avatar = actor.take, load_avatar(studio / "actor.avatar")
     file = write(
         studio,
         {"kind": "speak", "avatar": "actor.avatar", "speech": "*.wav", "output": "films/{speech}.mp4"},
-        {"kind": "speak", "avatar": "*.avatar", "speech": "one.wav", "output": "{speech}", "controls": {"head": 0.5}},
+        {"kind": "speak", "avatar": "*.avatar", "speech": "one.wav", "output": "{speech}", "controls": {"blink": 0}},
+        {"kind": "motion", "avatar": "actor.avatar", "speech": "one.wav", "output": "one.motion"},
+        {"kind": "render", "avatar": "actor.avatar", "take": str(take.root), "output": "seen", "size": 96},
     )
     ran = avatar_batch(file)
     assert ran.returncode == 0, ran.stderr
-    assert "3 made, 0 unchanged" in ran.stdout
+    assert "5 made, 0 unchanged" in ran.stdout
     for name in ("one", "two"):
         info = probe(studio / f"films/{name}.mp4")
         assert (info.width, info.has_audio, round(info.seconds, 1)) == (96, True, 1.5)
     look = Look(size=96, coding=Coding(quality="draft"))
-    count = speak(
-        load_avatar(studio / "actor.avatar"),
-        studio / "one.wav",
-        studio / "alone",
-        controls=Controls(head=0.5),
-        look=look,
-    )
-    assert count == len(list((studio / "one").iterdir()))
-    for picture in (studio / "alone").iterdir():
-        assert picture.read_bytes() == (studio / "one" / picture.name).read_bytes()
-    assert "0 made, 3 unchanged" in avatar_batch(file).stdout
+    speak(avatar, studio / "one.wav", studio / "alone", controls=resolve_controls(avatar, {"blink": 0}), look=look)
+    assert same_pictures(studio / "one", studio / "alone"), "with the controls of the avatar's own recipe"
+    motion = make_motion(avatar, studio / "one.wav")
+    assert torch.equal(load_motion(studio / "one.motion").rotation, motion.rotation)
+    assert not torch.equal(motion.rotation, make_motion(avatar, studio / "one.wav", controls=Controls()).rotation)
+    reenact(avatar, take, Target(frames_dir=studio / "seen_alone"), look=look)
+    assert same_pictures(studio / "seen", studio / "seen_alone")
+    assert "0 made, 5 unchanged" in avatar_batch(file).stdout
     (studio / "one" / "000003.png").unlink()
-    assert "1 made, 2 unchanged" in avatar_batch(file).stdout, "a folder that this batch made is made anew"
+    assert "1 made, 4 unchanged" in avatar_batch(file).stdout, "a folder that this batch made is made anew"
     page = (studio / "jobs.batch" / "batch.html").read_text()
     assert "Everything is done" in page
     assert page.count("<img") == 1, "films in one row"
@@ -81,11 +88,12 @@ def test_films_are_those_of_the_single_command(studio: Path) -> None:
 
 @pytest.mark.slow
 def test_from_a_clip_to_figures(studio: Path, actor: Filmed) -> None:
-    (studio / "clip.mp4").write_bytes(actor.video.read_bytes())
+    command = [ffmpeg_binary(), "-v", "error", "-i", str(actor.video), "-t", "4", "-vf", "scale=192:192"]
+    subprocess.run([*command, str(studio / "clip.mp4")], check=True)
     file = write(
         studio,
         {"kind": "preprocess", "video": "clip.mp4", "output": "{video}.take", "size": 128},
-        {"kind": "build", "source": "clip.take", "output": "{source}.avatar", "budget": 2, "holdout": 0.1},
+        {"kind": "build", "source": "clip.take", "output": "{source}.avatar", "steps": 20, "holdout": 0.1},
         {"kind": "evaluate", "avatar": "clip.avatar", "take": "clip.take", "output": "f.json", "page": "f.html"},
         {"kind": "speak", "avatar": "clip.avatar", "speech": "one.wav", "output": "c.webm", "codec": "av1"},
         {"kind": "speak", "avatar": "clip.avatar", "speech": "clip.avatar", "output": "bad.mp4"},
@@ -100,7 +108,9 @@ def test_from_a_clip_to_figures(studio: Path, actor: Filmed) -> None:
         "c.webm": "done",
         "bad.mp4": "failed",
     }
-    assert any(score["metric"] == "psnr" for score in json.loads((studio / "f.json").read_text()))
+    figures = json.loads((studio / "f.json").read_text())
+    assert any(score["metric"] == "psnr" for score in figures["scores"])
+    assert figures["seen_before"] == "held out"
     status = avatar_batch("status", file)
     assert status.returncode == 1
     assert "bad.mp4: " in status.stdout

@@ -173,7 +173,7 @@ def test_jobs_are_cancelled_while_it_runs(tmp_path: Path) -> None:
         journal.request_cancel(["long"])
         journal.close()
 
-    asking = threading.Thread(target=cancel)
+    asking = threading.Thread(target=cancel, daemon=True)
     asking.start()
     end = go(file, workers=1)
     asking.join()

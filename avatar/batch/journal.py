@@ -109,9 +109,7 @@ class Journal:
             try:
                 if make:
                     self._db.execute("PRAGMA journal_mode=WAL")
-                    self._db.execute(
-                        "PRAGMA synchronous=NORMAL"
-                    )  # in WAL: safe against kills; a power cut undoes the last
+                    self._db.execute("PRAGMA synchronous=NORMAL")  # safe against kills, as it is in WAL mode
                 return self._convert(make)
             except sqlite3.OperationalError as error:  # while another process makes it, SQLite does not wait by itself
                 if "locked" not in str(error) or time.monotonic() > until:

@@ -11,15 +11,25 @@ from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from typer.testing import CliRunner
 
 import avatar.pipelines.demo
 import avatar.pipelines.export
 import avatar.pipelines.pretrain_renderer
+from avatar.cli import app
 from avatar.core.controls import Controls
 from avatar.core.recipe import Recipe, to_yaml
 from avatar.metrics import Score
 from avatar.pipelines.evaluate import Evaluation
 from avatar.pipelines.options import Option, Verb
+
+
+def invoke(*arguments: object) -> str:
+    """What a command prints; it must succeed."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
 
 LOADED = (avatar.pipelines.demo, avatar.pipelines.export, avatar.pipelines.pretrain_renderer)
 """Before anything is patched: what they import first would stay patched in them."""

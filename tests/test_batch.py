@@ -5,38 +5,34 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from avatar.batch import journal
 from avatar.batch.address import Digests, address, digest, fingerprint, unchanged
 from avatar.batch.estimate import estimate
 from avatar.batch.expand import read_batch
 from avatar.batch.jobs import KINDS, Job, Need, from_json, schema
-from avatar.batch.journal import Journal, log_path
+from avatar.batch.journal import log_path
 from avatar.batch.plan import make_plan
 from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError
-from avatar.core.versions import Format
 from avatar.pipelines.options import VERBS, options_of
 
-DATA = Path(__file__).parent / "data"
+
+def make_studio(folder: Path) -> Path:
+    """A folder with two avatars, three speeches, a clip."""
+    for name in ("anna.avatar", "bert.avatar", "one.wav", "two.wav", "night/three.wav", "clip.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A studio: two avatars, three speeches, a clip."""
-    for name in ("anna.avatar", "bert.avatar", "one.wav", "two.wav", "night/three.wav", "clip.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    return tmp_path
+    return make_studio(tmp_path)
 
 
 def write(folder: Path, text: str, name: str = "jobs.yaml") -> Path:
@@ -116,69 +112,6 @@ def test_files_of_controls_and_recipes_become_part_of_the_job(folder: Path) -> N
     job = read_batch(write(folder, ONE + ", controls: calm.yaml}")).jobs[0]
     assert job.options["controls"] == {"head": 0.5, "style": str(folder / "clip.mp4")}
     assert job.files == {"controls.style": str(folder / "clip.mp4")}
-
-
-BUILD = {"kind": "build", "source": "clip.mp4", "output": "c.avatar"}
-SPEAK = {"kind": "speak", "avatar": "anna.avatar", "speech": "one.wav", "output": "o.mp4"}
-NAMED = [
-    (BUILD | {"recipe": {"speech": "FILE"}}, "recipe.speech"),
-    (BUILD | {"recipe": {"drv_aud": "FILE"}}, "recipe.speech"),
-    (BUILD | {"recipe": {"background": "FILE"}}, "recipe.background"),
-    (BUILD | {"recipe": {"bg_img": "FILE"}}, "recipe.background"),
-    (BUILD | {"recipe": {"encoder": "FILE"}}, "recipe.encoder"),
-    (BUILD | {"recipe": {"renderer": {"kind": "nerf", "generic": "FILE"}}}, "recipe.renderer.generic"),
-    (BUILD | {"recipe": {"drv_style": "FILE"}}, "recipe.controls.style"),
-    (BUILD | {"recipe": {"controls": {"pose": "take:FILE"}}}, "recipe.controls.pose"),
-    (BUILD | {"recipe": {"controls": {"drv_pose": "FILE"}}}, "recipe.controls.pose"),
-    (SPEAK | {"controls": {"style": "FILE"}}, "controls.style"),
-    (SPEAK | {"controls": {"drv_style": "FILE"}}, "controls.style"),
-    (SPEAK | {"controls": {"pose": "take:FILE"}}, "controls.pose"),
-    (SPEAK | {"controls": {"drv_pose": "FILE"}}, "controls.pose"),
-    (SPEAK | {"style": "FILE"}, "style"),
-    (SPEAK | {"pose": "take:FILE"}, "pose"),
-    (SPEAK | {"background": "FILE"}, "background"),
-    (SPEAK | {"kind": "motion", "output": "o.motion", "style": "FILE"}, "style"),
-    ({"kind": "preprocess", "video": "clip.mp4", "output": "c.take", "landmarker": "FILE"}, "landmarker"),
-    ({"kind": "evaluate", "avatar": "anna.avatar", "take": "clip.mp4", "output": "f.json", "lpips": "FILE"}, "lpips"),
-]
-"""Jobs that name a file, and the key that does: by this project's names and by those of others."""
-
-
-def naming(entry: dict, file: str) -> dict:
-    return json.loads(json.dumps(entry).replace("FILE", file))
-
-
-@pytest.mark.parametrize(("entry", "key"), NAMED)
-def test_files_that_settings_name_are_inputs(folder: Path, entry: dict, key: str) -> None:
-    Image.new("L", (1, 1)).save(folder / "named.png")
-    picture = (folder / "named.png").read_bytes()
-    text = json.dumps({"jobs": [naming(entry, "named.png")]})
-    job = read_batch(write(folder, text)).jobs[0]
-    assert job.files == {key: str(folder / "named.png")}
-    assert not [found for found in problems(folder, text) if "does not exist" in found]
-    (before,) = addresses(folder, text)
-    assert addresses(folder, text) == [before]
-    (folder / "named.png").write_bytes(picture + b"changed")
-    assert addresses(folder, text) != [before], "another content is another job"
-    os.rename(folder / "named.png", folder / "renamed.png")
-    (folder / "renamed.png").write_bytes(picture)
-    assert addresses(folder, text.replace("named.png", "renamed.png")) == [before], "another name is not"
-    assert f"{key}: {folder / 'named.png'} does not exist, and no job makes it" in "".join(problems(folder, text))
-
-
-@pytest.mark.parametrize(("entry", "key"), NAMED)
-def test_jobs_that_make_named_files_are_waited_for(folder: Path, entry: dict, key: str) -> None:
-    maker = {"kind": "speak", "avatar": "bert.avatar", "speech": "two.wav", "output": "made/named.mp4"}
-    plan, wrong = make_plan(write(folder, json.dumps({"jobs": [naming(entry, "made/named.mp4"), maker]})))
-    assert not wrong
-    assert plan.waits[entry["output"]] == {"made/named.mp4"}
-
-
-def test_a_colour_is_no_file(folder: Path) -> None:
-    for colour in ("white", "'#20a040'", "transparent", "'hsl(120, 50%, 50.5%)'"):
-        job = read_batch(write(folder, ONE.replace("o.mp4", "o.mov") + f", background: {colour}}}")).jobs[0]
-        assert not job.files
-        assert job.options["background"] == colour.strip("'")
 
 
 def test_job_files_know_every_option_of_the_command_line(folder: Path) -> None:
@@ -414,101 +347,6 @@ jobs:
     ]
     assert (last := scheduler.next(Room(8, [])))  # type: ignore[arg-type]
     assert last.id == "big.mp4"
-
-
-def test_a_journal_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing was run yet"):
-        Journal(tmp_path, make=False)
-    (tmp_path / "journal.sqlite").write_text("not a database, but long enough to be looked at" * 10)
-    with pytest.raises(UserError, match="cannot be used"):
-        Journal(tmp_path)
-
-
-@pytest.fixture
-def journal_1(tmp_path: Path) -> Path:
-    """A folder with a journal of format 1: a film that is done, one that failed."""
-    shutil.copy(DATA / "format_1.sqlite", tmp_path / "journal.sqlite")
-    return tmp_path
-
-
-def user_version(folder: Path) -> int:
-    db = sqlite3.connect(folder / "journal.sqlite")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    db.close()
-    return version
-
-
-def test_a_journal_of_format_1_is_read(journal_1: Path) -> None:
-    assert user_version(journal_1) == journal.FORMAT.version == 1
-    read = Journal(journal_1, make=False)
-    one, two = read.read()
-    assert (one.id, one.state, one.address, one.media_seconds) == ("films/one.mp4", "done", "a1", 5.0)
-    assert one.outputs == {"/s/films/one.mp4": ["10 20", "d1"]}
-    assert (two.state, two.reason, two.tries) == ("failed", "two.wav: has no sound", 1)
-    assert read.digest("/s/anna.avatar", "1 2") == "d0"
-    assert (run := read.last_run())
-    assert (run.engine, run.started, run.finished) == ("local", 1.7e9, 1.7e9 + 3)
-    read.close()
-
-
-def test_journals_are_read_forward(journal_1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def add_column(db: sqlite3.Connection) -> sqlite3.Connection:
-        db.execute("ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7")
-        return db
-
-    newer = Format("journal", 3, "9.9.0", "move it away", {1: add_column, 2: lambda db: db})
-    with monkeypatch.context() as patch:
-        patch.setattr(journal, "FORMAT", newer)
-        read = Journal(journal_1, make=False)
-        assert [record.id for record in read.read()] == ["films/one.mp4", "films/two.mp4"]
-        assert read._db.execute("SELECT DISTINCT priority FROM jobs").fetchall() == [(7,)]
-        read.close()
-        Journal(journal_1, make=False).close()  # is converted once only
-    with pytest.raises(UserError, match=r"format journal/3, .*reads up to journal/1; avatar-builder 9\.9\.0 and later"):
-        Journal(journal_1, make=False)
-    monkeypatch.setattr(journal, "FORMAT", Format("journal", 5, "9.9.0", "move it away", {4: lambda db: db}))
-    with pytest.raises(UserError, match="journal/3, which cannot be converted to journal/5; move it away"):
-        Journal(journal_1, make=False)
-    assert user_version(journal_1) == 3, "what cannot be read is left as it is"
-
-
-def test_a_journal_can_be_read_while_it_is_made(tmp_path: Path) -> None:
-    errors: list[str] = []
-    for index in range(60):
-        folder, made = tmp_path / str(index), threading.Event()
-        folder.mkdir()
-
-        def read(folder: Path = folder, made: threading.Event = made) -> None:
-            while not made.is_set():
-                try:
-                    reader = Journal(folder, make=False)
-                    list(reader.read())
-                    reader.close()
-                except UserError as error:
-                    errors.append(str(error).removeprefix(str(folder)))
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            writer = Journal(folder)
-            writer.begin([], Path("jobs.yaml"), "local")
-            writer.close()
-        finally:
-            made.set()
-            reader.join()
-    assert all("nothing was run yet" in error for error in errors), set(errors)
-
-
-def test_a_conversion_that_fails_changes_nothing(journal_1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(db: sqlite3.Connection) -> sqlite3.Connection:
-        db.execute("DELETE FROM jobs")
-        raise sqlite3.DatabaseError("disk image is malformed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(journal, "FORMAT", Format("journal", 2, "9.9.0", "move it away", {1: fail}))
-        with pytest.raises(UserError, match="cannot be used"):
-            Journal(journal_1, make=False)
-    assert len(list(Journal(journal_1, make=False).read())) == 2
 
 
 @given(st.text(min_size=1, max_size=300))

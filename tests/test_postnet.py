@@ -1,4 +1,4 @@
-"""The post-net: generic motion comes nearer to the person, lips still follow speech, and streams do not show it."""
+"""The post-net: motion comes nearer to the person, lips still follow speech, streams are equal to the whole."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def test_a_recipe_asks_for_it_and_the_file_keeps_it(
     made, again = build(actor.take.root, out, recipe=recipe), load_avatar(out)
     assert again.speech.calibration == "adversarial"
     plain = {name for name in to_tensors(again.speech) if name.startswith("decoder.")}
-    assert plain == {f"decoder.{name}" for name in ("usual", "spread", "lips", "first", "bias", "second", "offset")}
+    expected = ("input_mean", "input_std", "lips", "first", "bias", "second", "offset")
+    assert plain == {f"decoder.{name}" for name in expected}
     pcm, _ = speech(1.0)
     motions = [concatenate(list(Player(avatar).motion([pcm]))).expression for avatar in (made, again)]
     assert torch.equal(*motions)
@@ -144,7 +145,7 @@ def test_a_recipe_asks_for_it_and_the_file_keeps_it(
 
 
 def test_another_manner_takes_the_place_of_a_regression(adapted: Adapted, adversarial: Adapted) -> None:
-    """A person of the same motions, twice as far and about another face, lends the manner, and not the face."""
+    """Someone who moves twice as far, about another face, gives the manner of moving, and not the face."""
     model, style = adversarial
     net, own, mean = model.decoder, style.own.expression, style.own.expression.mean(0)
     assert isinstance(net, PostNet)

@@ -1,4 +1,4 @@
-"""Recipes: those that ship, other projects' names, and what is said of wrong ones."""
+"""Recipes: those that ship, other projects' names, and errors of wrong ones."""
 
 from __future__ import annotations
 

@@ -174,11 +174,11 @@ def test_lips_shut_where_they_must_and_never_further(closure: float, seed: int) 
     lips = measure_lips(own, reading)
     pressed = lips.press(own, torch.full((300,), closure))
     before, after = own @ reading, pressed @ reading
-    usual = before > lips.least
-    assert (after <= before + 1e-5)[usual].all()
+    within = before > lips.least
+    assert (after <= before + 1e-5)[within].all()
     assert (after >= torch.minimum(before, lips.shut) - 1e-4).all()
     assert (after >= lips.least - 1e-4).all()
     if closure < 0.5:
-        assert torch.allclose(pressed[usual], own[usual])
+        assert torch.allclose(pressed[within], own[within])
     if closure > 0.8:
         assert (after <= lips.shut + 1e-4).all()

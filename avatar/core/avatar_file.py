@@ -134,8 +134,10 @@ def _from_8(content: Content) -> Content:
         tensors.pop(name, None)
     for name in MOTION_NAMES:
         tensors[f"style.own.{name}"] = tensors.pop(f"habits.own.{name}")
-    if "speech.own_voice" in tensors:
-        tensors["speech.voice"] = tensors.pop("speech.own_voice")
+    renamed = {"own_voice": "voice", "decoder.usual": "decoder.input_mean", "decoder.spread": "decoder.input_std"}
+    for old, new in renamed.items():
+        if f"speech.{old}" in tensors:
+            tensors[f"speech.{new}"] = tensors.pop(f"speech.{old}")
     return header, tensors | {"matte": torch.zeros(0, 0, dtype=torch.uint8)}
 
 

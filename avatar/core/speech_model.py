@@ -33,8 +33,8 @@ class KernelRegression:
 class PostNet:
     """A convolution from articulation of F frames to expression [T, K] (Ye et al. 2023, GeneFace, section 3.3)."""
 
-    usual: Tensor  # [A] mean articulation of the person's speech
-    spread: Tensor  # [A] its standard deviation
+    input_mean: Tensor  # [A] mean articulation of the person's speech
+    input_std: Tensor  # [A] its standard deviation
     lips: Tensor  # [4, K] expression of a unit of each lip curve, scaled to the person's range
     first: Tensor  # [H, F * A]
     bias: Tensor  # [H]
@@ -43,8 +43,8 @@ class PostNet:
 
     def __post_init__(self) -> None:
         shapes = {
-            "usual": "A",
-            "spread": "A",
+            "input_mean": "A",
+            "input_std": "A",
             "lips": "4 K",
             "first": "H W",
             "bias": "H",

@@ -1,8 +1,8 @@
 """Training of a post-net against a discriminator (Ye et al. 2023, GeneFace, section 3.3).
 
 Generic motion is the encoder's articulation put on an average face; no pair of sound and face is fitted. The post-net
-maps it into the person's domain. A discriminator (least squares, Mao et al. 2017) tells windows of the result from
-windows of the person's own motion, whatever was said; a content loss keeps opening, height and width of the lips.
+maps it into the person's domain. A discriminator (least squares, Mao et al. 2017) separates windows of the result
+from windows of the person's own motion, of any speech; a content loss keeps opening, height and width of the lips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from avatar.motion.regression_inputs import spliced_articulation
 # Chosen in docs/figures.md, "Speech to motion".
 HIDDEN = 64
 STEPS, BATCH, WINDOW = 500, 32, 16  # steps; windows of a step; frames of a window
-LEARNING_RATE, BETAS = 1e-3, (0.5, 0.9)  # a low first beta, as is usual against a discriminator
+LEARNING_RATE, BETAS = 1e-3, (0.5, 0.9)  # a low first beta, as is common in adversarial training
 CONTENT_WEIGHT = 3.0  # against 1 of the adversarial loss
 INSTANCE_NOISE = 0.2  # deviations, on what the discriminator sees, so that it does not overfit (Sonderby et al. 2017)
 MEAN_FROM = 0.6  # share of the steps after which the weights are averaged: adversarial training circles about them

@@ -20,7 +20,7 @@ def apply_postnet(net: PostNet, inputs: Tensor) -> Tensor:
 
 def standardize(net: PostNet, articulation: Tensor) -> Tensor:
     """Articulation [..., F, A] in standard units of the person's own speech."""
-    return (articulation - net.usual) / net.spread
+    return (articulation - net.input_mean) / net.input_std
 
 
 def move(net: PostNet, articulation: Tensor) -> Tensor:

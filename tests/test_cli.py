@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,7 @@ def test_the_whole_way_by_demo(small_clip: Path, speech: Path, tmp_path: Path, m
         shutil.copy(small_clip, out)
 
     monkeypatch.setattr("avatar.pipelines.demo.film_actor", film)
+    monkeypatch.setattr("avatar.pipelines.demo.Recipe", partial(Recipe, size=128))
     printed = invoke("demo", "--folder", tmp_path, "--speech", speech, "--budget", "1s")
     made = {line[:22].strip(): Path(line[22:].strip()) for line in printed.splitlines()[-4:]}
     assert set(made) == {"avatar", "video", "report of the clip", "evaluation"}
@@ -250,12 +252,27 @@ def test_the_whole_way_by_demo(small_clip: Path, speech: Path, tmp_path: Path, m
     assert "held out, never trained on" in made["evaluation"].read_text()
 
 
-def test_takes_are_made_exported_and_imported(small_clip: Path, tmp_path: Path) -> None:
-    flags = ["--size", 128, "--end", "3.6s", "--holdout", 0.2, "--consent", "me"]
-    printed = invoke("preprocess", small_clip, "-o", tmp_path / "a.take", *flags)
+def test_takes_are_made_exported_and_imported(
+    small_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["preprocess", small_clip, "-o", tmp_path / "a.take", "--size", 128, "--end", "3.6s", "--holdout", 0.2]
+    printed = invoke(*command)
     take = open_take(tmp_path / "a.take")
-    assert (take.length, len(take.test), take.camera.size, take.source["consent"]) == (90, 18, 128, "me")
+    assert (take.length, len(take.test), take.camera.size) == (90, 18, 128)
     assert f"{take.root}: 90 frames at 25 fps" in printed
+
+    assert invoke(*command, "--consent", "signed") == printed, "the same take"
+    assert open_take(take.root).source["consent"] == "signed"
+    build = ["build", take.root, "-o", tmp_path / "a.avatar"]
+    for wrong, words in (
+        ([*command, "--consent", "nobody"], "states the consent 'signed', not 'nobody'"),
+        ([*command, "--face", "left"], "was made with face auto"),
+        ([*build, "--face", "left"], "--face"),
+        ([*build, "--consent", "nobody"], "states the consent 'signed', not 'nobody'"),
+    ):
+        assert run_main(monkeypatch, *wrong) == 1
+        assert words in capsys.readouterr().err.splitlines()[-1]
+
     assert "adnerf layout" in invoke("take", "export", take.root, "-o", tmp_path / "data")
     assert (tmp_path / "data" / "transforms_train.json").is_file()
     printed = invoke("take", "import", tmp_path / "data", "-o", tmp_path / "b.take", "--holdout", 0.1)

@@ -94,7 +94,7 @@ def test_every_device_trains(device: Device) -> None:
     trainable = trainable_on(device, relocate_every=10)
     weight = torch.ones(1, SIZE, SIZE, device=device.torch)
     losses = []
-    for step in range(8 if device.slow else 25):
+    for step in range(5 if device.slow else 25):
         rgb, _ = trainable.draw(motion(1), 0)
         loss = picture_loss(rgb[0], target, weight)
         loss.backward()

@@ -23,6 +23,7 @@ from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
+from avatar.motion.live_encoder import LiveSpeech
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.motion.style import restyle
 from preprocess.actor import speech
@@ -321,14 +322,29 @@ def test_projection_pulls_towards_own_motion() -> None:
     assert distance[0] > distance[1] > distance[2]
 
 
-@pytest.mark.parametrize(("window", "first", "last"), [(55, 50, 51), (60, 20, 30), (10, 0, 3), (55, 13, 14)])
-def test_what_a_live_frame_leaves_out_is_not_needed(adapted: Adapted, window: int, first: int, last: int) -> None:
-    """Of a window only the receptive field of the wanted frames is computed."""
+def test_the_live_encoder_is_the_encoder(adapted: Adapted) -> None:
+    """Exactly while all of it is computed anew; then nearer to the whole recording than a window of two seconds."""
     model = open_speech_model(adapted[0])
-    features = compute(speech(4.0)[0])[: 4 * window]
-    whole, part = model(features)[first:last], model(features, slice(first, last))
-    assert torch.allclose(part.expression, whole.expression, atol=1e-4)
-    assert torch.allclose(part.lip_closure, whole.lip_closure, atol=1e-5)
-    assert torch.equal(part.prosody, whole.prosody)
-    shorter = model(features[8:], slice(first - 2, last - 2)) if first > 2 else None
-    assert shorter is None or not torch.allclose(shorter.expression, whole.expression, atol=1e-4)  # context counts
+    features = compute(speech(20.0)[0])
+    live, made = LiveSpeech(model), []
+    for frame in range(490):
+        before = min(frame, LIVE_WINDOW.history)
+        window = features[4 * (frame - before) : 4 * (frame + 1 + LIVE_WINDOW.lookahead)]
+        made.append(live(window, slice(before, before + 1)))
+    found = {name: torch.cat([getattr(one, name) for one in made]) for name in ("expression", "lip_closure", "prosody")}
+    for count in (1, 5, 7):  # all that is computed is the window as a whole
+        whole = model(features[: 4 * (count + LIVE_WINDOW.lookahead)])
+        assert torch.allclose(found["expression"][count - 1], whole.expression[count - 1], atol=1e-3)
+        assert torch.allclose(found["lip_closure"][count - 1], whole.lip_closure[count - 1], atol=1e-4)
+    whole, errors = model(features), []
+    for frame in range(60, 490, 10):
+        first = frame - LIVE_WINDOW.history
+        window = model(features[4 * first : 4 * (frame + 1 + LIVE_WINDOW.lookahead)])
+        assert torch.equal(found["prosody"][frame], window.prosody[LIVE_WINDOW.history])
+        ends = (found["expression"][frame], window.expression[LIVE_WINDOW.history])
+        errors.append([float((one - whole.expression[frame]).square().sum()) for one in ends])
+    streamed, windowed = torch.tensor(errors).mean(0)
+    assert streamed < windowed
+    reading = adapted[0].lip_reading
+    pair = torch.stack([found["expression"] @ reading, whole.expression[:490] @ reading])
+    assert torch.corrcoef(pair)[0, 1] > 0.97

@@ -104,7 +104,7 @@ class Blinker:
 
 
 def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
-    """Project expressions [T, K] onto the person's own [M, K] by locally linear embedding, as GeneFace++ does landmarks.
+    """Project expressions [T, K] onto the person's own [M, K] by locally linear embedding (GeneFace++).
 
     Each frame is rebuilt as the best affine combination of its nearest own frames, then mixed in by `strength` 0..1.
     """
@@ -130,7 +130,7 @@ class Lips:
     least: Tensor  # [] the least opening (cm) that was seen
 
     def press(self, expression: Tensor, lip_closure: Tensor) -> Tensor:
-        """Expressions [T, K] with lips shut where lip_closure [T] 0..1 is high (p, b, m), and never beyond the least opening."""
+        """Expressions [T, K], lips shut where lip_closure [T] 0..1 is high (p, b, m), never beyond the least."""
         sure = ((lip_closure - PRESSED_FROM) / (PRESSED_WHOLLY - PRESSED_FROM)).clamp(0, 1)
         opening = expression @ self.reading
         wanted = torch.maximum(opening - sure * (opening - self.shut).clamp_min(0), self.least)

@@ -15,8 +15,9 @@ from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
 from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
-from avatar.motion.features import FEATURE_RATE, SAMPLE_RATE, compute, open_features
+from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, compute, open_features
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
+from avatar.motion.live_encoder import LiveSpeech
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 
 FPS = FEATURE_RATE / STRIDE
@@ -105,7 +106,7 @@ class Driver:
         self._begin_transition()
 
     def idle(self, count: int) -> Motion:
-        """Frames [count] without sound: first the end of what was said, then rest, blinks, breathing, small head motion.
+        """Frames [count] without sound: the end of what was said, then rest, blinks, breathing, small head motion.
 
         Speech may be pushed again afterwards; expression, head and shoulders go on without a jump.
         """
@@ -199,6 +200,8 @@ class _Stream:
         self._held = torch.zeros(0, self._features.width)
         self._before = 0  # motion frames at the start of `held` that were already made
         self._samples = self._made = 0
+        streamed = self._window.hop == 1 and self._speech.model.features == DEFAULT_FEATURES
+        self._live = LiveSpeech(self._speech) if streamed else None
 
     @property
     def pending(self) -> bool:
@@ -210,10 +213,9 @@ class _Stream:
         self._held = torch.cat([self._held, self._features.push(pcm)])
         made, hop = [self._nothing()], self._window.hop
         while len(self._held) // STRIDE >= self._before + hop + self._window.lookahead:
+            window = self._held[: (self._before + hop + self._window.lookahead) * STRIDE]
             frames = slice(self._before, self._before + hop)
-            window = self._held[: (frames.stop + self._window.lookahead) * STRIDE]
-            live = len(window) // STRIDE <= BEYOND
-            made.append(self._speech(window, frames) if live else self._speech(window)[frames])
+            made.append(self._live(window, frames) if self._live else self._speech(window)[frames])
             self._made += hop
             keep = min(self._window.history, self._before + hop)
             self._held = self._held[(self._before + hop - keep) * STRIDE :]

@@ -34,9 +34,6 @@ BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can 
 LIP_REACH, LIP_HIDDEN = 2, 64
 REACH = 1  # motion frames to either side that a person's regression takes; two are no better (docs/figures.md)
 DIRECTIONS, DIRECTION_REACH = 32, 2  # learned projections of the backbone, over so many frames to either side
-RECEPTIVE_FIELD = (
-    12  # motion frames before one that the encoder's convolutions reach: 2 fine, 8 coarse, 2 of the lip head
-)
 INPUT_DROPOUT, HIDDEN_DROPOUT = 0.2, 0.3  # of the lip head in training
 
 
@@ -100,11 +97,11 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def backbone_features(features: Tensor, name: str, first: int = 0) -> Tensor:
-    """Backbone features [B, W, t / 2 - first] of audio features [B, D, t] of a name, from the frame `first` on."""
+def backbone_features(features: Tensor, name: str) -> Tensor:
+    """Backbone features [B, W, t / 2] of audio features [B, D, t] of a name."""
     if name == DEFAULT_FEATURES:
-        return packaged_whisper()(features[:, :BANDS], first)
-    return functional.avg_pool1d(features, STRIDE // PAIR)[..., first:]
+        return packaged_whisper()(features[:, :BANDS])
+    return functional.avg_pool1d(features, STRIDE // PAIR)
 
 
 @dataclass(frozen=True)
@@ -137,19 +134,9 @@ def encode(encoder: Encoder, features: Tensor) -> EncoderOutput:
     return EncoderOutput(*total)
 
 
-def encode_end(encoder: Encoder, features: Tensor, first: int) -> EncoderOutput:
-    """The frames from `first` on of a recording of one segment, as `encode` gives them; the others are context only.
-
-    features: [4 T, D]. What a live stream computes at every frame: a third of the whole.
-    """
-    begin = max(0, first - RECEPTIVE_FIELD)
-    parts = _encode_segment(encoder, features.T[None], begin)
-    return EncoderOutput(*(part[first - begin :] for part in parts))
-
-
-def _encode_segment(encoder: Encoder, features: Tensor, begin: int = 0) -> tuple[Tensor, ...]:
-    """Hidden, articulation, lips and backbone [T - begin, ...] of features [1, D, 4 T]."""
-    backbone = backbone_features(features, encoder.features, begin * PAIR)
+def _encode_segment(encoder: Encoder, features: Tensor) -> tuple[Tensor, ...]:
+    """Hidden, articulation, lips and backbone [T, ...] of features [1, D, 4 T]."""
+    backbone = backbone_features(features, encoder.features)
     hidden, articulation, _ = encoder(backbone)
     lips = encoder.lips(torch.cat([hidden, articulation], 1))
     return tuple(one[0].T for one in (hidden, articulation, lips, functional.avg_pool1d(backbone, PAIR)))

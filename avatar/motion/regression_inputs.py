@@ -15,7 +15,6 @@ from avatar.motion.encoder import (
     Encoder,
     EncoderOutput,
     encode,
-    encode_end,
     to_whole_frames,
 )
 
@@ -26,17 +25,11 @@ def regression_inputs(encoder: Encoder, features: Tensor) -> Tensor:
     Of 3 frames each: hidden state, articulation, lips and backbone of `encode`, and mean features. Then backbone
     features spliced over 5 frames, projected onto the encoder's directions [T, 32].
     """
-    return _assemble(encoder, encode(encoder, features), to_whole_frames(features))
+    return assemble_inputs(encoder, encode(encoder, features), to_whole_frames(features))
 
 
-def live_inputs(encoder: Encoder, features: Tensor, frames: slice) -> Tensor:
-    """Inputs [N, I] of some frames of a window of one segment, features [4 T, D]; the others are context only."""
-    first = max(0, frames.start - DIRECTION_REACH)
-    inputs = _assemble(encoder, encode_end(encoder, features, first), features[first * STRIDE :])
-    return inputs[frames.start - first : frames.stop - first]
-
-
-def _assemble(encoder: Encoder, encoded: EncoderOutput, features: Tensor) -> Tensor:
+def assemble_inputs(encoder: Encoder, encoded: EncoderOutput, features: Tensor) -> Tensor:
+    """Inputs [T, I] of an encoder's output and the features [4 T, D] that it was made of."""
     mean = features.unflatten(0, (-1, STRIDE)).mean(1)
     frames = torch.cat([encoded.hidden, encoded.articulation, encoded.lips, encoded.backbone, mean], 1)
     return torch.cat([splice(frames, REACH), splice_backbone(encoded.backbone) @ encoder.directions.T], 1)

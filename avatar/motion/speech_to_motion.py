@@ -22,7 +22,7 @@ from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.head_motion import PROSODY_WIDTH, prosody_features
 from avatar.motion.postnet import apply_postnet
 from avatar.motion.regression import predict
-from avatar.motion.regression_inputs import center_articulation, live_inputs, regression_inputs
+from avatar.motion.regression_inputs import center_articulation, regression_inputs
 
 VOICING = -2  # column of the log-mel features
 LOOKAHEAD = 4  # motion frames by which voicing is known before it begins
@@ -52,13 +52,11 @@ class SpeechToMotion:
     encoder: Encoder
 
     @torch.no_grad()
-    def __call__(self, features: Tensor, frames: slice | None = None) -> MouthMotion:
-        """frames: only these, of features that are one segment (`avatar.motion.encoder.BEYOND` motion frames)."""
-        if frames is None:
-            return self._describe(regression_inputs(self.encoder, features), features, slice(None))
-        return self._describe(live_inputs(self.encoder, features, frames), features, frames)
+    def __call__(self, features: Tensor) -> MouthMotion:
+        return self.describe(regression_inputs(self.encoder, features), features, slice(None))
 
-    def _describe(self, inputs: Tensor, features: Tensor, frames: slice) -> MouthMotion:
+    def describe(self, inputs: Tensor, features: Tensor, frames: slice) -> MouthMotion:
+        """Mouth motion [N] of regression inputs [N, I], which are those of some frames of features [t, D]."""
         expression = decode(self.model.decoder, inputs)
         lip_closure = center_articulation(inputs)[:, ARTICULATION.index("lip_closure")]
         if self.model.features != DEFAULT_FEATURES:  # other features have no known columns of energy and voicing

@@ -34,15 +34,18 @@ class Whisper(nn.Module):
         self.second = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
 
-    def forward(self, mel: Tensor, first: int = 0) -> Tensor:
-        """first: the frame that the output begins with; those before it are context only."""
+    def forward(self, mel: Tensor) -> Tensor:
+        hidden = self.convolve(mel)
+        hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden.transpose(1, 2)
+
+    def convolve(self, mel: Tensor) -> Tensor:
+        """What the first layer takes, before positions are added: [B, 80, t] -> [B, t / 2, W]."""
         power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
         normalized = (power + 4) / 4  # as Whisper was trained
-        hidden = functional.gelu(self.second(functional.gelu(self.first(normalized)))).transpose(1, 2)
-        hidden = hidden + positions(hidden.shape[1], hidden.shape[2])
-        for layer in self.layers[:-1]:
-            hidden = layer(hidden)
-        return self.layers[-1](hidden, first).transpose(1, 2)
+        return functional.gelu(self.second(functional.gelu(self.first(normalized)))).transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -56,16 +59,25 @@ class Layer(nn.Module):
         self.wide_norm = nn.LayerNorm(width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, hidden: Tensor, first: int = 0) -> Tensor:
-        """first: the frame that the output begins with; all frames are attended to."""
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.advance(hidden, *self.keys_and_values(hidden))
+
+    def keys_and_values(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, T, 64] of hidden states [B, T, W]."""
         normed = self.norm(hidden)
-        heads = (
-            part.unflatten(2, (-1, HEAD)).transpose(1, 2)
-            for part in (self.query(normed[:, first:]), self.key(normed), self.value(normed))
-        )
-        attended = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        hidden = hidden[:, first:] + self.out(attended)
+        return _heads(self.key(normed)), _heads(self.value(normed))
+
+    def advance(self, hidden: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The layer's output for hidden states [B, T, W] that attend to keys and values [B, H, N, 64]."""
+        query = _heads(self.query(self.norm(hidden)))
+        attended = functional.scaled_dot_product_attention(query, keys, values).transpose(1, 2).flatten(2)
+        hidden = hidden + self.out(attended)
         return hidden + self.narrow(functional.gelu(self.widen(self.wide_norm(hidden))))
+
+
+def _heads(values: Tensor) -> Tensor:
+    """[B, T, W] -> [B, H, T, 64]."""
+    return values.unflatten(2, (-1, HEAD)).transpose(1, 2)
 
 
 def positions(count: int, width: int) -> Tensor:

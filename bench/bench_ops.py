@@ -63,7 +63,7 @@ def has_gsplat() -> bool:
     """Whether gsplat is there, and what the project's adapter to it needs."""
     try:
         importlib.import_module("gsplat")
-        importlib.import_module("avatar.render.rasterizers")
+        importlib.import_module("avatar.render.gaussian.rasterizers")
     except ImportError:
         return False
     return True
@@ -71,7 +71,7 @@ def has_gsplat() -> bool:
 
 def gsplat_pictures(tensors: list[Tensor], focal: float, size: int) -> tuple[Tensor, Tensor]:
     from avatar.core.geometry import Camera
-    from avatar.render.rasterizers import rasterize
+    from avatar.render.gaussian.rasterizers import rasterize
 
     rgb, alpha = rasterize("gsplat", *(tensor[None] for tensor in tensors), camera=Camera(focal, size))
     return rgb[0], alpha[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 import torch
 from torch import Tensor
@@ -21,6 +22,16 @@ def check_rasterizer(name: str, device: torch.device) -> None:
         raise UserError("rasterizer 'gsplat' is not installed; run pip install 'avatar-builder[cuda]', or use 'native'")
     if device.type != "cuda":
         raise UserError("rasterizer 'gsplat' draws on NVIDIA GPUs only; give --device cuda, or use 'native'")
+
+
+def usable_rasterizer(name: str, device: torch.device) -> str:
+    """The rasterizer of a name, or `native` with a warning where that cannot draw: an avatar can be played anywhere."""
+    try:
+        check_rasterizer(name, device)
+    except UserError as error:
+        warnings.warn(f"the avatar is drawn by the native rasterizer: {error}", stacklevel=2)
+        return "native"
+    return name
 
 
 def rasterize(

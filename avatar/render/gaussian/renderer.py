@@ -13,7 +13,7 @@ from avatar.core.geometry import Camera, to_vector
 from avatar.core.motion_space import Motion
 from avatar.render.base import RendererKind
 from avatar.render.features import Scaling
-from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
+from avatar.render.gaussian.rasterizers import rasterize, usable_rasterizer
 from avatar.render.gaussian.settings import GaussianSettings
 from cuda_ext import ops
 from cuda_ext.reference import quaternion_product
@@ -26,6 +26,7 @@ class GaussianRenderer:
         """tensors: as `avatar.render.gaussian.trainable.pack` returns them."""
         self.camera, self.settings = camera, settings or GaussianSettings()
         self.device = torch.device("cpu")
+        self._rasterizer: str | None = None  # picked where it draws first
         pose = tensors["rest_rotation"], tensors["rest_translation"]
         splats = (tensors["quaternions"].float(), tensors["rigidity"].float(), *pose)
         deltas = tensors["delta_codes"], tensors["delta_scales"].float()
@@ -33,9 +34,8 @@ class GaussianRenderer:
         self._scaling = Scaling(pose[0], tensors["feature_mean"], tensors["feature_scale"])
 
     def to(self, device: torch.device) -> None:
-        """Draw on another device. Raises: UserError when the rasterizer is not installed or cannot draw there."""
-        check_rasterizer(self.settings.rasterizer, device)
-        self.device = device
+        """Draw on another device."""
+        self.device, self._rasterizer = device, None
         self._blendshapes, self._scaling = self._blendshapes.to(device), self._scaling.to(device)
 
     @property
@@ -53,7 +53,8 @@ class GaussianRenderer:
         splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frames.start, frames.stop)]))
         if view is not None:
             splats = _turn_view(splats, view.to(self.device), self._blendshapes.rest_translation)
-        return rasterize(self.settings.rasterizer, *splats, camera=self.camera)
+        self._rasterizer = self._rasterizer or usable_rasterizer(self.settings.rasterizer, self.device)
+        return rasterize(self._rasterizer, *splats, camera=self.camera)
 
     @torch.no_grad()
     def splats(self, motion: Motion | None = None) -> tuple[Tensor, ...]:

@@ -57,6 +57,11 @@ def run_commands(task: Task) -> Made:
             time.sleep(1000)
         elif command == "sleep":
             time.sleep(float(rest[0]))
+        elif command == "wait":  # for a file `go` beside the speech, a minute at most
+            for _ in range(600):
+                if (speech.parent / "go").exists():
+                    break
+                time.sleep(0.1)
         elif command == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "film.mp4")
         elif command == "fail":

@@ -39,7 +39,7 @@ def go(file: Path, cluster: Any, show: Any = None) -> Snapshot:
 def test_all_jobs_finish_though_a_node_is_killed(tmp_path: Path, cluster: Any) -> None:
     other = cluster.add_node(num_cpus=1, object_store_memory=80_000_000, memory=MEMORY)
     cluster.wait_for_nodes()
-    speeches = {f"s{index:02d}": "count\nsleep 0.5\nhello" for index in range(16)}
+    speeches = {f"s{index:02d}": f"count\n{'wait' if index >= 4 else 'sleep 0.1'}\nhello" for index in range(16)}
     file = studio(tmp_path, **speeches)
     seen: set[str] = set()
     killed: list[int] = []
@@ -49,6 +49,7 @@ def test_all_jobs_finish_though_a_node_is_killed(tmp_path: Path, cluster: Any) -
         if not killed and len(seen) == 2 and snapshot.counts.get("done", 0) >= 4:
             cluster.remove_node(other, allow_graceful=False)
             killed.append(snapshot.counts["done"])
+            (tmp_path / "go").touch()  # all others wait for it, so that the node dies in the middle
 
     end = go(file, cluster, kill_in_the_middle)
     assert killed

@@ -94,7 +94,7 @@ class Player:
         return drive(self.driver(), samples())
 
     def reenact(self, motion: Motion | Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
-        """Frames for somebody's motion, as it is or in stretches. Raises: UserError when it is of another MotionSpace."""
+        """Frames for somebody's motion, whole or in stretches. Raises: UserError when it is of another MotionSpace."""
         motions = [motion] if isinstance(motion, Motion) else motion
         return self.draw((check_motion(self.avatar, part) for part in motions), pixels=pixels)
 

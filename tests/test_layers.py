@@ -51,10 +51,12 @@ HEAVY = {
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {
-    r"\bset_num_threads\(": ("avatar.core.threads", "avatar.learn.corpus", "avatar.learn.pretrain", "avatar.batch.work"),
+    r"\bset_num_threads\(": (
+        "avatar.core.threads", "avatar.learn.corpus", "avatar.learn.pretrain", "avatar.batch.work",
+    ),
     r"\bis_grad_enabled\(": ("cuda_ext",),
     r"\bsys\.exit\(": ("avatar.cli",),
-}
+}  # fmt: skip
 """What only some modules may do. Those of learn and batch run in processes of their own."""
 MOST_LINES, MOST_IN_FUNCTION, MOST_ARGUMENTS = 400, 60, 8
 OLD_NAMES = re.compile(

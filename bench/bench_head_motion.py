@@ -3,7 +3,8 @@
 The style of each person is taken from one half of every unbroken stretch of their clip; what the motion graph makes for
 the sound of the other half, with prosody or without, is compared with the person's motion there:
 
-* correlation of the speed of head and brows with loudness, and whether it is higher in those in whom it is high;
+* correlation of the speed of head and brows with the loudness of .4 to .2 s before, and whether it is higher in those
+  in whom it is high;
 * speed and jerk of the head against the person's;
 * balanced accuracy of a discriminator, a small network on windows of two seconds of head and prosody that separates
   generated from real ones, on people it was not trained on (.5 would be best).
@@ -31,11 +32,11 @@ from avatar.metrics import correlation
 from avatar.motion.behaviour import smooth, speech_residual
 from avatar.motion.encoder import STRIDE
 from avatar.motion.features import compute
-from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
+from avatar.motion.head_motion import MotionGraph, prosody_features
 
 MIN_STRETCH, WINDOW, HOP = 220, 50, 10  # frames: each half has four seconds; windows of two seconds, and their hop
 SEEDS, DISCRIMINATORS, STEPS = 3, 3, 150
-ENERGY, VOICING = PROSODY_WIDTH - 2, PROSODY_WIDTH - 1  # columns of prosody: its last block, which begins at the frame
+ENERGY, VOICING = 4, 9  # columns of prosody: energy of .4 to .2 s before a frame, voicing of the .2 s from it on
 MIN_CONFIDENCE = 0.9  # of the tracker
 TREMOR, SYLLABLES = 1.0, 3.0  # frames: deviations of the Gaussians that remove tracking noise, and single syllables
 
@@ -97,8 +98,15 @@ def sample(name: str, motion: Motion, residual: Tensor, prosody: Tensor) -> dict
 
 def alignment(values: Tensor, prosody: Tensor) -> float:
     """Correlation of the speed of values [T, D] with loudness, both smoothed."""
-    speed = smooth(smooth(values, TREMOR).diff(dim=0).norm(dim=1)[:, None], SYLLABLES)[:, 0]
-    return correlation(speed, smooth(prosody[1:, ENERGY : ENERGY + 1], SYLLABLES)[:, 0])
+    speed = low_pass(low_pass(values, TREMOR).diff(dim=0).norm(dim=1)[:, None], SYLLABLES)[:, 0]
+    return correlation(speed, low_pass(prosody[1:, ENERGY : ENERGY + 1], SYLLABLES)[:, 0])
+
+
+def low_pass(values: Tensor, frames: float) -> Tensor:
+    """As `smooth`, values [T, D] continued at the ends: else these would move more than the middle."""
+    pad = int(3 * frames) + 1
+    continued = torch.cat([values[:1].expand(pad, -1), values, values[-1:].expand(pad, -1)])
+    return smooth(continued, frames)[pad:-pad]
 
 
 def windows(samples: list[Sample]) -> Tensor:

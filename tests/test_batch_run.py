@@ -284,6 +284,7 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
             engine.check([Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=9.0)})])
         engine.stop(jobs[1])
         engine.start(Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(gpus=1)}), replaces=False, repeated=False)
+        wait_for(lambda: len(workers_of(tmp_path / "state")) == 1)  # those that were stopped take a moment to go
         (worker,) = workers_of(tmp_path / "state")
         wait_for(lambda: b"CUDA_VISIBLE_DEVICES=7\0" in Path("/proc", worker, "environ").read_bytes())
     finally:

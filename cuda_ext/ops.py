@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cuda_ext.compose import Composed, compose, update_exposure_
 from cuda_ext.deform import deform, deform_adam_, deform_int8
 from cuda_ext.field import RaySamples, composite, hash_grid, march
 from cuda_ext.frame import (
@@ -26,12 +27,14 @@ __all__ = [
     "ATTRIBUTES",
     "WIDTH",
     "AdamStep",
+    "Composed",
     "FrameGraph",
     "Pose",
     "RaySamples",
     "RigidTransform",
     "Room",
     "SplatBlendshapes",
+    "compose",
     "composite",
     "cuda_architectures",
     "deform",
@@ -55,4 +58,5 @@ __all__ = [
     "split_attributes",
     "to_bytes",
     "to_nv12",
+    "update_exposure_",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import Device
@@ -217,6 +219,43 @@ def test_photo_error_of_equal_pictures_and_of_no_weight_is_zero(device: Device) 
     assert error.item() == 0
     assert image.grad is not None
     assert float(image.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 37, 130])
+def test_compose_and_its_gradients_agree_with_the_reference(device: Device, size: int) -> None:
+    g = rng(size)
+    rgb, alpha, plate = (torch.rand(channels, size, size, generator=g) for channels in (3, 1, 3))
+    picture = torch.randint(0, 256, (4, size, size), dtype=torch.uint8, generator=g)
+    blobs, weights = torch.rand(3, 2, size, generator=g), torch.rand(3, generator=g)
+    known = torch.tensor([[0.1, -0.2, 0.05, 1.0], [0, 0, 0, 0], [0.3, 0.1, -0.1, 1.0]])
+    exposure = torch.cat([known, known.sum(0, keepdim=True)])
+    ours, truth = leaves([rgb, alpha], torch.float32, device.torch), leaves([rgb, alpha], torch.float64)
+    fixed = [tensor.to(device.torch) for tensor in (plate, picture, blobs, weights, exposure)]
+    for frame, gain in ((2, (known[2, :3] - exposure[3, :3] / 2).exp()), (1, torch.ones(3))):
+        out = ops.compose(*ours, *fixed, torch.tensor([frame], device=device.torch))
+        expected = reference.compose(*truth, *(t.double() for t in (plate, picture, blobs, weights, gain)))
+        for one, other in zip(out, expected, strict=True):
+            assert relative(one, other) < limits(device)[0]
+        mixed = torch.rand(3, size, size, generator=g)
+        ((out.image * mixed.to(device.torch)).sum() + 0.3 * out.matte_error).backward()
+        ((expected[0] * mixed.double()).sum() + 0.3 * expected[1]).backward()
+    for one, other in zip(ours, truth, strict=True):
+        assert relative(one.grad, other.grad) < limits(device)[0]
+
+
+def test_an_exposure_moves_towards_the_best_gain(device: Device) -> None:
+    exposure = torch.zeros(4, 4, device=device.torch)
+    sums = torch.tensor([8.0, 10, 20, 10, 10, 10, 0], dtype=torch.float64, device=device.torch)
+    one, first = torch.ones(1, device=device.torch), torch.tensor([1], device=device.torch)
+    for fitted, values in ((0 * one, sums), (one, sums * torch.nan)):
+        ops.update_exposure_(exposure, first, values, fitted, rate=0.5, most=0.3)
+        assert float(exposure.abs().max()) == 0
+    for _ in range(2):
+        ops.update_exposure_(exposure, first, sums, one, rate=0.5, most=0.3)
+    expected = 0.75 * torch.tensor([math.log(0.8), 0, 0.3])
+    assert torch.allclose(exposure[1].cpu(), torch.cat([expected, torch.ones(1)]), atol=1e-6)
+    assert torch.allclose(exposure[3], exposure[1], atol=1e-6)
+    assert float(exposure[[0, 2]].abs().max()) == 0
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 5), (1, 1), (3, 65), (32, 10007), (300, 70), (5, 0)])

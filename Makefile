@@ -2,9 +2,13 @@ VIDEO ?=
 SPEECH ?=
 BUDGET ?= 2m
 PYTHON ?= python3
+# Which build of torch: cpu, cuda, or auto (by whether there is an NVIDIA driver).
+TORCH ?= auto
 BIN = .venv/bin
-# One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
-DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
+# One GPU generation compiles in seconds: this machine's, or one that is only compiled, where there is nvcc and no GPU.
+# The emulation of the GPU kernels is for the tests.
+GPU_HERE = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep '^[0-9.]*$$' | tr -d . | sort -u | paste -sd ';')
+DEV_BUILD = -C "cmake.define.AVATAR_CUDA_ARCHITECTURES=$(or $(GPU_HERE),90)" -C cmake.define.AVATAR_EMULATION=ON
 
 .PHONY: demo test lint quality bench wheel gpu-check sanitize cross install clean
 
@@ -13,9 +17,9 @@ demo: install
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt cuda_ext/CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu)
+.venv/installed: pyproject.toml constraints.txt install_torch.py cuda_ext/CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python install_torch.py $(TORCH)
 	$(BIN)/pip install -q -c constraints.txt $(DEV_BUILD) -e ".[dev]"
 	touch $@
 

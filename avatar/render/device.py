@@ -37,7 +37,7 @@ def missing_for_gpu() -> str:
     """What is missing for drawing on this machine's GPU, and what to do; empty when nothing is."""
     if not torch.cuda.is_available():
         if torch.version.cuda is None:
-            return f"torch {torch.__version__} is the build for the CPU; make install TORCH=cuda brings the other"
+            return f"torch {torch.__version__} is the build for the CPU; make clean install TORCH=cuda brings the other"
         return f"torch {torch.__version__} finds no NVIDIA GPU, or its driver is too old"
     card = torch.cuda.get_device_name()
     try:

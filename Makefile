@@ -44,14 +44,11 @@ wheel: install
 	$(BIN)/pip wheel . --no-deps -q -C build-dir=build/wheel -w dist
 	ls -l dist
 
-# For a machine with an NVIDIA GPU, nvcc and torch for it; needs nothing else that make install brings.
-GPU_TESTS = -m pytest tests/test_kernels.py tests/test_field.py tests/test_gpu_path.py tests/test_nerf_gpu.py -k cuda
+# For a machine with an NVIDIA GPU, nvcc and torch for it, six minutes; needs nothing else that make install brings. Some of
+# its stages: STAGES="build tests fields". A film, a Take and an avatar to measure with: VIDEO=, TAKE=, AVATAR=.
 gpu-check:
-	$(PYTHON) -m pip install --no-deps --no-build-isolation -C cmake.define.AVATAR_CUDA=ON -C cmake.define.AVATAR_CUDA_ARCHITECTURES=native -e .
-	FAIL_WITHOUT_CUDA=1 $(PYTHON) $(GPU_TESTS)
-	! command -v compute-sanitizer || FAIL_WITHOUT_CUDA=1 compute-sanitizer --error-exitcode 1 $(PYTHON) $(GPU_TESTS) -x
-	$(PYTHON) -m bench.bench_ops --device cuda && $(PYTHON) -m bench.bench_field --device cuda
-	test -z "$(TAKE)" || $(PYTHON) -m bench.bench_nerf gpu "$(TAKE)"
+	$(PYTHON) -m bench.gpu_check $(if $(STAGES),--stages $(STAGES)) $(if $(VIDEO),--video "$(VIDEO)") \
+	  $(if $(TAKE),--take "$(TAKE)") $(if $(AVATAR),--avatar "$(AVATAR)") $(if $(LOGS),--logs "$(LOGS)")
 
 # The CPU ops once with the address and undefined-behaviour sanitizers, once with the thread sanitizer.
 SANITIZED = $(BIN)/cmake -S cuda_ext -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DAVATAR_CUDA=OFF

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import re
 import shutil
@@ -38,6 +39,7 @@ SHARED = "cuda and (splat_and_its or a_batch_is or photo_error_and or hash_grid 
 """Of the kernels that use shared memory, where races are looked for: many times as slow as the others."""
 # Each tensor its own allocation, so that what lies beside it is not another's, nor initialized by one before it.
 PLAIN_MEMORY = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+BUILT = ("build",)
 FAIL = {"FAIL_WITHOUT_CUDA": "1"}
 
 
@@ -102,7 +104,7 @@ def pytest_command(card: Card, files: Sequence[str], keyword: str, *more: str) -
 
 
 def build_stages(card: Card) -> list[Stage]:
-    """The native ops for this GPU, and gsplat's, which compiles at its first use; then a wheel of them."""
+    """The native ops for this GPU, gsplat's, which are compiled at its first use, and a wheel with kernels."""
     pip = (PYTHON, "-m", "pip")
     options = ("--no-deps", "--no-build-isolation", "-C", "cmake.define.AVATAR_CUDA=ON")
     options += ("-C", f"cmake.define.AVATAR_CUDA_ARCHITECTURES={card.architecture}")
@@ -123,12 +125,11 @@ def build_stages(card: Card) -> list[Stage]:
     return [
         Stage("build", ((*pip, "install", *options, "-e", "."),), 150),
         Stage(
-            "gsplat",
-            (compile_gsplat, pytest_command(card, TESTS[2:3], "gsplat")),
+            "gsplat-build",
+            (compile_gsplat,),
             200,
-            after="build",
             missing=without("gsplat"),
-            environment={"TORCH_CUDA_ARCH_LIST": f"{major}.{minor}", "MAX_JOBS": "8", **FAIL},
+            environment={"TORCH_CUDA_ARCH_LIST": f"{major}.{minor}", "MAX_JOBS": str(os.cpu_count())},
         ),
         Stage(
             "wheel",
@@ -151,10 +152,12 @@ def test_stages(card: Card) -> list[Stage]:
     def sanitize(tool: str, keyword: str) -> Stage:
         command = (sanitizer or "", "--tool", tool, "--error-exitcode", "9")
         tests = pytest_command(card, KERNEL_TESTS, keyword, "-x")
-        return Stage(tool, ((*command, *tests),), 75, "build", missing=missing, environment=PLAIN_MEMORY | FAIL)
+        return Stage(tool, ((*command, *tests),), 75, BUILT, missing=missing, environment=PLAIN_MEMORY | FAIL)
 
-    tests = Stage("tests", (pytest_command(card, TESTS, "cuda", "--durations=5"),), 120, "build", environment=FAIL)
-    return [tests, sanitize("memcheck", SMALL), sanitize("initcheck", SMALL), sanitize("racecheck", SHARED)]
+    tests = Stage("tests", (pytest_command(card, TESTS, "cuda", "--durations=5"),), 120, BUILT, environment=FAIL)
+    picture = (pytest_command(card, TESTS[2:3], "gsplat"),)
+    gsplat = Stage("gsplat", picture, 60, (*BUILT, "gsplat-build"), missing=without("gsplat"), environment=FAIL)
+    return [tests, gsplat, sanitize("memcheck", SMALL), sanitize("initcheck", SMALL), sanitize("racecheck", SHARED)]
 
 
 def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
@@ -162,7 +165,9 @@ def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
 
     def bench(name: str, limit: float, module: str, *arguments: str, needs: Collection[str] = ()) -> Stage:
         command = (PYTHON, "-m", f"bench.{module}", *arguments, "--device", card.device, "--output", "{output}")
-        return Stage(name, (command,), limit, after="inputs" if inputs.made.keys() & needs else "build", timed=True)
+        return Stage(
+            name, (command,), limit, after=(*BUILT, "inputs") if inputs.made.keys() & needs else BUILT, timed=True
+        )
 
     video, take, avatar = (inputs.place(name) for name in INPUTS)
     stages = [
@@ -181,7 +186,7 @@ def all_stages(card: Card, inputs: Inputs) -> list[Stage]:
     if inputs.made:
         given = [part for name, place in inputs.given.items() for part in (f"--{name}", place)]
         command = (PYTHON, "-m", "bench.gpu_inputs", "{folder}", *given, "--device", card.device)
-        stages.append(Stage("inputs", (command,), 150, after="build"))
+        stages.append(Stage("inputs", (command,), 150, BUILT))
     return stages + timed_stages(card, inputs)
 
 
@@ -212,13 +217,13 @@ def merge(known: Mapping[str, Any], about: Mapping[str, str], results: Sequence[
 
 def show(results: Sequence[Result]) -> None:
     """One table: the stages, then every figure."""
-    write(f"\n{'stage':<10} {'state':<8} {'s':>6} {'GPU MiB':>8}")
+    write(f"\n{'stage':<13} {'state':<8} {'s':>6} {'GPU MiB':>8}")
     for result in results:
         peak = "" if result.peak_mib is None else str(result.peak_mib)
-        write(f"{result.name:<10} {result.state:<8} {result.seconds:6.1f} {peak:>8}  {result.reason}")
+        write(f"{result.name:<13} {result.state:<8} {result.seconds:6.1f} {peak:>8}  {result.reason}")
     for result in results:
         for name, value in plain_figures(result.figures):
-            write(f"{result.name:<10} {name:<70} {value}")
+            write(f"{result.name:<13} {name:<70} {value}")
 
 
 def main() -> None:

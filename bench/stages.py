@@ -29,7 +29,7 @@ class Stage:
     name: str
     commands: tuple[tuple[str, ...], ...]
     limit: float  # seconds, all commands together
-    after: str = ""  # a stage that must have succeeded, if it is run at all
+    after: tuple[str, ...] = ()  # stages that must have succeeded, where they are run at all
     timed: bool = False  # measures times, so nothing runs beside it
     missing: str = ""  # why it cannot run here
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -55,25 +55,28 @@ def run_stages(stages: Sequence[Stage], folder: Path, limit: float) -> Iterator[
     deadline = time.monotonic() + limit
     results: dict[str, Result] = {}
 
-    def run(stage: Stage, before: Result | None) -> Result:
-        if before is not None and before.state != "ok":
-            return Result(stage.name, "skipped", reason=f"{before.name} {before.state}: {before.reason}")
+    def run(stage: Stage, before: Sequence[Result]) -> Result:
+        for one in before:
+            if one.state != "ok":
+                return Result(stage.name, "skipped", reason=f"{one.name} {one.state}: {one.reason}")
         return run_stage(stage, folder, deadline)
 
     together = [stage for stage in stages if not stage.timed]
     with ThreadPoolExecutor(max(1, len(together))) as pool:
         futures: dict[str, Future[Result]] = {}
 
-        def run_after(stage: Stage, before: Future[Result] | None) -> Result:
-            return run(stage, before.result() if before else None)
+        def run_after(stage: Stage, before: Sequence[Future[Result]]) -> Result:
+            return run(stage, [one.result() for one in before])
 
-        for stage in together:  # each comes after the one that it waits for
-            futures[stage.name] = pool.submit(run_after, stage, futures.get(stage.after))
+        for stage in together:  # each comes after those that it waits for
+            before = [futures[name] for name in stage.after if name in futures]
+            futures[stage.name] = pool.submit(run_after, stage, before)
         for ended in as_completed(futures.values()):
             yield results.setdefault(ended.result().name, ended.result())
     for stage in stages:
         if stage.timed:
-            yield results.setdefault(stage.name, run(stage, results.get(stage.after)))
+            before = [results[name] for name in stage.after if name in results]
+            yield results.setdefault(stage.name, run(stage, before))
 
 
 def run_stage(stage: Stage, folder: Path, deadline: float) -> Result:

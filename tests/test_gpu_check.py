@@ -83,9 +83,9 @@ def test_what_builds_on_a_failure_is_skipped_and_names_it(tmp_path: Path) -> Non
     results = run(
         tmp_path,
         stage("build", "raise SystemExit('no compiler')"),
-        stage("tests", "", after="build"),
-        stage("speed", "", after="tests", timed=True),
-        stage("other", "", after="not chosen", timed=True),
+        stage("tests", "", after=("build",)),
+        stage("speed", "", after=("tests",), timed=True),
+        stage("other", "", after=("not chosen",), timed=True),
     )
     assert (results["tests"].state, results["tests"].reason) == ("skipped", "build failed: no compiler")
     assert results["speed"].state == "skipped"
@@ -115,10 +115,10 @@ def test_every_stage_follows_what_it_needs() -> None:
     names = [one.name for one in stages]
     assert len(names) == len(set(names))
     for place, one in enumerate(stages):
-        assert not one.after or one.after in names[:place], one.name
+        assert set(one.after) <= set(names[:place]), one.name
     after = {one.name: one.after for one in stages}
-    assert {after[name] for name in ("training", "nerf", "drawing", "video")} == {"inputs"}
-    assert after["ops"] == after["tests"] == "build"
+    assert {after[name] for name in ("training", "nerf", "drawing", "video")} == {("build", "inputs")}
+    assert after["ops"] == after["tests"] == ("build",)
     assert not [one for one in gpu_check.TESTS if not (ROOT / one).exists()]
 
 
@@ -128,13 +128,13 @@ def test_what_is_given_is_not_made() -> None:
     assert not {"inputs", "video"} & stages.keys()
     (drawing,) = stages["drawing"].commands
     assert {"my.take", "my.avatar"} < set(drawing)
-    assert stages["drawing"].after == "build"
+    assert stages["drawing"].after == ("build",)
     given = inputs(take=Path("my.take"))
     stages = {one.name: one for one in all_stages(CARD, find_inputs(given))}
     (made,) = stages["inputs"].commands
     assert made[made.index("--take") + 1] == "my.take"
     assert "--video" not in made
-    assert (stages["training"].after, stages["drawing"].after) == ("build", "inputs")
+    assert (stages["training"].after, stages["drawing"].after) == (("build",), ("build", "inputs"))
 
 
 def test_figures_of_other_stages_stay_on_the_same_machine_only() -> None:

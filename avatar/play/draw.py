@@ -49,7 +49,7 @@ class Canvas:
         return height, width
 
 
-def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "cpu") -> Canvas:
+def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canvas:
     """Open an avatar's renderer. Raises: UserError for a look that the avatar, or a device that the machine, lacks."""
     size, place = look.size or avatar.camera.size, pick_device(device)
     stage = open_stage(avatar) if look.full_frame else None

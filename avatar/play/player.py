@@ -39,7 +39,7 @@ class Player:
         *,
         look: Look | None = None,
         controls: Controls | None = None,
-        device: DeviceName = "cpu",
+        device: DeviceName = "auto",
     ) -> None:
         """controls: default: those of the avatar's own recipe.
 

@@ -43,7 +43,9 @@ def test_hash_grid_and_its_gradients_agree_with_the_reference(device: Device, di
     assert relative(ours[1].grad, truth[1].grad) < 1e-4
 
 
-def check_hash_grid(positions: Tensor, table: Tensor, resolutions: Tensor, device: Device, forward: float = 1e-5) -> None:
+def check_hash_grid(
+    positions: Tensor, table: Tensor, resolutions: Tensor, device: Device, forward: float = 1e-5
+) -> None:
     """Values, and gradients of inner positions and tables, against the reference in float64."""
     ours = leaves([positions, table], torch.float32, device.torch)
     truth = leaves([positions, table], torch.float64)

@@ -69,7 +69,8 @@ class _Products(torch.autograd.Function):
         layers, widths = len(ctx.widths) - 1, ctx.widths
         values, matrices = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         of_inputs, of_weights = ctx.needs_input_grad[:2]
-        slope, grad_inputs, grad_weights = _columns(gradient, values[0].dtype), None, []
+        slope, grad_inputs = _columns(gradient, values[0].dtype), None
+        grad_weights: list[Tensor] = []
         with _single_precision(ctx.precision):
             for layer in reversed(range(layers)):
                 if of_weights:

@@ -1,6 +1,8 @@
-import pytest, torch
-from test_field import check_hash_grid, tables
+import pytest
+import torch
 from scenes import rng
+from test_field import check_hash_grid, tables
+
 from cuda_ext import field
 
 

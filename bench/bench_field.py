@@ -2,14 +2,15 @@
 
 Hash grid and networks, forward and backward, then rays. Beside them on the CPU: plain torch in float32, by the
 reference. On a GPU, in 40 seconds: torch's own layers in bfloat16, and tiny-cuda-nn with its own layout where it is
-installed. `graph`: forward and backward captured and replayed, so without Python. Writes bench/results/field.json, or
-field_<gpu>.json.
+installed. `graph`: forward and backward captured and replayed, so without Python. A ratio is this time by that of the
+case named first: torch's for networks, ours for the hash grid. Writes bench/results/field.json, or field_<gpu>.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -337,10 +338,28 @@ def ray_cases(place: Place) -> Iterator[Case]:
     yield Case(f"composite, {total} samples, backward", backward)
 
 
+def adapter_cases(place: Place) -> Iterator[Case]:
+    """tiny-cuda-nn as `backend: tcnn` runs it, on our tables and weights."""
+    package = tiny_cuda_nn(place)
+    if package is None or importlib.util.find_spec("pydantic") is None:
+        return
+    from avatar.render.nerf.tiny_cuda import TinyCuda
+
+    adapter = TinyCuda(package, "bfloat16")
+    leaf, resolutions = (0.01 * place.normal(LEVELS, ENTRIES, 2)).requires_grad_(), level_sizes().to(place.device)
+    for count in place.points:
+        positions, label = place.random(count, 3), f"hash grid, 3-D, {count} points"
+        forward = lambda p=positions: adapter.hash_grid(p, leaf.detach(), resolutions)  # noqa: E731
+        yield Case(f"{label}, forward, tiny-cuda-nn on our tables", forward, f"{label}, forward")
+        out = adapter.hash_grid(positions, leaf, resolutions)
+        backward = gradients(out, [leaf], place.normal(count, 2 * LEVELS))
+        yield Case(f"{label}, backward, tiny-cuda-nn on our tables", backward, f"{label}, backward")
+
+
 def run(place: Place) -> dict[str, float]:
     """Milliseconds by name; a case that cannot run is named and left out."""
     figures: dict[str, float] = {}
-    for stage in (grid_cases, network_cases, ray_cases, graph_cases):
+    for stage in (grid_cases, network_cases, ray_cases, graph_cases, adapter_cases):
         try:
             for case in stage(place):
                 figures[case.name] = found = place.milliseconds(case.action)

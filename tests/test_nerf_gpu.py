@@ -60,13 +60,14 @@ def test_tiny_cuda_nn_reads_our_tables_cuda(cuda: torch.device, dimensions: int,
 
 @pytest.mark.skipif(importlib.util.find_spec("tinycudann") is None, reason="tiny-cuda-nn is not installed")
 def test_an_avatar_of_tiny_cuda_nn_opens_on_the_cpu_and_draws_on_the_gpu_cuda(cuda: torch.device) -> None:
-    settings = NerfSettings(backend="tcnn")
+    settings, random = NerfSettings(backend="tcnn"), torch.Generator(cuda).manual_seed(0)
     check_backends(settings, cuda)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_backends(settings, torch.device("cpu"))
         backend, _ = open_backends(settings, cuda)
-        positions, tables = torch.rand(300, 3, device=cuda), torch.randn(4, 2**12, 2, device=cuda)
+        positions = torch.rand(300, 3, generator=random, device=cuda)
+        tables = torch.randn(4, 2**12, 2, generator=random, device=cuda)
         drawn = backend.hash_grid(positions, tables, RESOLUTIONS.to(cuda))
     exact = ops.hash_grid(positions, tables, RESOLUTIONS.to(cuda))
     assert (drawn - exact).norm() < 1e-3 * exact.norm()
@@ -98,7 +99,7 @@ def test_a_network_forward_and_backward_can_be_captured_cuda(cuda: torch.device)
     """With the hash grid before it, as in a captured training step: the replay gives what the calls gave."""
     random = torch.Generator(cuda).manual_seed(0)
     positions = torch.rand(4096, 3, generator=random, device=cuda)
-    leaves = [torch.randn(4, 2**12, 2, generator=random, device=cuda), torch.randn(8 * 24 + 24 * 3, device=cuda)]
+    leaves = [torch.randn(4, 2**12, 2, generator=random, device=cuda), torch.randn(264, generator=random, device=cuda)]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     resolutions = RESOLUTIONS.to(cuda)
 

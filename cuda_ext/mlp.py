@@ -18,6 +18,7 @@ MOST_LAYERS, MOST_WIDTH = 6, 128  # the kernels' own
 TASK = 1024  # samples of a thread's task
 PAD = 16  # floats that rows are padded to
 COLUMNS = 8  # a GPU's widths are padded to multiples of this: 16 bytes of bfloat16, which its tensor cores load at once
+TENSOR_CORES = (8, 0)  # of the first GPUs, Ampere, whose tensor cores multiply bfloat16 and tf32
 FLOAT32_OUT = hasattr(torch.ops.aten.mm, "dtype")  # products of bfloat16 returned in float32: torch 2.8 and later
 
 Precision = Literal["bfloat16", "tf32", "float32"]
@@ -130,8 +131,9 @@ def mlp(inputs: Tensor, weights: Tensor, widths: Sequence[int], precision: Preci
     """A network without biases, ReLU between its layers: inputs [P,I] -> [P,O]; differentiable in both tensors.
 
     widths: I, hidden..., O, each at most 128, at most 6 matrices; weights: the matrices [out,in] one after the other,
-    flat. precision: of what a GPU multiplies; inputs, weights, sums and results are float32, and so is all on the CPU,
-    where the result is the same for any number of threads. Raises ValueError or TypeError.
+    flat. precision: of what a GPU multiplies, float32 where it is older than Ampere; inputs, weights, sums and results are
+    float32, and so is all on the CPU, where the result is the same for any number of threads. Raises ValueError or
+    TypeError.
     """
     widths = [int(width) for width in widths]
     if not 2 <= len(widths) <= MOST_LAYERS + 1 or not all(1 <= width <= MOST_WIDTH for width in widths):
@@ -142,4 +144,5 @@ def mlp(inputs: Tensor, weights: Tensor, widths: Sequence[int], precision: Preci
     native.check("mlp", {"inputs": (inputs, f"P {widths[0]}"), "weights": (weights, str(count))})
     if native.stream(inputs.device) is None:
         return _Native.apply(inputs, weights, widths)
-    return _Products.apply(inputs, weights, widths, precision)
+    old = inputs.is_cuda and torch.cuda.get_device_capability(inputs.device) < TENSOR_CORES
+    return _Products.apply(inputs, weights, widths, "float32" if old else precision)

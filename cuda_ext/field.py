@@ -14,7 +14,7 @@ COARSE = 8  # cells a side of a coarse cell; the kernels' own
 MOST_CHANNELS = 16  # of a composited colour; the kernels' own
 
 
-FORWARD_VARIANT, BACKWARD_VARIANT = 8, 2 + 32
+FORWARD_VARIANT, BACKWARD_VARIANT = 10, 2 + 32
 HALF, TRANSPOSED = 16, 32
 
 

@@ -131,8 +131,8 @@ def mlp(inputs: Tensor, weights: Tensor, widths: Sequence[int], precision: Preci
     """A network without biases, ReLU between its layers: inputs [P,I] -> [P,O]; differentiable in both tensors.
 
     widths: I, hidden..., O, each at most 128, at most 6 matrices; weights: the matrices [out,in] one after the other,
-    flat. precision: of what a GPU multiplies, float32 where it is older than Ampere; inputs, weights, sums and results are
-    float32, and so is all on the CPU, where the result is the same for any number of threads. Raises ValueError or
+    flat. precision: of what a GPU multiplies, float32 where it is older than Ampere; inputs, weights, sums and results
+    are float32, and so is all on the CPU, where the result is the same for any number of threads. Raises ValueError or
     TypeError.
     """
     widths = [int(width) for width in widths]

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+from conftest import Device
 
 from cuda_ext import native, ops
 
@@ -15,13 +16,17 @@ for package in ("pydantic", "yaml", "PIL"):  # the GPU job installs nothing that
     pytest.importorskip(package)
 
 from avatar.render.nerf.backends import (  # noqa: E402
+    TORCH,
     check_backends,
     open_backends,
     pick_backend,
     pick_march,
     time_backends,
 )
+from avatar.render.nerf.field import HeadField  # noqa: E402
+from avatar.render.nerf.initial import initial_head  # noqa: E402
 from avatar.render.nerf.settings import NerfSettings  # noqa: E402
+from avatar.render.nerf.warp import WARP_FEATURES  # noqa: E402
 
 RESOLUTIONS = torch.tensor([4, 9, 31, 64], dtype=torch.int32)
 
@@ -33,6 +38,35 @@ def cuda() -> torch.device:
             pytest.fail("no GPU, or the native ops were built without CUDA")
         pytest.skip("no GPU")
     return torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-3), ("bfloat16", 0.02)])
+@pytest.mark.parametrize("conditioning", ["ambient", "attention"])
+def test_the_field_and_its_gradients_agree_with_the_reference(
+    device: Device, conditioning: str, precision: ops.Precision, bound: float
+) -> None:
+    """Encodings and networks together; in bfloat16 networks one after the other round to 8 bits.
+
+    That switches some ReLU and moves ambient coordinates to other cells; both change gradients at once, not a little.
+    """
+    settings = NerfSettings.model_validate({"levels": 6, "log2_entries": 9, "width": 20, "conditioning": conditioning})
+    random, features = torch.Generator().manual_seed(0), 12 + 4 + 6
+    values = initial_head(settings, features, random)
+    values = {name: tensor + 0.05 * torch.randn(tensor.shape, generator=random) for name, tensor in values.items()}
+    inputs = [torch.rand(2000, width, generator=random) for width in (3, WARP_FEATURES, 3)]
+    frame = [torch.randn(width, generator=random) for width in (features, settings.appearance)]
+    native = pick_backend("native", device.torch, precision)
+    results = []
+    for where, backend in ((torch.device("cpu"), TORCH), (device.torch, native)):
+        leaves = {name: tensor.clone().to(where).requires_grad_() for name, tensor in values.items()}
+        field = HeadField(settings, features, backend, where)
+        conditions = field.condition(leaves, *(tensor.to(where) for tensor in frame))
+        density, color = field(leaves, *(tensor.to(where) for tensor in inputs), conditions)
+        (density.mean() + color.square().sum()).backward()
+        results.append([density, color, *(leaf.grad for leaf in leaves.values())])
+    for index, (truth, ours) in enumerate(zip(*results, strict=True)):
+        allowed = bound if index < 2 or precision == "float32" else 0.15
+        assert (ours.cpu() - truth).norm() <= allowed * truth.norm() + 1e-6
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tinycudann") is None, reason="tiny-cuda-nn is not installed")

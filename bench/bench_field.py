@@ -356,9 +356,10 @@ def adapter_cases(place: Place) -> Iterator[Case]:
         yield Case(f"{label}, backward, tiny-cuda-nn on our tables", backward, f"{label}, backward")
 
 
-def run(place: Place) -> dict[str, float]:
-    """Milliseconds by name; a case that cannot run is named and left out."""
+def run(place: Place) -> tuple[dict[str, float], list[str]]:
+    """Milliseconds by name, and what stopped the stages that could not go on."""
     figures: dict[str, float] = {}
+    stopped: list[str] = []
     for stage in (grid_cases, network_cases, ray_cases, graph_cases, adapter_cases):
         try:
             for case in stage(place):
@@ -367,8 +368,8 @@ def run(place: Place) -> dict[str, float]:
                 sys.stdout.write(f"{case.name:<78} {found:9.3f} ms{ratio}\n")
                 sys.stdout.flush()
         except (RuntimeError, TypeError) as error:
-            sys.stdout.write(f"{stage.__name__} stopped: {type(error).__name__}: {error}\n")
-    return figures
+            stopped.append(f"{stage.__name__}: {type(error).__name__}: {error}")
+    return figures, stopped
 
 
 def emulate() -> None:
@@ -393,11 +394,14 @@ def main() -> None:
         place = Place(device, (600,), 1)
     else:
         place = Place(device, (200_000, 2_000_000) if device.type == "cuda" else (200_000,), options.repeats)
-    content = {"machine": machine(device), "milliseconds": run(place)}
+    figures, stopped = run(place)
+    content = {"machine": machine(device), "milliseconds": figures}
     name = "field" if device.type == "cpu" else f"field_{result_name(device)}"
     output = options.output or Path("bench/results") / f"{name}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=1))
+    if stopped:
+        sys.exit("\n".join(stopped))
 
 
 if __name__ == "__main__":

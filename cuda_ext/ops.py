@@ -16,7 +16,7 @@ from cuda_ext.frame import (
     split_attributes,
 )
 from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
-from cuda_ext.mlp import mlp
+from cuda_ext.mlp import Precision, mlp
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import RigidTransform, place
 from cuda_ext.reference import AdamStep, dequantize, quantize
@@ -30,6 +30,7 @@ __all__ = [
     "Composed",
     "FrameGraph",
     "Pose",
+    "Precision",
     "RaySamples",
     "RigidTransform",
     "Room",

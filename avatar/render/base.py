@@ -144,6 +144,7 @@ class TrainableKind:
     settings: type[Settings]
     begin: Callable[[Take, Track, MotionSpace, Any, int], Trainable]  # the last two: its settings, a seed
     pack: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # trained tensors -> those of the avatar file
+    check: Callable[[Any, torch.device], None]  # raises UserError where a device cannot train with its settings
 
 
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -4,7 +4,6 @@
 #include "../include/deform.h"
 #include "../include/field.h"
 #include "../include/image.h"
-#include "../include/mlp.h"
 #include "../include/place.h"
 #include "../include/splat_gpu.h"
 
@@ -29,9 +28,7 @@
   X(march_count, March)                        \
   X(march_fill, March)                         \
   X(composite, Composite)                      \
-  X(composite_backward, CompositeBackward)     \
-  X(mlp, Mlp)                                  \
-  X(mlp_backward, MlpBackward)
+  X(composite_backward, CompositeBackward)
 
 namespace avatar {
 #define AVATAR_DECLARE(name, Args) void name(const Args& args, void* stream);

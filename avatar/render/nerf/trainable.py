@@ -15,6 +15,7 @@ from avatar.core.take import Take, Track
 from avatar.render.adam import Adam, bias_correction
 from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import Scaling, fit_scaling, with_common
+from avatar.render.nerf.backends import check_backends
 from avatar.render.nerf.field import Values, head_shapes
 from avatar.render.nerf.generic import MOTION_BRANCH, load_generic
 from avatar.render.nerf.initial import initial_head, initial_lora, initial_torso, initial_upscale
@@ -61,7 +62,8 @@ class TrainableNerf:
         self._drawn: set[int] = set()  # frames
 
     def to(self, device: torch.device) -> None:
-        """Train on another device; the optimizer starts anew. Raises: UserError, as `pick_backend`."""
+        """Train on another device; the optimizer starts anew. Raises: UserError, as `check_backends`."""
+        check_backends(self.settings, device)
         self.device = device
         self.restore(self.tensors())
 
@@ -256,4 +258,4 @@ def _merge(tensors: dict[str, Tensor], settings: NerfSettings) -> dict[str, Tens
     return merged | {"settings": pack_settings(settings.model_copy(update={"lora_rank": 0}))}
 
 
-TRAINABLE = TrainableKind(NerfSettings, begin, pack)
+TRAINABLE = TrainableKind(NerfSettings, begin, pack, check_backends)

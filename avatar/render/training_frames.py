@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -107,7 +107,7 @@ def read_picture(take: Take, frame: int) -> Tensor:
     return torch.cat([image, read_mattes(take, [frame])])
 
 
-def decode_ahead(order: Iterator[Visit], decoder: Decoder) -> Iterator[TrainingFrame]:
+def decode_ahead(order: Iterator[Visit], decoder: Decoder) -> Generator[TrainingFrame, None, None]:
     """The frames of visits, decoded in a thread that is some frames ahead."""
     ready: queue.Queue[TrainingFrame | Exception] = queue.Queue(maxsize=AHEAD)
     stop = threading.Event()

@@ -111,8 +111,8 @@ def march(
     native.check("march", {"depths": (depths, "2")}, device=where)
     if not step > 0 or occupancy.shape[0] < 1 or (room is not None and room.size < sizes["R"]):
         raise ValueError(
-            f"march: step is {step}, grid {list(occupancy.shape)}, room {room and room.size}; expected step > 0, a grid "
-            f"of at least one cell, and room for a sample of each of {sizes['R']} rays"
+            f"march: step is {step}, grid {list(occupancy.shape)}, room {room and room.size}; expected step > 0, a "
+            f"grid of at least one cell, and room for a sample of each of {sizes['R']} rays"
         )
     if native.stream(where) is None:  # on a GPU this would synchronize
         near, far = depths.tolist()

@@ -26,7 +26,15 @@ class NerfFrameGraph:
     def __init__(self, model: NerfModel, draw: DrawPlanes, room: ops.Room) -> None:
         features, device = len(model.scaling.mean), model.device
         modes = features - EYE_FEATURES - POSE_FEATURES
-        self._shapes = [(modes,), (EYE_FEATURES,), (3, 3), (3,), (4,), (features,), (3, 3)]  # as `__call__` lines them up
+        self._shapes = [
+            (modes,),
+            (EYE_FEATURES,),
+            (3, 3),
+            (3,),
+            (4,),
+            (features,),
+            (3, 3),
+        ]  # as `__call__` lines them up
         self._widths = [torch.Size(shape).numel() for shape in self._shapes]
         self._model, self._draw, self._room = model, draw, room
         self._row = torch.zeros(sum(self._widths), device=device)  # the frame to draw
@@ -72,5 +80,6 @@ class NerfFrameGraph:
     def _draw_row(self) -> Tensor:
         parts = [part.view(shape) for part, shape in zip(self._row.split(self._widths), self._shapes, strict=True)]
         *pose, features, view = parts
-        motion = Motion(*(part[None] for part in pose), fps=25.0)  # of one frame: any rate
+        expression, eyes, rotation, translation, torso = (part[None] for part in pose)
+        motion = Motion(expression, eyes, rotation, translation, torso, fps=25.0)  # of one frame: any rate
         return self._draw(FrameInputs(motion, features, self._model.values["light"].mean(0), view), self._room)

@@ -72,7 +72,9 @@ def cast_rays(
     corners = to_camera(filled.corners(), rotation, translation)
     corners[:, 2].clamp_min_(NEAREST_CM)
     near, far = corners[:, 2].aminmax()
-    (left, top), (right, bottom) = ((0, 0), (camera.size,) * 2) if whole else _picture_part(project(corners, camera), camera)
+    (left, top), (right, bottom) = (
+        ((0, 0), (camera.size,) * 2) if whole else _picture_part(project(corners, camera), camera)
+    )
     device, size = rotation.device, camera.size
     rows, columns = torch.arange(top, bottom, device=device), torch.arange(left, right, device=device)
     pixels = (rows[:, None] * size + columns).reshape(-1)

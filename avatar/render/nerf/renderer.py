@@ -112,7 +112,7 @@ class NerfRenderer:
         ]
 
     def _draw_in(self, inputs: FrameInputs, room: ops.Room) -> Tensor:
-        """One frame as planes [4, S, S], its samples in a room; all of them are evaluated, with no early termination."""
+        """One frame as planes [4, S, S], its samples in a room; all are evaluated, without early termination."""
 
         def shade(rays: Rays, field: Field, motion: Motion) -> tuple[Tensor, Tensor]:
             return composite(frame_samples(self._model, rays, motion, room=room), field, self.settings.step_cm)

@@ -133,9 +133,9 @@ def test_rooms_grow_before_they_overflow() -> None:
     room = ops.Room(100, torch.device("cpu"))
     room.note(torch.tensor([3, 80, 5]))
     room.note(torch.tensor([60]))
-    assert not room.enlarge(int(room.needed))
+    assert not room.resize(int(room.needed))
     room.note(torch.tensor([95]))
-    assert room.enlarge(int(room.needed))
+    assert room.resize(int(room.needed))
     assert room.size == 142
 
 

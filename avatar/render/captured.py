@@ -139,7 +139,7 @@ class CapturedRun:
         begun, self._finished_at = max(chunk.queued_at, self._finished_at), time.monotonic()
         self._seconds = (self._finished_at - begun) / len(chunk.steps)
         for room, needed in zip(self._trainable.rooms or (), chunk.needed.tolist(), strict=True):
-            if room.enlarge(needed):
+            if room.resize(needed):
                 self._replay = None
         for index, (planned, loss) in enumerate(zip(chunk.steps, chunk.losses.tolist(), strict=False), 1):
             yield FinishedStep(planned, loss, settled and index == len(chunk.steps))
@@ -165,7 +165,7 @@ class CapturedRun:
         while True:
             self._trainable.draw(self._inputs())
             rooms = self._trainable.rooms or ()
-            if not any([room.enlarge(int(room.needed)) for room in rooms]):
+            if not any([room.resize(int(room.needed)) for room in rooms]):
                 return
 
 

@@ -18,11 +18,12 @@ from torch import Tensor
 pytest.importorskip("pydantic")  # the kernels alone can be tested without it
 
 from avatar.core.geometry import Camera
-from avatar.core.motion_space import Motion
+from avatar.core.motion_space import Motion, scale_torso
 from avatar.play import draw, frame_graphs
+from avatar.play.batched_drawing import BatchedDrawing, Due
 from avatar.play.composite import Pixels
 from avatar.play.draw import Canvas, Drawing
-from avatar.play.frame_graphs import Behind, open_graphs
+from avatar.play.frame_graphs import Behind, FrameGraphs, uses_graphs
 from avatar.play.look import Look
 from avatar.render.gaussian import GaussianRenderer, GaussianSettings
 from avatar.render.gaussian.trainable import TrainableGaussian, pack
@@ -129,7 +130,8 @@ def canvas(device: Device, look: Look, *, film: bool = False, fps: float = 25.0)
     renderer.to(device.torch)
     plate = torch.randint(0, 256, (SIZE, SIZE, 3), generator=rng(5), dtype=torch.uint8).to(device.torch)
     behind = Behind(plate, film)
-    opened = open_graphs(renderer, behind, turned=look.orbit > 0)
+    assert uses_graphs(renderer)
+    opened = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0)
     return Canvas(renderer, threading.Lock(), look, SIZE, SIZE // 2, fps, behind, None, device.torch, opened)
 
 
@@ -247,6 +249,24 @@ def test_people_in_a_batch_are_drawn_as_alone(graphs: Device) -> None:
     ]
     expected = [alone[who](one)[0].cpu().numpy() for who, one in zip(choice, poses, strict=True)]
     assert_same(graphs, list(drawn.cpu().numpy()), expected)
+
+
+def test_sessions_are_drawn_together_as_alone(graphs: Device) -> None:
+    """Seven frames of four sessions with three avatars, one of which was trained at half the size."""
+    renderers = people()
+    for renderer in renderers:
+        renderer.to(graphs.torch)
+    plates = list(torch.randint(0, 256, (3, SIZE, SIZE, 3), generator=rng(5), dtype=torch.uint8))
+    whole, enlargement = motion(9), [1.0, 2.0, 1.0]
+    due = [Due(who, whole[slice(start, stop)]) for who, start, stop in ((1, 0, 1), (0, 2, 5), (2, 5, 6), (1, 7, 9))]
+    drawn = BatchedDrawing(renderers, plates, enlargement, "nv12").draw(due)
+    expected = []
+    for one in due:
+        graph = ops.FrameGraph(renderers[one.avatar].blendshapes, 3, plates[one.avatar].to(graphs.torch))
+        pose = renderers[one.avatar].pose(scale_torso(one.motion, enlargement[one.avatar]))
+        expected += list(graph(pose).cpu().numpy())
+    assert len(drawn) == 7
+    assert_same(graphs, drawn, expected)
 
 
 def test_people_are_stacked_of_one_size() -> None:

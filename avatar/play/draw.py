@@ -17,13 +17,14 @@ from avatar.core.geometry import exponential
 from avatar.core.motion_space import Motion, RateConverter, scale_torso
 from avatar.core.threads import torch_threads
 from avatar.play.composite import PAINT, Pixels
-from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, open_graphs
+from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, prepare, uses_graphs
 from avatar.play.full_frame import Stage, open_stage, paste
 from avatar.play.look import Look, open_background, resize_plate
 from avatar.play.transfer import Readback
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.device import DeviceName, pick_device
+from avatar.render.gaussian import GaussianRenderer
 
 FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}  # where there are no graphs
 ORBIT_SECONDS = 6.0
@@ -65,7 +66,7 @@ def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "cpu") -> Canva
     renderer = open_renderer(avatar, size)
     renderer.to(place)
     behind, fps = Behind(plate.to(place), film), look.fps or avatar.fps
-    graphs = open_graphs(renderer, behind, turned=look.orbit > 0)
+    graphs = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0) if uses_graphs(renderer) else None
     lock, trained = threading.Lock(), avatar.camera.size
     return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs)
 
@@ -105,12 +106,13 @@ class Drawing:
             yield from self._first_batch()
 
     def _by_graphs(self, graphs: FrameGraphs, motion: Motion, torso: Tensor) -> Iterator[np.ndarray]:
-        stretch = graphs.prepare(motion, self._view(motion, len(motion)))
+        assert isinstance(self._canvas.renderer, GaussianRenderer)
+        stretch = prepare(graphs, self._canvas.renderer, motion, self._view(motion, len(motion)))
         for start in range(0, len(motion), graphs.at_once):
             frames = slice(start, start + graphs.at_once)
             shoulders = torso[frames]
             behind = torch.stack([next(self._film) for _ in shoulders]) if self._film else None
-            self._waiting.append((graphs.begin(stretch[frames], self._pixels, behind, self._readback), shoulders))
+            self._waiting.append((graphs.begin(stretch[frames], self._pixels, self._readback, behind), shoulders))
             if len(self._waiting) > IN_FLIGHT:
                 yield from self._first_batch()
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -39,27 +39,33 @@ class Behind:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What frames of a motion are drawn with, on the GPU."""
+    """What frames are drawn with, on the GPU."""
 
     pose: ops.Pose
-    view: ops.View | None
+    view: ops.View | None = None
+    choice: Tensor | None = None  # [n] int32, of several people: whom each frame shows
+
+    def __len__(self) -> int:
+        return len(self.pose.coefficients)
 
     def __getitem__(self, frames: slice) -> Stretch:
-        pose = ops.Pose(*(getattr(self.pose, name)[frames] for name in vars(self.pose)))
-        view = self.view
-        return Stretch(pose, view and ops.View(view.rotation[frames], view.quaternion[frames]))
+        pose = ops.Pose(*(value[frames] for value in vars(self.pose).values()))
+        view = self.view and ops.View(self.view.rotation[frames], self.view.quaternion[frames])
+        return Stretch(pose, view, None if self.choice is None else self.choice[frames])
 
 
 class FrameGraphs:
     """The graphs of one canvas, made when they are first needed. May be used from several threads."""
 
-    def __init__(self, renderer: GaussianRenderer, behind: Behind, *, turned: bool) -> None:
+    def __init__(
+        self, shapes: ops.SplatBlendshapes | ops.StackedBlendshapes, behind: Behind, *, turned: bool = False
+    ) -> None:
         """turned: every frame brings a view."""
-        self._renderer, self._behind, self._turned = renderer, behind, turned
-        self._sizes = batch_sizes(renderer.camera.size)
+        self._shapes, self._behind, self._turned = shapes, behind, turned
+        self._sizes = batch_sizes(shapes.size)
         self._graphs: dict[tuple[ops.Pixels, int], ops.FrameGraph] = {}
         self._lock = threading.Lock()  # the graphs' inputs and outputs are shared
-        device = renderer.device
+        self.device = device = shapes.base.device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         if self._stream:
             self._stream.wait_stream(torch.cuda.current_stream(device))
@@ -70,34 +76,25 @@ class FrameGraphs:
         return self._sizes[-1]
 
     @contextmanager
-    def _on_stream(self) -> Iterator[None]:
+    def joined(self) -> Iterator[None]:
         """Everything of one canvas joins one stream, whichever its callers use."""
-        joined: AbstractContextManager[Any] = torch.cuda.stream(self._stream) if self._stream else nullcontext()
-        with self._lock, joined, torch.no_grad():
+        stream: AbstractContextManager[Any] = torch.cuda.stream(self._stream) if self._stream else nullcontext()
+        with self._lock, stream, torch.no_grad():
             yield
 
-    def prepare(self, motion: Motion, view: Tensor | None) -> Stretch:
-        """A motion's frames, and their views [T, 3, 3], all at once."""
-        device = self._renderer.device
-        with self._on_stream():
-            values: dict[str, Any] = {name: upload(getattr(motion, name), device) for name in MOTION_NAMES}
-            there = replace(motion, **values)
-            return Stretch(self._renderer.pose(there), None if view is None else view_of(upload(view, device)))
-
-    def begin(self, part: Stretch, pixels: ops.Pixels, behind: Tensor | None, readback: Readback) -> Batch:
+    def begin(self, part: Stretch, pixels: ops.Pixels, readback: Readback, behind: Tensor | None = None) -> Batch:
         """Begin to draw a part of at most `at_once` frames; behind: [n, S, S, 3] uint8 of a film, on the host."""
-        with self._on_stream():
-            graph = self._graph(pixels, len(part.pose.coefficients))
-            inputs: dict[str, Any] = {"view": part.view}
+        with self.joined():
+            inputs: dict[str, Any] = {"view": part.view, "choice": part.choice}
             if behind is not None:
-                inputs["background"] = upload(behind, self._renderer.device)
-            batch = Batch(self, graph, part, inputs, readback)
+                inputs["background"] = upload(behind, self.device)
+            batch = Batch(self, self._graph(pixels, len(part)), part, inputs, readback)
             batch.launch()
             return batch
 
     def again(self, batch: Batch, needed: int) -> None:
         """Draw a batch again, with room for the pairs that it needs."""
-        with self._on_stream():
+        with self.joined():
             batch.graph.grow(needed)
             batch.launch()
 
@@ -107,7 +104,7 @@ class FrameGraphs:
             plate = self._behind.plate
             background = plate.repeat(size, 1, 1, 1) if self._behind.film else plate
             self._graphs[pixels, size] = ops.FrameGraph(
-                self._renderer.blendshapes, size, background, pixels=pixels, turned=self._turned
+                self._shapes, size, background, pixels=pixels, turned=self._turned
             )
         return self._graphs[pixels, size]
 
@@ -136,8 +133,16 @@ class Batch:
         return self._transfer.picture
 
 
-def open_graphs(renderer: Renderer, behind: Behind, *, turned: bool) -> FrameGraphs | None:
-    """The graphs of a canvas; None where a renderer draws without: on the CPU, by gsplat, or of another kind."""
+def prepare(graphs: FrameGraphs, renderer: GaussianRenderer, motion: Motion, view: Tensor | None) -> Stretch:
+    """A motion's frames, and their views [T, 3, 3], all at once."""
+    with graphs.joined():
+        values: dict[str, Any] = {name: upload(getattr(motion, name), graphs.device) for name in MOTION_NAMES}
+        turn = None if view is None else view_of(upload(view, graphs.device))
+        return Stretch(renderer.pose(replace(motion, **values)), turn)
+
+
+def uses_graphs(renderer: Renderer) -> TypeGuard[GaussianRenderer]:
+    """Whether a renderer's frames can come from graphs: not on the CPU, by gsplat, or of another kind."""
     if native.stream(renderer.device) is None or not isinstance(renderer, GaussianRenderer):
-        return None
-    return FrameGraphs(renderer, behind, turned=turned) if renderer.rasterizer == "native" else None
+        return False
+    return renderer.rasterizer == "native"

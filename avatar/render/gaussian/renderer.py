@@ -43,6 +43,11 @@ class GaussianRenderer:
         return self._blendshapes
 
     @property
+    def scaling(self) -> Scaling:
+        """What features of motion are brought to, on the renderer's device."""
+        return self._scaling
+
+    @property
     def rasterizer(self) -> str:
         """What draws on the renderer's device: native or gsplat."""
         self._rasterizer = self._rasterizer or usable_rasterizer(self.settings.rasterizer, self.device)

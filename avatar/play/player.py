@@ -100,7 +100,7 @@ class Player:
 
     def draw(self, motions: Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
         """Frames for stretches of motion of this avatar's own MotionSpace."""
-        drawing = Drawing(self.canvas, pixels)
+        drawing = Drawing(self.canvas, pixels, ahead=True)
         for motion in motions:
             yield from drawing.draw(motion)
         yield from drawing.finish()

@@ -33,7 +33,11 @@ MODELS = {
 }
 CODES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 SAME = 0
-TYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16, schema.TensorType.INT32: np.int32}
+TYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT32: np.int32,
+}
 
 Array = np.ndarray
 
@@ -54,7 +58,11 @@ class Converter:
         """Convert all; returns the numbers of the outputs."""
         for operator in self._graph.operators:
             code = self._model.operatorCodes[operator.opcodeIndex]
-            name = code.customCode.decode() if code.customCode else CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            name = (
+                code.customCode.decode()
+                if code.customCode
+                else CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            )
             if name not in CONVERSIONS:
                 raise UserError(f"operator {name} is not known; use mediapipe {VERSION}")
             inputs, out = [int(i) for i in operator.inputs], int(operator.outputs[0])
@@ -72,7 +80,9 @@ class Converter:
         values = np.frombuffer(bytes(data), TYPES[tensor.type])
         return make_dense(values, tensor.shape, tensor.sparsity) if tensor.sparsity else values.reshape(tensor.shape)
 
-    def add(self, op: str, inputs: list[int], out: int, parameters: Mapping[str, Array] | None = None, **settings: Any) -> None:
+    def add(
+        self, op: str, inputs: list[int], out: int, parameters: Mapping[str, Array] | None = None, **settings: Any
+    ) -> None:
         self.nodes.append({"op": op, "in": [self._same.get(i, i) for i in inputs], "out": out, "with": settings})
         for name, values in (parameters or {}).items():
             self.tensors[f"{out}.{name}"] = torch.from_numpy(np.array(values, np.float16))
@@ -102,7 +112,9 @@ class Converter:
 
     def transposed_convolution(self, inputs: list[int], out: int, operator: Any) -> None:
         weight = self.constant(inputs[1]).transpose(3, 0, 1, 2)
-        self.add("transposed_convolution", inputs[:1], out, {"weight": weight, "bias": self.constant(inputs[2])}, stride=2)
+        self.add(
+            "transposed_convolution", inputs[:1], out, {"weight": weight, "bias": self.constant(inputs[2])}, stride=2
+        )
 
     def keep(self, inputs: list[int], out: int, operator: Any) -> None:
         """Dequantize and densify constants; a slice that takes all."""

@@ -1,1 +1,1 @@
-"""MediaPipe's networks of faces and people in torch: detectors, face mesh, person mask. On a CPU or a GPU, in batches."""
+"""MediaPipe's networks of faces and people in torch, for CPUs and GPUs: detectors, face mesh, person mask."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from preprocess.networks.graph import load_graph
+from preprocess.networks.graph import NetworkName, load_graph
 from preprocess.networks.warp import Regions, cut_out, whole_picture
 
 POINTS = 6  # of a face: eyes, nose, mouth, ears
@@ -19,7 +19,7 @@ GROWTH = 1.5  # of a face's box, that the mesh looks at
 class Detector:
     """What belongs to a network."""
 
-    name: str
+    name: NetworkName
     side: int  # of its input, px
     anchors: tuple[tuple[int, int], ...]  # stride, how many at each place
     least_score: float
@@ -31,11 +31,19 @@ FULL_RANGE = Detector("full_range", 192, ((4, 1),), 0.6)
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces of one picture, the surest first; px of the picture."""
+    """A face of each picture; px."""
 
-    boxes: Tensor  # [N, 4] left, top, right, bottom
-    points: Tensor  # [N, 6, 2], of which the first two are the eyes
-    scores: Tensor  # [N]
+    boxes: Tensor  # [B, 2, 2] left, top; right, bottom
+    points: Tensor  # [B, 6, 2], of which the first two are the eyes
+    scores: Tensor  # [B] 0 without a face
+
+    def regions(self) -> Regions:
+        """Where the mesh is looked for; of pictures without a face they mean nothing."""
+        left, right = self.points[:, 0], self.points[:, 1]
+        angle = torch.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
+        low, high = self.boxes[:, 0], self.boxes[:, 1]
+        side = GROWTH * (high - low).amax(1, keepdim=True).clamp_min(1.0)
+        return Regions(low + (high - low) / 2, side.expand(-1, 2), angle)
 
 
 class FaceDetector:
@@ -43,39 +51,33 @@ class FaceDetector:
 
     def __init__(self, detector: Detector, device: torch.device) -> None:
         self._detector = detector
-        self._network = load_graph(detector.name).to(device)  # type: ignore[arg-type]
+        self._network = load_graph(detector.name).to(device)
         self._anchors = _anchor_centers(detector).to(device)
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> list[Faces]:
-        """The faces of pictures [B, H, W, 3] uint8, on the detector's device."""
+    def __call__(self, pictures: Tensor, most: int = 1) -> list[Faces]:
+        """The surest face of each picture [B, H, W, 3] uint8, then the next, until none has one, at most so many.
+
+        The pictures are on the detector's device.
+        """
         count, height, width, _ = pictures.shape
         side = self._detector.side
         regions = whole_picture(count, height, width, pictures.device, square=True)
-        values, scores = self._network(cut_out(pictures, regions, side, black_outside=True) * (2 / 255) - 1)
-        values, scores = (part.float().cpu() for part in (values, scores.squeeze(-1).sigmoid()))
-        anchors = self._anchors.cpu()
+        values, logits = self._network(cut_out(pictures, regions, side, black_outside=True) * (2 / 255) - 1)
+        scores = logits.squeeze(-1).sigmoid()
+        scores = scores * (scores >= self._detector.least_score)
+        pairs = values.reshape(count, -1, POINTS + 2, 2) / side
+        center = pairs[:, :, :1] + self._anchors[:, None]
+        half = pairs[:, :, 1:2] / 2
+        places = torch.cat([center - half, center + half, pairs[:, :, 2:] + self._anchors[:, None]], 2)
         longest = max(height, width)
-        shift = torch.tensor([longest - width, longest - height]) / 2
-        found = []
-        for one, score in zip(values, scores, strict=True):
-            sure = score >= self._detector.least_score
-            pairs = one[sure].reshape(-1, POINTS + 2, 2) / side
-            center, size = pairs[:, 0] + anchors[sure], pairs[:, 1]
-            boxes = torch.cat([center - size / 2, center + size / 2], 1)
-            faces = _merge(boxes, pairs[:, 2:] + anchors[sure, None], score[sure])
-            places = torch.cat([faces.boxes.reshape(-1, 2, 2), faces.points], 1) * longest - shift
-            found.append(Faces(places[:, :2].reshape(-1, 4), places[:, 2:], faces.scores))
+        shift = torch.tensor([longest - width, longest - height], device=pictures.device) / 2
+        found: list[Faces] = []
+        while len(found) < most and (not found or bool((scores > 0).any())):
+            merged, best, scores = _surest(places, scores)
+            merged = merged * longest - shift
+            found.append(Faces(merged[:, :2], merged[:, 2:], best))
         return found
-
-
-def region_of_face(faces: Faces) -> Regions:
-    """The region [1] that the mesh is looked for in: of the surest face."""
-    left, right = faces.points[:1, 0], faces.points[:1, 1]
-    angle = torch.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
-    low, high = faces.boxes[:1, :2], faces.boxes[:1, 2:]
-    side = GROWTH * (high - low).amax(1, keepdim=True)
-    return Regions((low + high) / 2, side.expand(-1, 2), angle)
 
 
 def _anchor_centers(detector: Detector) -> Tensor:
@@ -89,21 +91,25 @@ def _anchor_centers(detector: Detector) -> Tensor:
     return torch.cat(centers)
 
 
-def _merge(boxes: Tensor, points: Tensor, scores: Tensor) -> Faces:
-    """Weighted suppression: boxes that overlap the surest are averaged with it, by their scores."""
-    left, merged = scores.argsort(descending=True, stable=True), list[tuple[Tensor, Tensor, Tensor]]()
-    while len(left):
-        near = _overlap(boxes[left[0]], boxes[left]) > OVERLAP
-        weight = scores[left[near]]
-        share = weight / weight.sum()
-        merged.append((share @ boxes[left[near]], torch.einsum("n,nij->ij", share, points[left[near]]), scores[left[0]]))
-        left = left[~near]
-    if not merged:
-        return Faces(boxes, points, scores)
-    return Faces(*(torch.stack(parts) for parts in zip(*merged, strict=True)))
+def _surest(places: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted suppression: the surest box of each picture, averaged by their scores with all that overlap it.
+
+    places: [B, A, 8, 2], two corners of a box and points; scores: [B, A]. Returns: its places [B, 8, 2], score [B], and
+    the scores of what is left.
+    """
+    best, index = scores.max(1)
+    box = places[torch.arange(len(places), device=places.device), index, :2]
+    near = _overlap(box[:, None], places[:, :, :2]) > OVERLAP
+    weight = scores * near
+    share = weight / weight.sum(1, keepdim=True).clamp_min(1e-9)
+    return torch.einsum("ba,baij->bij", share, places), best, scores * ~near
 
 
 def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
-    """Intersection over union [N]."""
-    shared = (torch.minimum(box[2:], boxes[:, 2:]) - torch.maximum(box[:2], boxes[:, :2])).clamp_min(0).prod(1)
-    return shared / ((box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - shared)
+    """Intersection over union [B, A]."""
+    shared = (
+        torch.minimum(box[..., 1, :], boxes[..., 1, :]) - torch.maximum(box[..., 0, :], boxes[..., 0, :])
+    ).clamp_min(0)
+    area, other = ((one[..., 1, :] - one[..., 0, :]).prod(-1) for one in (box, boxes))
+    both = shared.prod(-1)
+    return both / (area + other - both)

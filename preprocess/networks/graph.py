@@ -32,8 +32,7 @@ class Graph(nn.Module):
         super().__init__()
         self._nodes, self._outputs = nodes, list(outputs)
         for name, tensor in tensors.items():
-            plain = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-            self.register_buffer(name.replace(".", "_"), plain)
+            self.register_buffer(name.replace(".", "_"), tensor)
         last = {value: number for number, node in enumerate(nodes) for value in node["in"]}
         self._done = [
             [v for v in dict.fromkeys(node["in"]) if last[v] == number and v not in self._outputs]
@@ -45,13 +44,13 @@ class Graph(nn.Module):
         return [node["with"]["points_of"] for node in self._nodes if node["op"] == "region"]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        values = {0: image.contiguous(memory_format=torch.channels_last)}
+        # a GPU's convolutions of single channels keep full precision only where channels come first
+        order = torch.channels_last if image.device.type == "cpu" else torch.contiguous_format
+        values = {0: image.contiguous(memory_format=order)}
         buffers = self._buffers
         for node, done in zip(self._nodes, self._done, strict=True):
             out = node["out"]
-            parameters = {
-                part: buffers[f"{out}_{part}"] for part in ("weight", "bias") if f"{out}_{part}" in buffers
-            }
+            parameters = {part: buffers[f"{out}_{part}"] for part in ("weight", "bias") if f"{out}_{part}" in buffers}
             values[out] = OPS[node["op"]](*(values[v] for v in node["in"]), **parameters, **node["with"])
             for value in done:
                 del values[value]
@@ -75,11 +74,30 @@ def load_graph(name: NetworkName, path: Path = FILE) -> Graph:
 
 
 def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: Sequence[int], groups: int) -> Tensor:
-    """pad: left, right, top, bottom."""
+    """pad: left, right, top, bottom.
+
+    Where all channels mix it is a matrix product: twice as fast on a CPU, and in full precision on a GPU, where
+    convolutions are rounded to TF32 by default.
+    """
     left, right, top, bottom = pad
-    if left == right and top == bottom:
+    if groups > 1 and left == right and top == bottom:
         return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
-    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, groups=groups)
+    x = F.pad(x, (left, right, top, bottom)) if any(pad) else x
+    if groups > 1:
+        return F.conv2d(x, weight, bias, stride, groups=groups)
+    side = weight.shape[2]
+    if side == 1:
+        return _mix(x.flatten(2), weight, bias).unflatten(2, x.shape[2:])
+    height, width = ((length - side) // stride + 1 for length in x.shape[2:])
+    return _mix(F.unfold(x, side, stride=stride), weight, bias).unflatten(2, (height, width))
+
+
+def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Values [B, C, P] of places to [B, O, P]; on a CPU with the channels last in memory."""
+    flat = weight.flatten(1)
+    if x.device.type == "cpu":
+        return F.linear(x.mT, flat, bias).mT
+    return torch.baddbmm(bias[:, None], flat.expand(len(x), -1, -1), x)
 
 
 def _add(x: Tensor, y: Tensor) -> Tensor:

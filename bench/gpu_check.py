@@ -183,7 +183,7 @@ def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
         bench("drawing", 90, "bench_drawing", "--avatar", avatar, needs={"avatar"}),
         bench("fields", 60, "bench_field"),
         bench("ops", 60, "bench_ops", "--repeats", "15"),
-        bench("nerf", 60, "bench_nerf", "gpu", take, needs={"take"}),
+        bench("nerf", 75, "bench_nerf", "train", take, "--seconds", "30", needs={"take"}),
     ]
     return stages + ([bench("video", 120, "bench_build", video, needs={"video"})] if video else [])
 

@@ -31,8 +31,10 @@ from bench.stages import Result, Stage, plain_figures, run_stages, write
 
 LIMIT = 360.0  # seconds for everything
 PYTHON = sys.executable
-TESTS = ("tests/test_kernels.py", "tests/test_field.py", "tests/test_gpu_path.py", "tests/test_nerf_gpu.py")
-KERNEL_TESTS = TESTS[:2]
+KERNEL_TESTS = ("tests/test_kernels.py", "tests/test_field.py")
+GSPLAT_TEST = "tests/test_gpu_path.py"
+ON_DEVICES = re.compile(r"^from (tests\.)?conftest import .*\bDevice\b|FAIL_WITHOUT_CUDA", re.M)
+"""What stands in every file of tests that run on a GPU, too."""
 SMALL = "cuda and not graph and not many"  # without captured graphs, which need torch's allocator, and large scenes
 INPUTS = {"video": "actor.mp4", "take": "it.take", "avatar": "it.avatar"}  # as bench.gpu_inputs names them
 SHARED = "cuda and (splat_and_its or a_batch_is or photo_error_and or hash_grid or composite or march)"
@@ -98,6 +100,11 @@ def without(package: str) -> str:
     return "" if importlib.util.find_spec(package) else f"{package} is not installed"
 
 
+def gpu_tests() -> list[str]:
+    """The files with tests that run on a GPU."""
+    return [str(path) for path in sorted(Path("tests").glob("test_*.py")) if ON_DEVICES.search(path.read_text())]
+
+
 def pytest_command(card: Card, files: Sequence[str], keyword: str, *more: str) -> tuple[str, ...]:
     keyword = re.sub(r"\bcuda\b", card.device, keyword)
     return (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", keyword, *more)
@@ -154,8 +161,9 @@ def test_stages(card: Card) -> list[Stage]:
         tests = pytest_command(card, KERNEL_TESTS, keyword, "-x")
         return Stage(tool, ((*command, *tests),), 75, BUILT, missing=missing, environment=PLAIN_MEMORY | FAIL)
 
-    tests = Stage("tests", (pytest_command(card, TESTS, "cuda", "--durations=5"),), 120, BUILT, environment=FAIL)
-    picture = (pytest_command(card, TESTS[2:3], "gsplat"),)
+    all_of_them = pytest_command(card, gpu_tests(), "cuda", "--durations=5", "--continue-on-collection-errors")
+    tests = Stage("tests", (all_of_them,), 120, BUILT, environment=FAIL)
+    picture = (pytest_command(card, [GSPLAT_TEST], "gsplat"),)
     gsplat = Stage("gsplat", picture, 60, (*BUILT, "gsplat-build"), missing=without("gsplat"), environment=FAIL)
     return [tests, gsplat, sanitize("memcheck", SMALL), sanitize("initcheck", SMALL), sanitize("racecheck", SHARED)]
 
@@ -172,10 +180,10 @@ def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
     video, take, avatar = (inputs.place(name) for name in INPUTS)
     stages = [
         bench("training", 60, "bench_training", "--take", take, needs={"take"}),
-        bench("drawing", 60, "bench_drawing", "--avatar", avatar, "--take", take, needs={"avatar", "take"}),
+        bench("drawing", 90, "bench_drawing", "--avatar", avatar, needs={"avatar"}),
         bench("fields", 60, "bench_field"),
         bench("ops", 60, "bench_ops", "--repeats", "15"),
-        bench("nerf", 60, "bench_nerf", "gpu", take, needs={"take"}),
+        bench("nerf", 75, "bench_nerf", "train", take, "--seconds", "30", needs={"take"}),
     ]
     return stages + ([bench("video", 120, "bench_build", video, needs={"video"})] if video else [])
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,7 +64,11 @@ WHOLE = Stretch()
 
 def ffmpeg_binary() -> str:
     """The system's ffmpeg when there is one, else the one of imageio-ffmpeg."""
-    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
+    if system := shutil.which("ffmpeg"):
+        return system
+    import imageio_ffmpeg  # here, so that what reads no media file runs without it
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def probe(path: Path) -> VideoInfo:

@@ -72,7 +72,7 @@ def _ffmpeg() -> Finding:
         binary = ffmpeg_binary()
         first = subprocess.run([binary, "-version"], capture_output=True, text=True).stdout.splitlines()[0]
         return Finding("ffmpeg", True, True, f"{first.split(' Copyright')[0]} ({binary})")
-    except (OSError, RuntimeError, IndexError) as error:
+    except (ImportError, OSError, RuntimeError, IndexError) as error:
         return Finding("ffmpeg", False, True, f"{error}; install it with: pip install imageio-ffmpeg")
 
 

@@ -129,13 +129,10 @@ def _draw(call: SplatCall, training: bool, room: Room | None) -> tuple[Tensor, T
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, call: SplatCall, screen_gradient: Tensor | None, room: Room | None, *inputs: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, call: SplatCall, room: Room | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         rgb, alpha, ctx.left = _draw(call, True, room)
         ctx.save_for_backward(*call.arrays, rgb, alpha)
         ctx.call = replace(call, arrays=())  # the graph alone holds those tensors
-        ctx.screen_gradient = screen_gradient
         return rgb, alpha
 
     @staticmethod
@@ -145,14 +142,15 @@ class _Splat(torch.autograd.Function):
         call = replace(ctx.call, arrays=tuple(arrays))
         gradients = [torch.empty(array.shape, device=call.device) for array in arrays]
         pictures = (rgb, alpha, native.plain(grad_rgb), native.plain(grad_alpha))
-        outputs = (*gradients, ctx.screen_gradient)
         if isinstance(ctx.left, SplatSpace):
             sums = torch.empty(call.batch, ctx.left.pairs, SUMS, device=call.device)
             buffers = (*ctx.left.buffers[:-1], sums)
-            native.call("splat_backward_gpu", call.device, *call.first, buffers, ctx.left.pairs, *pictures, outputs)
+            native.call(
+                "splat_backward_gpu", call.device, *call.first, buffers, ctx.left.pairs, *pictures, tuple(gradients)
+            )
         else:
-            native.call("splat_backward", call.device, ctx.left, *call.first, *pictures, outputs)
-        return None, None, None, *gradients
+            native.call("splat_backward", call.device, ctx.left, *call.first, *pictures, tuple(gradients))
+        return None, None, *gradients
 
 
 def plan(*inputs: Tensor, focal: float | Tensor, size: int) -> SplatCall:
@@ -172,15 +170,13 @@ def splat(
     *,
     focal: float,
     size: int,
-    screen_gradient: Tensor | None = None,
     room: Room | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw Gaussian splats: rgb [3,S,S] premultiplied, alpha [1,S,S]; differentiable in all five tensors.
 
     means [N,3] cm, camera frame (OpenCV axes); quaternions [N,4] wxyz, any length; log_scales [N,3] of cm;
     opacity_logits [N]; colors [N,3]; focal and size in px. Every tensor may have a leading dimension B, then so have
-    the pictures; `expand` shares one tensor among all frames without a copy. screen_gradient [N]: the backward pass
-    adds the length of each splat's screen position gradient (loss per px) to it, for densification. room: of (splat,
+    the pictures; `expand` shares one tensor among all frames without a copy. room: of (splat,
     tile) pairs a frame; with it a GPU's drawing waits for nothing, and a frame that needs more of them is left empty.
     Raises ValueError or TypeError naming the argument. Source: EWA projection of 3D Gaussian Splatting (Kerbl 2023).
     """
@@ -193,17 +189,14 @@ def splat(
         "opacity_logits": (opacity_logits, f"{lead}N"),
         "colors": (colors, f"{lead}N 3"),
     }
-    checked = tensors if screen_gradient is None else tensors | {"screen_gradient": (screen_gradient, f"{lead}N")}
-    native.check("splat", checked)
-    if screen_gradient is not None and not screen_gradient.is_contiguous():
-        raise ValueError("splat.screen_gradient is not contiguous, it cannot be added to in place")
+    native.check("splat", tensors)
     if not 0 < focal < float("inf") or not 0 < size <= 16384:
         raise ValueError(f"splat: focal is {focal} and size is {size}, expected focal > 0 and size in 1..16384")
     native.check_finite("splat", {name: tensor for name, (tensor, _) in tensors.items()})
     inputs = [tensor if batched else tensor[None] for tensor, _ in tensors.values()]
     call = plan(*inputs, focal=focal, size=size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        rgb, alpha = _Splat.apply(call, screen_gradient, room, *inputs)
+        rgb, alpha = _Splat.apply(call, room, *inputs)
     else:
         rgb, alpha, _ = _draw(call, False, room)
     return (rgb, alpha) if batched else (rgb[0], alpha[0])

@@ -181,20 +181,6 @@ def test_equal_depths_keep_their_order(device: Device) -> None:
     assert rgb[1, 15, 15] < 0.1
 
 
-def test_screen_gradient_is_the_length_of_the_screen_position_gradient(device: Device) -> None:
-    tensors = scene(30)
-    tensors[0][:, 2] = tensors[0][:, 2].abs() + 20
-    focal, size = 90.0, 48
-    # With log-scales this small only the 0.3 px low-pass is left: the mean acts through its screen position alone.
-    small = [*tensors[:2], torch.full((30, 3), -12.0), *tensors[3:]]
-    ours, screen = leaves(small, torch.float32, device.torch), torch.zeros(30, device=device.torch)
-    rgb, _ = ops.splat(*ours, focal=focal, size=size, screen_gradient=screen)
-    rgb.square().sum().backward()
-    assert ours[0].grad is not None
-    expected = ours[0].grad.cpu()[:, :2].norm(dim=1) * small[0][:, 2] / focal
-    assert torch.allclose(screen.cpu(), expected, rtol=1e-3, atol=1e-5)
-
-
 def test_a_batch_is_its_frames(device: Device) -> None:
     """Blendshapes, placing, splatting and bytes of three frames at once, with gradients, against one at a time."""
     count, size, g = 60, 34, rng(4)

@@ -39,11 +39,10 @@ def everything() -> list[Tensor]:
     """Results and gradients of all ops on one fixed input."""
     size, results = 100, []
     ours = leaves(scene(600), torch.float32)
-    screen = torch.zeros(600)
-    rgb, alpha = ops.splat(*ours, focal=180.0, size=size, screen_gradient=screen)
+    rgb, alpha = ops.splat(*ours, focal=180.0, size=size)
     error = ops.photo_error(rgb, torch.zeros_like(rgb), 1 - alpha.detach())
     (error + alpha.mean()).backward()
-    results += [rgb.detach(), alpha.detach(), error.detach(), screen, *(leaf.grad for leaf in ours)]
+    results += [rgb.detach(), alpha.detach(), error.detach(), *(leaf.grad for leaf in ours)]
     g = rng(3)
     tensors = leaves([torch.randn(*s, generator=g) for s in ((20000,), (9, 20000), (9,))], torch.float32)
     out = ops.deform(*tensors)

@@ -16,14 +16,14 @@ namespace {
 
 using Inputs = std::array<In, 6>;       // means, quaternions, log_scales, opacity_logits, colors; focals or None
 using Strides = std::array<int64_t, 5>;
-using Gradients = std::array<Out, 6>;   // of the same, then the screen gradient or None
+using Gradients = std::array<Out, 5>;   // of the same
 
 SplatInputs inputs_of(const Inputs& in, const Strides& strides, int64_t count, int batch, float focal, int size) {
   return {in[0], in[1], in[2], in[3], in[4], {strides[0], strides[1], strides[2], strides[3], strides[4]},
           count, batch, focal, size, in[5]};
 }
 
-SplatGradients gradients_of(const Gradients& out) { return {out[0], out[1], out[2], out[3], out[4], out[5]}; }
+SplatGradients gradients_of(const Gradients& out) { return {out[0], out[1], out[2], out[3], out[4]}; }
 
 // Contexts are reused: fresh megabytes for each frame would cost more page faults than the projection takes.
 class ContextPool {

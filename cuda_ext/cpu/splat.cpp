@@ -228,8 +228,7 @@ static void gather(const SplatBackward& args, int64_t i) {
   float sum[9] = {};
   for (int n = 0; n < slots; ++n, slot += kSums)
     for (int j = 0; j < 9; ++j) sum[j] += slot[j];
-  const float moved = splat_vjp(args.in, sum, i, args.out);
-  if (args.out.screen_gradient != nullptr) args.out.screen_gradient[i] += moved;
+  splat_vjp(args.in, sum, i, args.out);
 }
 
 void splat_backward(const SplatBackward& args) {

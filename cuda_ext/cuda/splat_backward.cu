@@ -100,8 +100,7 @@ KERNEL gather_kernel(SplatBackwardGpu args) {
   float sum[9] = {};
   for (int n = 0; n < slots; ++n, slot += kSums)
     for (int j = 0; j < 9; ++j) sum[j] += slot[j];
-  const float moved = splat_vjp(frame_of(args.in, blockIdx.y), sum, i, out);
-  if (out.screen_gradient != nullptr) out.screen_gradient[i] += moved;
+  splat_vjp(frame_of(args.in, blockIdx.y), sum, i, out);
 }
 
 }  // namespace

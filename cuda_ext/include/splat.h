@@ -84,7 +84,6 @@ struct SplatGradients {
   float* log_scales;
   float* opacity_logits;
   float* colors;
-  float* screen_gradient;  // [B,N] loss per px, added to; may be null
 };
 
 struct SplatBackward {
@@ -100,7 +99,7 @@ struct SplatBackward {
 HD SplatGradients frame_of(const SplatGradients& out, int64_t count, int64_t frame) {
   const int64_t from = frame * count;
   return {out.means + 3 * from, out.quaternions + 4 * from, out.log_scales + 3 * from, out.opacity_logits + from,
-          out.colors + 3 * from, out.screen_gradient == nullptr ? nullptr : out.screen_gradient + from};
+          out.colors + 3 * from};
 }
 
 // Screen position, the 2x3 factor T with covariance T T' + low-pass, and what the VJP needs again.
@@ -252,9 +251,8 @@ HD void zero_gradients(const SplatGradients& out, int64_t i) {
   out.opacity_logits[i] = 0.0f;
 }
 
-// From the nine sums of splat i over its tiles to the gradients of its parameters; returns the length of the screen
-// position's gradient. The sums: colour (3), h, h dx, h dy, h dx^2, h dx dy, h dy^2; h = dL/d(natural log of alpha).
-HD float splat_vjp(const SplatInputs& in, const float sum[9], int64_t i, const SplatGradients& out) {
+// From the nine sums of splat i over its tiles to the gradients of its parameters. The sums: colour (3), h, h dx, h dy, h dx^2, h dx dy, h dy^2; h = dL/d(natural log of alpha).
+HD void splat_vjp(const SplatInputs& in, const float sum[9], int64_t i, const SplatGradients& out) {
   const Activated a = activate(in, i);
   const float* mean = in.means + 3 * i;
   Projection<float> p;
@@ -271,7 +269,6 @@ HD float splat_vjp(const SplatInputs& in, const float sum[9], int64_t i, const S
   for (int j = 0; j < 4; ++j) out.quaternions[4 * i + j] = (d_q[j] - along * a.q[j]) / a.norm;
   for (int j = 0; j < 3; ++j) out.colors[3 * i + j] = sum[j];
   out.opacity_logits[i] = sum[3] * (1.0f - a.opacity);
-  return sqrtf(gx * gx + gy * gy);
 }
 
 }  // namespace avatar

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from avatar.core import encode
 from avatar.core.coding import Coding
-from avatar.core.encode import write_video
+from avatar.core.encode import warn_of_encoder, write_video
 from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.media import probe, read_video, write_wav
@@ -45,6 +46,16 @@ def test_every_codec_comes_back(tmp_path: Path, codec: str, quality: str) -> Non
     assert (info.width, info.height, info.fps, info.has_audio) == (SIZE, SIZE, 25, True)
     back = list(read_video(out, size=SIZE))
     assert np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(pictures(), back, strict=False)]) < 4
+
+
+def test_what_limits_a_film_is_said(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    monkeypatch.setattr(encode, "encoder_works", lambda name: name == "h264_nvenc")
+    warn_of_encoder(Coding("h264"))
+    assert not recwarn.list
+    with pytest.warns(
+        UserWarning, match="the encoder limits this film, not the GPU: no hardware .* so libx265 does on"
+    ):
+        warn_of_encoder(Coding("hevc"))
 
 
 @pytest.mark.parametrize("ending", [".mov", ".webm"])

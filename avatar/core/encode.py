@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -100,6 +102,16 @@ def encoder_options(coding: Coding) -> dict[str, str | int]:
         if encoder_works(name := f"{coding.codec}_{maker}"):
             return {"vcodec": name} | HARDWARE_QUALITY[maker][coding.quality]
     return dict(SOFTWARE[coding.codec][coding.quality])
+
+
+def warn_of_encoder(coding: Coding) -> None:
+    """Warn, in a line, that an encoder on the processor will limit what a GPU draws; not where hardware encodes."""
+    if (name := str(encoder_options(coding)["vcodec"])) not in (f"{coding.codec}_{maker}" for maker in HARDWARE):
+        warnings.warn(
+            f"the encoder limits this film, not the GPU: no hardware here encodes {coding.codec} (of NVIDIA's, A100, H100 "
+            f"and H200 have no NVENC), so {name} does on {os.cpu_count()} cores; --quality draft is the fastest",
+            stacklevel=2,
+        )
 
 
 @functools.cache

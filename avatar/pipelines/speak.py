@@ -10,7 +10,7 @@ from typing import Literal
 from avatar.core.avatar_file import Avatar
 from avatar.core.coding import check_target
 from avatar.core.controls import Controls, resolve_controls
-from avatar.core.encode import save_each, write_video
+from avatar.core.encode import save_each, warn_of_encoder, write_video
 from avatar.core.files import UserError, check_writable
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
@@ -48,6 +48,7 @@ def speak(
         raise UserError(f"{speech}: has no sound; give a file with speech")
     check_writable(out)
     check_target(out, look.coding, transparent=look.transparent)
+    _warn_of_encoder(out, look, device)
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
@@ -67,6 +68,11 @@ def with_style(
     take_dir = out.with_suffix(".style.take") if out else None
     styled = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
     return styled, controls.model_copy(update={"style": None})
+
+
+def _warn_of_encoder(out: Path | None, look: Look, device: DeviceName) -> None:
+    if device == "cuda" and out and out.suffix and not look.transparent:
+        warn_of_encoder(look.coding)
 
 
 def _pixels(out: Path | None) -> Pixels:
@@ -139,6 +145,7 @@ def reenact(
     """Draw the avatar with a Take's own motion, torso track given. Returns: the number of frames."""
     look, frames = look or Look(), pick_split(take, split)
     target.check(look)
+    _warn_of_encoder(target.out, look, device)
     check_space(avatar)
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):

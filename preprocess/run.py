@@ -19,6 +19,7 @@ from avatar.core.geometry import Camera
 from avatar.core.media import SAMPLE_RATE, VideoInfo, probe, read_speech, read_still, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
+from avatar.core.stages import Stages
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, write_take
 from preprocess import first_pass
 from preprocess.camera_motion import camera_motion
@@ -33,7 +34,7 @@ from preprocess.reading import read_frames
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
-from preprocess.sound import PredictArticulation, prepare_sound
+from preprocess.sound import PredictArticulation, Sound, prepare_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
@@ -58,16 +59,17 @@ def make_take(
     predict: PredictArticulation | None = None,
     device: torch.device = CPU,
     progress: Progress = no_progress,
+    stages: Stages | None = None,
 ) -> Take:
     """Preprocess a clip into a Take folder, written whole or not at all.
 
     A finished Take of the same clip and request is used again; a killed run goes on after its last finished stage.
     holdout: the share of frames, at the end, that are for testing.
     predict: articulation from sound (`avatar.motion.articulation`); without it, sound and picture are taken as in time.
-    device: where networks run.
+    device: where networks run; stages: counts the time of each.
     Raises: UserError for anything wrong with the clip or the output place, and for a finished Take of another request.
     """
-    request = request or TakeRequest()
+    request, stages = request or TakeRequest(), stages or Stages()
     info = probe(video)
     if not info.has_video:
         raise UserError(f"{video}: has no picture; give a video")
@@ -78,14 +80,17 @@ def make_take(
         return reuse_take(out, source, request.record(), holdout)
     key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
     with resumable(out, key) as part:
-        boxes = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
+        with stages.time("find face"):
+            boxes = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
         crop = round_crop(choose_crop(boxes, info.width, info.height), request.size)
         observations = first_pass.load_observations(part)
         if observations is None:
-            observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
+            with stages.time("landmarks and mattes"):
+                observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
         seen = observations.found
         check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
-        clip = _Clip(video, info, TakeFolder(part), request, source, crop, *split_frames(len(seen), holdout))
+        train, test = split_frames(len(seen), holdout)
+        clip = _Clip(video, info, TakeFolder(part), request, source, crop, train, test, stages)
         track = _finish(clip, observations, predict, progress)
         del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
@@ -123,6 +128,7 @@ class _Clip:
     crop: Crop
     train: range
     test: range
+    stages: Stages
 
     def read_still(self, seconds: float) -> Array:
         """The whole frame at a time."""
@@ -149,15 +155,32 @@ def _finish(
     folder, part, size = clip.folder, clip.folder.root, clip.request.size
     other_shots = covered(find_other_shots(observations.descriptions), len(observations.found))
     same_place = np.flatnonzero(~other_shots[: clip.train.stop])
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(2) as beside:
         plate_made = beside.submit(lambda: make_plate(_views(folder, same_place), size))
+        samples = beside.submit(clip.read_sound)
+        articulation = beside.submit(lambda: predict(samples.result())) if predict else None
         track, camera, reference = _fit(clip, observations, same_place, progress)
-    plate, plate_seen = plate_made.result()
-    write_picture(part / "background.png", plate)
-    write_picture(part / "frame.jpg", clip.read_still(reference / FPS), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    sound = prepare_sound(clip.read_sound(), track.landmarks, track.confidence, FPS, predict)
-    if len(sound.samples):
-        write_wav(part / "audio.wav", sound.samples)
+        with clip.stages.time("background"):
+            plate, plate_seen = plate_made.result()
+            write_picture(part / "background.png", plate)
+            still = clip.read_still(reference / FPS)
+            write_picture(part / "frame.jpg", still, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        with clip.stages.time("sound"):
+            known = None if articulation is None else lambda _: articulation.result()
+            sound = prepare_sound(samples.result(), track.landmarks, track.confidence, FPS, known)
+            if len(sound.samples):
+                write_wav(part / "audio.wav", sound.samples)
+    with clip.stages.time("report"):
+        _describe(clip, observations, track, camera, sound, plate_seen)
+    progress("fit", FIT_STEPS, FIT_STEPS)
+    return track
+
+
+def _describe(
+    clip: _Clip, observations: FrameObservations, track: Track, camera: Camera, sound: Sound, plate_seen: float
+) -> None:
+    """Write what the Take is, and its report."""
+    folder, part = clip.folder, clip.folder.root
     bad = find_bad_spans(observations.descriptions, observations.patches, track) + sound.spans
     quality = measure_track(track, bad) | sound.quality
     quality |= {"plate_seen": plate_seen, "camera_px": _camera_motion(folder, clip.train, bad)}
@@ -178,8 +201,6 @@ def _finish(
     )
     write_take(take, part)
     write_report(take, track, sound.level)
-    progress("fit", FIT_STEPS, FIT_STEPS)
-    return track
 
 
 def _fit(
@@ -188,17 +209,19 @@ def _fit(
     """The track, its camera and the torso's reference frame."""
     read, found = clip.folder.grey_reader(), observations.found
     texture = Texture(read, same_shot(observations.descriptions))
-    landmarks = refine_lips(observations.landmarks, observations.profiles, found.astype(np.float32))
-    track, camera = fit_landmarks(
-        torch.from_numpy(landmarks),
-        torch.from_numpy(found),
-        load_space(),
-        size=clip.request.size,
-        fps=FPS,
-        texture=texture,
-    )
+    with clip.stages.time("poses and expression"):
+        landmarks = refine_lips(observations.landmarks, observations.profiles, found.astype(np.float32))
+        track, camera = fit_landmarks(
+            torch.from_numpy(landmarks),
+            torch.from_numpy(found),
+            load_space(),
+            size=clip.request.size,
+            fps=FPS,
+            texture=texture,
+        )
     progress("fit", 1, FIT_STEPS)
-    track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
+    with clip.stages.time("shoulders"):
+        track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
     progress("fit", 2, FIT_STEPS)
     return track, camera, reference
 

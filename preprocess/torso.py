@@ -24,6 +24,7 @@ BELOW_CHIN = 0.14  # of the face's height
 WINDOW, LEVELS = 21, 1
 BACK_AND_FORTH = 0.5  # px, how exactly a point must be found again on the way back
 RANSAC_PX = 0.7
+STEP = 5  # frames followed in turn; those between them by many threads, each from the nearest
 SMOOTHING = 0.8  # frames
 
 Array = np.ndarray
@@ -52,14 +53,20 @@ def fit_torso(read: ReadFrame, matte: Array, landmarks: Array, reference: int) -
         return torso
 
     def go(order: range) -> None:
-        last = np.zeros(4)
-        for frame in order:
+        """Follow frames in turn, from the one that the order starts at, which is known."""
+        last = torso[order.start]
+        for frame in order[1:]:
             found = _follow(first, read(frame), points, last)
             last = last if found is None else found
             torso[frame] = last
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(go, (range(reference + 1, len(landmarks)), range(reference - 1, -1, -1))))
+    last = len(landmarks) - 1
+    ways = (range(reference, last + 1, STEP), range(reference, -1, -STEP))
+    between = [range(one, min(one + STEP, last + 1)) for one in ways[0]]
+    between += [range(one, max(one - STEP, -1), -1) for one in ways[1]]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(go, ways))
+        list(pool.map(go, between))
     return gaussian_filter1d(torso, SMOOTHING, axis=0, mode="nearest")
 
 

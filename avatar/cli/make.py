@@ -10,6 +10,7 @@ import typer
 from avatar.cli.errors import print_error
 from avatar.cli.options import Device, Seed, add_verb, print_device
 from avatar.core.files import UserError
+from avatar.core.stages import Stages
 from avatar.pipelines.arguments import final_recipe, take_request
 from avatar.pipelines.options import Build, Preprocess
 
@@ -41,7 +42,7 @@ def build(options: Build) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.pipelines.build import build as run
 
-    recipe, out = final_recipe(options), Path(options.output)
+    recipe, out, stages = final_recipe(options), Path(options.output), Stages()
     with progress_bars() as progress:
         run(
             Path(options.source),
@@ -51,7 +52,9 @@ def build(options: Build) -> None:
             consent=options.consent,
             device=options.device,
             progress=progress,
+            stages=stages,
         )
+    print(stages)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 

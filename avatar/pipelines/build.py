@@ -20,6 +20,7 @@ from avatar.core.media import probe
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
+from avatar.core.stages import Stages
 from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
@@ -63,25 +64,36 @@ def build(
     consent: str = NOT_STATED,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
+    stages: Stages | None = None,
 ) -> Avatar:
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
 
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
+    stages: counts the time of each.
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
-    source, out, recipe = Path(source), Path(out), recipe or Recipe()
+    source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = _check(recipe, device)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent)
     with torch_threads(1):  # the native pool uses the cores
-        take = find_take(source, out.with_suffix(".take"), request, holdout=recipe.holdout, progress=progress)
+        take = find_take(
+            source,
+            out.with_suffix(".take"),
+            request,
+            holdout=recipe.holdout,
+            device=device,
+            progress=progress,
+            stages=stages,
+        )
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
         _check_take(take, source)
-        avatar = _learn(plan, take, out, progress)
-        save_avatar(avatar, out)
+        avatar = _learn(plan, take, out, progress, stages)
+        with stages.time("save"):
+            save_avatar(avatar, out)
         if recipe.speech:
             look, film = Look(background=recipe.background or None), out.with_suffix(".mp4")
             speak(
@@ -117,33 +129,37 @@ def _check_take(take: Take, source: Path) -> None:
         raise UserError(f"{source}: only {frames} frames can be trained on; film at least 5 s")
 
 
-def _learn(plan: _Plan, take: Take, out: Path, progress: Progress) -> Avatar:
+def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stages) -> Avatar:
     """Adapt the speech model and train the renderer, in the recipe's budget."""
     recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
-    speech, style = adapt(
-        read_audio(take),
-        track,
-        frames=take.training_frames(),
-        seed=recipe.seed,
-        encoder=plan.encoder,
-        calibration=plan.motion.calibration,
-    )
-    trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
-    trainable.to(plan.device)
+    with stages.time("speech model"):
+        speech, style = adapt(
+            read_audio(take),
+            track,
+            frames=take.training_frames(),
+            seed=recipe.seed,
+            encoder=plan.encoder,
+            calibration=plan.motion.calibration,
+        )
+    with stages.time("start of the renderer"):
+        trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
+        trainable.to(plan.device)
     left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
-    train(
-        trainable,
-        take,
-        track,
-        Schedule(left, recipe.steps, recipe.mouth_from),
-        seed=recipe.seed,
-        checkpoint=Checkpoint(
-            out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
-        ),
-        progress=_training_progress(recipe.steps, left, progress),
-        watch=TrainingView(out.with_suffix(".training")),
-    )
-    frame, matte = read_frame(take.still_path)
+    with stages.time("train"):
+        train(
+            trainable,
+            take,
+            track,
+            Schedule(left, recipe.steps, recipe.mouth_from),
+            seed=recipe.seed,
+            checkpoint=Checkpoint(
+                out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
+            ),
+            progress=_training_progress(recipe.steps, left, progress),
+            watch=TrainingView(out.with_suffix(".training")),
+        )
+    with stages.time("save"):
+        frame, matte = read_frame(take.still_path)
     return Avatar(
         kind=plan.name,
         renderer=plan.kind.pack(trainable.tensors()),
@@ -206,11 +222,18 @@ def frame_matte(data: bytes) -> Tensor:
 
 
 def find_take(
-    source: Path, beside: Path, request: TakeRequest, *, holdout: float = 0.0, progress: Progress = no_progress
+    source: Path,
+    beside: Path,
+    request: TakeRequest,
+    *,
+    holdout: float = 0.0,
+    device: DeviceName = "cpu",
+    progress: Progress = no_progress,
+    stages: Stages | None = None,
 ) -> Take:
     """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
     if not source.is_dir():
-        return make_take(source, beside, request, progress=progress)
+        return make_take(source, beside, request, device=device, progress=progress, stages=stages)
     if request.face != "auto":
         raise UserError(f"{source}: is no video, whose face --face could choose; leave it out")
     if (source / ADNERF).is_file():

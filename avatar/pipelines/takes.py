@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avatar.core.progress import Progress, no_progress
+from avatar.core.stages import Stages
 from avatar.core.take import Take
 from avatar.motion.articulation import predict_articulation
 from avatar.render.device import DeviceName, pick_device
@@ -20,6 +21,7 @@ def make_take(
     holdout: float = 0.1,
     device: DeviceName = "cpu",
     progress: Progress = no_progress,
+    stages: Stages | None = None,
 ) -> Take:
     """As `preprocess.run.make_take`, with the packaged encoder."""
     return run.make_take(
@@ -30,6 +32,7 @@ def make_take(
         predict=predict_articulation,
         device=pick_device(device),
         progress=progress,
+        stages=stages,
     )
 
 

@@ -16,14 +16,22 @@ MOST_CHANNELS = 16  # of a composited colour; the kernels' own
 MOST_COUNTED = 32  # samples of a ray, up to which one number fewer is tried where a room is too small
 
 
+FORWARD_VARIANT, BACKWARD_VARIANT = 10, 2 + 32
+HALF, TRANSPOSED = 16, 32
+
+
 class _HashGrid(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
-        arrays = [native.plain(tensor) for tensor in (positions, tables, resolutions)]
+        arrays = [native.plain(positions), _aligned(tables), native.plain(resolutions)]
         (points, dimensions), (levels, entries, _) = positions.shape, tables.shape
         sizes = (points, dimensions, levels, entries)
         out = torch.empty(points, 2 * levels, device=positions.device)
-        native.call("hash_grid", positions.device, *arrays, *sizes, out)
+        variant = FORWARD_VARIANT if native.stream(positions.device) is not None else 0
+        read = arrays[1].half() if variant & HALF else arrays[1]
+        scratch = torch.empty_like(out) if variant & TRANSPOSED else None
+        call = (arrays[0], read, arrays[2], *sizes, out, variant, scratch)
+        native.call("hash_grid", positions.device, *call)
         ctx.save_for_backward(*arrays)
         ctx.sizes = sizes
         return out
@@ -34,9 +42,15 @@ class _HashGrid(torch.autograd.Function):
         positions, tables, resolutions = ctx.saved_tensors
         grad_tables = torch.empty_like(tables)
         grad_positions = torch.empty_like(positions) if ctx.needs_input_grad[0] else None
-        arrays = (positions, tables, resolutions, *ctx.sizes, native.plain(gradient))
-        native.call("hash_grid_backward", positions.device, *arrays, grad_tables, grad_positions)
+        arrays = (positions, tables, resolutions, *ctx.sizes, _aligned(gradient))
+        native.call("hash_grid_backward", positions.device, *arrays, grad_tables, grad_positions, BACKWARD_VARIANT)
         return grad_positions, grad_tables, None
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """As `native.plain`, at an address that is a multiple of 16 bytes: a GPU loads two entries at once."""
+    tensor = native.plain(tensor)
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
 def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def test_a2m_train_takes_takes_or_clips(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_doctor_names_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = invoke("doctor")
-    for name in ("native ops", "torch", "ffmpeg", "mediapipe models", "shipped weights"):
+    for name in ("native ops", "torch", "NeRF backends", "ffmpeg", "mediapipe models", "shipped weights"):
         assert f"ok      {name}" in printed
     monkeypatch.setattr("avatar.core.media.ffmpeg_binary", lambda: "/no/ffmpeg")
     result = CliRunner().invoke(app, ["doctor"])

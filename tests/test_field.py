@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from scenes import leaves, relative, rng
 from torch import Tensor
 
 from cuda_ext import ops, reference_field
+from cuda_ext.mlp import Precision
 
 
 def tables(levels: int, entries: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -41,20 +43,128 @@ def test_hash_grid_and_its_gradients_agree_with_the_reference(device: Device, di
     assert relative(ours[1].grad, truth[1].grad) < 1e-4
 
 
-@pytest.mark.parametrize("widths", [[3, 2], [32, 64, 64, 4], [5, 17, 3], [64, 128, 16, 16, 1], [7, 9, 9, 9, 9, 9, 2]])
+def check_hash_grid(
+    positions: Tensor, table: Tensor, resolutions: Tensor, device: Device, forward: float = 1e-5
+) -> None:
+    """Values, and gradients of inner positions and tables, against the reference in float64."""
+    ours = leaves([positions, table], torch.float32, device.torch)
+    truth = leaves([positions, table], torch.float64)
+    out, expected = ops.hash_grid(*ours, resolutions.to(device.torch)), reference_field.hash_grid(*truth, resolutions)
+    assert relative(out, expected.detach()) < forward
+    weights = torch.randn(out.shape, generator=rng(1))
+    weights[::3] = 0  # as behind what is opaque
+    (out * weights.to(device.torch)).sum().backward()
+    (expected * weights).sum().backward()
+    inside = ((positions > 0) & (positions < 1)).all(1)
+    assert ours[0].grad is not None
+    assert truth[0].grad is not None
+    difference = ours[0].grad.cpu()[inside] - truth[0].grad[inside]
+    assert difference.norm() < 1e-3 * truth[0].grad[inside].norm() + 1e-3  # zero where a level has one entry
+    assert relative(ours[1].grad, truth[1].grad) < 1e-4
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 4])
+def test_hash_grid_of_points_along_a_ray_agrees_with_the_reference(device: Device, dimensions: int) -> None:
+    """Neighbours share cells of the coarse levels: their gradients are summed before they reach the table."""
+    table, resolutions = tables(5, 512)
+    along = torch.linspace(0.05, 0.95, 333)[:, None] ** torch.tensor([1.0, 0.3, 2.0, 0.7])[:dimensions]
+    check_hash_grid(along, table, resolutions, device)
+
+
+@pytest.mark.parametrize("entries", [1, 2, 64])
+@pytest.mark.parametrize("levels", [1, 3, 35])
+def test_hash_grid_of_any_shape_agrees_with_the_reference(device: Device, entries: int, levels: int) -> None:
+    resolutions = torch.arange(1, levels + 1, dtype=torch.int32)
+    table, positions = torch.randn(levels, entries, 2, generator=rng(4)), torch.rand(90, 3, generator=rng(5))
+    check_hash_grid(positions, table, resolutions, device)
+
+
+def test_hash_grid_reads_tables_at_any_address(device: Device) -> None:
+    """A GPU loads two entries at once, which an address that is not a multiple of 16 bytes would not bear."""
+    memory = torch.randn(2 * 3 * 64 + 1, generator=rng(4)).to(device.torch)
+    positions, resolutions = torch.rand(90, 3, generator=rng(5)), torch.tensor([2, 5, 9], dtype=torch.int32)
+    moved = memory[1:].view(3, 64, 2)
+    assert moved.data_ptr() % 16 != 0
+    out = ops.hash_grid(positions.to(device.torch), moved, resolutions.to(device.torch))
+    assert relative(out, reference_field.hash_grid(positions.double(), moved.cpu().double(), resolutions)) < 1e-5
+
+
+LAYERS = [[3, 2], [32, 64, 64, 4], [5, 17, 3], [64, 128, 16, 16, 1], [7, 9, 9, 9, 9, 9, 2]]
+
+
+@pytest.mark.parametrize("widths", LAYERS)
 @pytest.mark.parametrize("samples", [0, 1, 65, 1500])
-def test_mlp_and_its_gradients_agree_with_the_reference(device: Device, widths: list[int], samples: int) -> None:
+@pytest.mark.parametrize("precision", ["tf32", "float32"])
+def test_mlp_and_its_gradients_agree_with_the_reference(
+    device: Device, widths: list[int], samples: int, precision: Precision
+) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    ours, truth, out, expected = run_mlp(device, widths, samples, precision, reference_field.mlp)
+    # On a GPU tf32 keeps 10 bits of what it multiplies.
+    rounding = 2**-10 * len(widths) if device.name == "cuda" and precision == "tf32" else 1e-5
+    assert relative(out, expected.detach()) < rounding
+    for mine, exact in zip(ours, truth, strict=True):
+        assert relative(mine.grad, exact.grad) < max(1e-3, 20 * rounding)
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+def bfloat16_mlp(inputs: Tensor, weights: Tensor, widths: list[int]) -> Tensor:
+    """The reference with inputs, weights and hidden values rounded to bfloat16; gradients pass through the rounding."""
+
+    def rounded(values: Tensor) -> Tensor:
+        return values + (values.detach().bfloat16().double() - values.detach())
+
+    values, weights, at = rounded(inputs), rounded(weights), 0
+    for layer, (columns, rows) in enumerate(itertools.pairwise(widths)):
+        values = values @ weights[at : at + rows * columns].view(rows, columns).T
+        at += rows * columns
+        if layer + 2 < len(widths):
+            values = rounded(values.relu())
+    return values
+
+
+@pytest.mark.parametrize("widths", LAYERS)
+@pytest.mark.parametrize("samples", [0, 1, 65, 1500])
+def test_mlp_in_bfloat16_errs_by_its_rounding_alone(device: Device, widths: list[int], samples: int) -> None:
+    """Of 8 bits, so by 2^-9 at most each time: two numbers a product, and the gradient once a layer on the way back."""
+    if device.name == "cpu":
+        pytest.skip("the CPU computes in float32")
+    ours, truth, out, expected = run_mlp(device, widths, samples, "bfloat16", bfloat16_mlp)
+    assert relative(out, expected.detach()) < 1e-3  # the same roundings
+    exact = reference_field.mlp(*(leaf.detach() for leaf in truth), widths)
+    assert relative(out, exact) < 2**-8 * (len(widths) - 1)
+    for mine, rounded in zip(ours, truth, strict=True):
+        assert mine.grad is not None
+        assert mine.grad.dtype == torch.float32
+        assert relative(mine.grad, rounded.grad) < 2**-9 * len(widths)
+
+
+Mlp = Callable[[Tensor, Tensor, list[int]], Tensor]
+
+
+def run_mlp(
+    device: Device, widths: list[int], samples: int, precision: Precision, reference: Mlp
+) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    """Our leaves and those of a reference after a backward pass, with what both gave."""
     g = rng(samples)
     count = sum(a * b for a, b in itertools.pairwise(widths))
     tensors = [torch.randn(samples, widths[0], generator=g), 0.3 * torch.randn(count, generator=g)]
     ours, truth = leaves(tensors, torch.float32, device.torch), leaves(tensors, torch.float64)
-    out, expected = ops.mlp(*ours, widths), reference_field.mlp(*truth, widths)
+    out, expected = ops.mlp(*ours, widths, precision), reference(*truth, widths)
     weights = torch.randn(samples, widths[-1], generator=g)
     (out * weights.to(device.torch)).sum().backward()
     (expected * weights).sum().backward()
-    assert relative(out, expected.detach()) < 1e-5
-    for mine, exact in zip(ours, truth, strict=True):
-        assert relative(mine.grad, exact.grad) < 1e-3
+    return ours, truth, out, expected
+
+
+def test_mlp_gives_only_the_gradients_that_are_wanted(device: Device) -> None:
+    inputs, weights = torch.randn(9, 5, generator=rng(0)), torch.randn(5 * 8 + 8 * 2, generator=rng(1))
+    for inputs_wanted, weights_wanted in ((True, False), (False, True)):
+        one = inputs.to(device.torch).requires_grad_(inputs_wanted)
+        other = weights.to(device.torch).requires_grad_(weights_wanted)
+        ops.mlp(one, other, [5, 8, 2]).sum().backward()
+        assert (one.grad is not None, other.grad is not None) == (inputs_wanted, weights_wanted)
+        inputs, weights = inputs.detach(), weights.detach()
 
 
 def rays(count: int) -> tuple[Tensor, Tensor]:
@@ -167,6 +277,8 @@ def test_bad_arguments_are_named() -> None:
         ops.hash_grid(positions, table, resolutions.long())
     with pytest.raises(ValueError, match=r"mlp\.widths is \[3, 129\]"):
         ops.mlp(positions, torch.rand(387), [3, 129])
+    with pytest.raises(ValueError, match=r"mlp\.precision is 'half', expected one of bfloat16, tf32, float32"):
+        ops.mlp(positions, torch.rand(6), [3, 2], "half")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"mlp\.weights is \[5\]"):
         ops.mlp(positions, torch.rand(5), [3, 2])
     grid = torch.ones(4, 4, 4, dtype=torch.uint8)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from avatar.core.landmarks import CHIN, LEFT_EYE, RIGHT_EYE
 from avatar.core.motion_space import load_space
 from avatar.core.take import read_frames, read_mattes, read_track, with_size
 from avatar.render.nerf import NerfSettings
-from avatar.render.nerf.backends import NATIVE, TORCH, pad_weights, pick_backend, pick_march
+from avatar.render.nerf.backends import NATIVE, TORCH
 from avatar.render.nerf.field import HeadField
 from avatar.render.nerf.generic import load_generic
 from avatar.render.nerf.initial import initial_head, initial_lora
@@ -27,9 +24,8 @@ from avatar.render.nerf.torso import rest_places
 from avatar.render.nerf.visual_hull import torso_mask, visual_hull
 from avatar.render.nerf.volume import FieldSamples, composite, composite_early, sample_weights
 from avatar.render.nerf.warp import WARP_FEATURES, make_warp
-from cuda_ext import ops, reference_field
 from tests.conftest import Filmed
-from tests.trained import SIZES, TINY, begin, random, small_take
+from tests.trained import SIZES, TINY, random, small_take
 
 SIZE = SIZES["nerf"]
 FEATURES = 32 + 4 + 6
@@ -160,35 +156,6 @@ def test_the_visual_hull_holds_the_face_and_the_torso_mask_does_not(actor: Filme
     assert matte[y, x]
     assert not mask[y, x]  # the nose
     assert not mask[0, 0]
-
-
-def test_backends_that_are_not_there_say_how_to_get_them(actor: Filmed, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = torch.device("cpu")
-    with pytest.raises(UserError, match=r"'tcnn' is not installed.*pip install"):
-        pick_backend("tcnn", here)
-    with pytest.raises(UserError, match=r"'nerfacc' is not installed.*avatar-builder"):
-        pick_march("nerfacc", here)
-    assert pick_backend("auto", here) is NATIVE
-    for name in ("tinycudann", "nerfacc"):
-        stub = types.ModuleType(name)
-        stub.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
-        monkeypatch.setitem(sys.modules, name, stub)
-    with pytest.raises(UserError, match="NVIDIA GPUs only"):
-        pick_backend("tcnn", here)
-    with pytest.raises(UserError, match="NVIDIA GPUs only"):
-        pick_march("nerfacc", here)
-    with pytest.raises(UserError, match="NVIDIA GPUs only"):
-        begin("nerf", actor.take.root, backend="tcnn")
-
-
-def test_padded_weights_give_the_same_network() -> None:
-    widths = [21, 32, 32, 5]
-    weights = torch.randn(sum(a * b for a, b in itertools.pairwise(widths)), generator=random())
-    inputs = torch.randn(7, 21, generator=random())
-    padded = pad_weights(weights, widths, 32, 16)
-    wide = reference_field.mlp(torch.nn.functional.pad(inputs, (0, 11)), padded, [32, 32, 32, 16])
-    assert torch.allclose(wide[:, :5], ops.mlp(inputs, weights, widths), atol=1e-4)
-    assert wide[:, 5:].abs().max() == 0
 
 
 def test_low_rank_factors_are_a_product_that_is_zero_at_first() -> None:

@@ -61,7 +61,7 @@ def build(
     recipe: Recipe | None = None,
     face: str = "auto",
     consent: str = NOT_STATED,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> Avatar:
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
@@ -95,7 +95,7 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
     kind = trainable_kind(name)
     if recipe.speech:
         check_readable(Path(recipe.speech), "sound file")
-    return _Plan(
+    plan = _Plan(
         recipe,
         name,
         kind,
@@ -105,6 +105,8 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
         load_encoder(Path(recipe.encoder) if recipe.encoder else None),
         pick_device(device),
     )
+    kind.check(plan.settings, plan.device)
+    return plan
 
 
 def _check_take(take: Take, source: Path) -> None:

@@ -22,7 +22,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look for everything the project can use."""
-    return [_native(), _torch(), _cuda(), _ffmpeg(), _mediapipe(), _assets(), *_optional()]
+    return [_native(), _torch(), _cuda(), _backends(), _ffmpeg(), _mediapipe(), _assets(), *_optional()]
 
 
 def _native() -> Finding:
@@ -43,15 +43,26 @@ def _torch() -> Finding:
 def _cuda() -> Finding:
     import torch
 
+    from avatar.render.device import describe, missing_for_gpu
+
+    if missing := missing_for_gpu():
+        return Finding("CUDA", False, False, f"{missing}; everything runs on the CPU")
+    return Finding("CUDA", True, False, f"{describe(torch.device('cuda'))}; used unless --device cpu is given")
+
+
+def _backends() -> Finding:
+    """What computes a NeRF here, with the times that `auto` decides by."""
+    import torch
+
+    from avatar.render.nerf.backends import time_backends
     from cuda_ext import native
 
-    compiled = native.cuda_architectures() if not isinstance(native._native, native._Missing) else ""
-    if not torch.cuda.is_available():
-        built = f"; the ops have kernels for {compiled}" if compiled else ""
-        return Finding("CUDA", False, False, f"no GPU that torch can use; everything runs on the CPU{built}")
-    if not compiled:
-        return Finding("CUDA", False, False, f"{torch.cuda.get_device_name()}, but the ops were built without nvcc")
-    return Finding("CUDA", True, False, f"{torch.cuda.get_device_name()}, kernels for {compiled}; use --device cuda")
+    name = "NeRF backends"
+    if not torch.cuda.is_available() or not native.cuda_architectures():
+        return Finding(name, True, False, "native; others, such as tcnn, are for NVIDIA GPUs")
+    times = time_backends(torch.device("cuda", torch.cuda.current_device()))
+    each = ", ".join(f"{backend} {spent:.2f} ms" for backend, spent in times.items())
+    return Finding(name, True, False, f"{each} for a picture's samples; auto picks {min(times, key=times.__getitem__)}")
 
 
 def _ffmpeg() -> Finding:

@@ -16,6 +16,7 @@ from avatar.pipelines.speech_encoder import preprocess_corpus
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import with_common
 from avatar.render.nerf import NerfSettings
+from avatar.render.nerf.backends import check_backends
 from avatar.render.nerf.generic import TABLES, Generic, common_scaling, is_shared, mean_tables, save_generic
 from avatar.render.nerf.trainable import TrainableNerf, begin
 from avatar.render.train import Schedule, train
@@ -50,7 +51,7 @@ def pretrain_renderer(
     steps: int,
     size: int,
     seed: int = 0,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> None:
     """Train one field on many people in turns, `steps` in all, and write it.
@@ -59,10 +60,12 @@ def pretrain_renderer(
     tables are drawn to their mean. Raises: UserError, as `train` does.
     """
     check_writable(out)
+    place = pick_device(device)
+    check_backends(settings, place)
     people = [_begin(take, min(size, take.camera.size), settings, seed) for take in takes]
     scalings = [person.trainable.scaling for person in people]
     mean, scale = common_scaling([one.mean for one in scalings], [one.scale for one in scalings])
-    _share_scaling(people, mean, scale, pick_device(device))
+    _share_scaling(people, mean, scale, place)
     rounds, last = max(1, math.ceil(steps / STEPS_AT_ONCE / len(people))), people[-1].trainable
     for number in range(rounds):
         for person in people:

@@ -6,14 +6,15 @@ namespace avatar {
 namespace {
 
 void hash_grid(In positions, In tables, Address<const int32_t> resolutions, int64_t points, int dimensions, int levels,
-               int64_t entries, Out out, Stream stream) {
-  run(cpu::hash_grid, cuda::hash_grid, {positions, tables, resolutions, points, dimensions, levels, entries, out},
-      stream);
+               int64_t entries, Out out, int variant, Out scratch, Stream stream) {
+  run(cpu::hash_grid, cuda::hash_grid,
+      {positions, tables, resolutions, points, dimensions, levels, entries, out, variant, scratch}, stream);
 }
 
 void hash_grid_backward(In positions, In tables, Address<const int32_t> resolutions, int64_t points, int dimensions,
-                        int levels, int64_t entries, In gradient, Out grad_tables, Out grad_positions, Stream stream) {
-  const HashGrid in{positions, tables, resolutions, points, dimensions, levels, entries, nullptr};
+                        int levels, int64_t entries, In gradient, Out grad_tables, Out grad_positions, int variant,
+                        Stream stream) {
+  const HashGrid in{positions, tables, resolutions, points, dimensions, levels, entries, nullptr, variant};
   run(cpu::hash_grid_backward, cuda::hash_grid_backward, {in, gradient, grad_tables, grad_positions}, stream);
 }
 

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "../cpu/kernels.h"
-#include "../cuda/kernels.h"
 #include "arrays.h"
 
 namespace avatar {
@@ -15,15 +14,16 @@ MlpShape shape_of(const std::vector<int>& widths) {
   return shape;
 }
 
-void mlp(In inputs, In weights, const std::vector<int>& widths, int64_t samples, Out hidden, Out out, Stream stream) {
-  run(cpu::mlp, cuda::mlp, {inputs, weights, shape_of(widths), samples, hidden, out}, stream);
+// On the CPU alone: a GPU's products are torch's.
+void mlp(In inputs, In weights, const std::vector<int>& widths, int64_t samples, Out out, Stream) {
+  nanobind::gil_scoped_release unlocked;
+  cpu::mlp({inputs, weights, shape_of(widths), samples, out});
 }
 
-void mlp_backward(In inputs, In weights, const std::vector<int>& widths, int64_t samples, In gradient, In hidden,
-                  Out grad_hidden, Out partial, Out grad_inputs, Out grad_weights, Stream stream) {
-  run(cpu::mlp_backward, cuda::mlp_backward,
-      {inputs, weights, shape_of(widths), samples, gradient, hidden, grad_hidden, partial, grad_inputs, grad_weights},
-      stream);
+void mlp_backward(In inputs, In weights, const std::vector<int>& widths, int64_t samples, In gradient, Out partial,
+                  Out grad_inputs, Out grad_weights, Stream) {
+  nanobind::gil_scoped_release unlocked;
+  cpu::mlp_backward({inputs, weights, shape_of(widths), samples, gradient, partial, grad_inputs, grad_weights});
 }
 
 }  // namespace

@@ -121,8 +121,14 @@ static void features_vjp(const HashGridBackward& args) {
   auto positions = [&](int64_t block) {
     for (int64_t p = block * kFieldBlock; p < block_end(block, in.points); ++p) {
       float d_position[D] = {};
-      for (int level = 0; level < in.levels; ++level)
-        grid_position_vjp<D>(in, p, level, args.gradient + kFeatures * (p * in.levels + level), d_position);
+      for (int level = 0; level < in.levels; ++level) {
+        const float* table = in.tables + kFeatures * in.entries * level;
+        auto entry = [table](uint32_t index, float* features) {
+          features[0] = table[kFeatures * index];
+          features[1] = table[kFeatures * index + 1];
+        };
+        grid_position_vjp<D>(in, p, level, args.gradient + kFeatures * (p * in.levels + level), entry, d_position);
+      }
       memcpy(args.grad_positions + D * p, d_position, sizeof d_position);
     }
   };

@@ -12,6 +12,7 @@
 #if defined(AVATAR_EMULATE)
 #include "emulate.h"
 #else
+#include <cuda_fp16.h>
 #define KERNEL static __global__ void
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
@@ -41,7 +42,35 @@ static inline void zero(void* stream, void* data, size_t bytes) {
   const cudaError_t error = cudaMemsetAsync(data, 0, bytes, static_cast<cudaStream_t>(stream));
   if (error != cudaSuccess) throw std::runtime_error(std::string("GPU memory could not be set: ") + cudaGetErrorString(error));
 }
+
+// Two half floats of one word.
+DEVICE float2 unpack_half2(unsigned bits) {
+  __half2 both;
+  memcpy(&both, &bits, sizeof both);
+  return __half22float2(both);
+}
 #endif
+
+// Adds two or four floats to memory aligned to their size, each atomically: one operation on sm_90 and later.
+DEVICE void add_float2(float* at, float x, float y) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(at)), "f"(x), "f"(y) : "memory");
+#else
+  atomicAdd(at, x);
+  atomicAdd(at + 1, y);
+#endif
+}
+
+DEVICE void add_float4(float* at, float x, float y, float z, float w) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(at)), "f"(x), "f"(y),
+               "f"(z), "f"(w)
+               : "memory");
+#else
+  add_float2(at, x, y);
+  add_float2(at + 2, z, w);
+#endif
+}
 
 // Sum of the values of all lower threads of the block; total: of all threads. Ends with a barrier.
 DEVICE uint32_t block_scan(uint32_t value, uint32_t warp_totals[kWarp], uint32_t& total) {

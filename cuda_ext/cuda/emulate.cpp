@@ -114,6 +114,28 @@ uint64_t exchange(uint64_t value, int source) {
   return taken;
 }
 
+unsigned lanes_where(bool value) {
+  Block& b = block();
+  const unsigned mine = b.current, first = mine / kWarp * kWarp;
+  b.fibers[mine].given = value;
+  wait_for_warp();
+  unsigned lanes = 0;
+  for (unsigned lane = 0; lane < kWarp && first + lane < b.fibers.size(); ++lane)
+    lanes |= static_cast<unsigned>(b.fibers[first + lane].given) << lane;
+  wait_for_warp();
+  return lanes;
+}
+
+// Bits of a half: sign, five of exponent, ten of fraction; without exponent they are fractions of 2^-14.
+static float half_to_float(unsigned bits) {
+  const unsigned exponent = bits >> 10 & 31u, fraction = bits & 1023u;
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                   : std::ldexp(static_cast<float>(1024u + fraction), static_cast<int>(exponent) - 25);
+  return (bits & 0x8000u) != 0 ? -size : size;
+}
+
+float2 unpack_half2(unsigned bits) { return {half_to_float(bits & 0xffffu), half_to_float(bits >> 16)}; }
+
 bool all_of_block(bool value) {
   Block& b = block();
   b.fibers[b.current].flag = value;
@@ -122,6 +144,18 @@ bool all_of_block(bool value) {
   for (const Fiber& fiber : b.fibers) all = all && fiber.flag;
   wait_for_block();
   return all;
+}
+
+uint32_t ballot(bool value) {
+  Block& b = block();
+  const unsigned mine = b.current, first = mine / kWarp * kWarp;
+  b.fibers[mine].flag = value;
+  wait_for_warp();
+  uint32_t bits = 0;
+  for (unsigned lane = 0; lane < kWarp && first + lane < b.fibers.size(); ++lane)
+    bits |= static_cast<uint32_t>(b.fibers[first + lane].flag) << lane;
+  wait_for_warp();
+  return bits;
 }
 
 void emulate(dim3 grid, int threads, const std::function<void()>& thread) {

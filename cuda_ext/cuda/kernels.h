@@ -1,9 +1,9 @@
 // The GPU kernels, launched on the given stream without waiting for it. absent.cpp stands in where nvcc was missing.
 #pragma once
+#include "../include/compose.h"
 #include "../include/deform.h"
 #include "../include/field.h"
 #include "../include/image.h"
-#include "../include/mlp.h"
 #include "../include/place.h"
 #include "../include/splat_gpu.h"
 
@@ -14,6 +14,9 @@
   X(photo_error, PhotoError)                   \
   X(to_bytes, ToBytes)                         \
   X(to_nv12, ToNv12)                           \
+  X(compose, Compose)                          \
+  X(compose_backward, ComposeBackward)         \
+  X(update_exposure, UpdateExposure)           \
   X(deform, Deform)                            \
   X(deform_coefficients, DeformCoefficients)   \
   X(deform_adam, DeformAdam)                   \
@@ -25,9 +28,7 @@
   X(march_count, March)                        \
   X(march_fill, March)                         \
   X(composite, Composite)                      \
-  X(composite_backward, CompositeBackward)     \
-  X(mlp, Mlp)                                  \
-  X(mlp_backward, MlpBackward)
+  X(composite_backward, CompositeBackward)
 
 namespace avatar {
 #define AVATAR_DECLARE(name, Args) void name(const Args& args, void* stream);

@@ -20,6 +20,8 @@ struct HashGrid {
   int levels;
   int64_t entries;
   float* out;                  // [P,2L]
+  int variant = 0;             // of the GPU's kernels, while they are compared
+  float* scratch = nullptr;    // [L,P,2] of the variant that transposes
 };
 
 struct HashGridBackward {
@@ -69,73 +71,54 @@ struct CompositeBackward {
 // One point in one level: its cell, and where between the cell's corners it lies.
 template <int D>
 struct Cell {
-  uint32_t corner[D];
+  uint32_t term[D], stride[D];  // what the lower corner brings to an entry's index, and what the upper one adds
   float part[D];
-  uint32_t resolution, mask;
+  uint32_t mask;
   bool dense;
 };
 
 template <int D>
 HD Cell<D> find_cell(const float* position, int32_t resolution, int64_t entries) {
+  constexpr uint32_t primes[4] = {1u, 2654435761u, 805459861u, 3674653429u};
   Cell<D> cell;
-  cell.resolution = static_cast<uint32_t>(resolution);
   cell.mask = static_cast<uint32_t>(entries - 1);
   int64_t corners = 1;
+  for (int d = 0; d < D; ++d) corners = corners > entries ? corners : corners * (resolution + 1);
+  cell.dense = corners <= entries;
+  uint32_t stride = 1;
   for (int d = 0; d < D; ++d) {
     const float scaled = clamp(position[d], 0.0f, 1.0f) * static_cast<float>(resolution);
     const int lower = static_cast<int>(clamp(floorf(scaled), 0.0f, static_cast<float>(resolution - 1)));
-    cell.corner[d] = static_cast<uint32_t>(lower);
     cell.part[d] = scaled - static_cast<float>(lower);
-    corners = corners > entries ? corners : corners * (resolution + 1);
+    cell.stride[d] = cell.dense ? stride : primes[d];
+    cell.term[d] = static_cast<uint32_t>(lower) * cell.stride[d];
+    stride *= static_cast<uint32_t>(resolution + 1);
   }
-  cell.dense = corners <= entries;
   return cell;
 }
 
 // Table entry of corner number `which` (bit d: the upper one in dimension d), and its weight.
 template <int D>
 HD uint32_t corner_entry(const Cell<D>& cell, int which, float& weight) {
-  constexpr uint32_t primes[4] = {1u, 2654435761u, 805459861u, 3674653429u};
-  uint32_t index = 0, stride = 1;
+  uint32_t index = 0;
   weight = 1.0f;
   for (int d = 0; d < D; ++d) {
-    const uint32_t upper = which >> d & 1, at = cell.corner[d] + upper;
+    const uint32_t upper = which >> d & 1, at = cell.term[d] + (upper ? cell.stride[d] : 0u);
     weight *= upper ? cell.part[d] : 1.0f - cell.part[d];
-    if (cell.dense) {
-      index += at * stride;
-      stride *= cell.resolution + 1;
-    } else {
-      index ^= at * primes[d];
-    }
+    index = cell.dense ? index + at : index ^ at;
   }
   return cell.dense ? index : index & cell.mask;
 }
 
-template <int D>
-HD void grid_features(const HashGrid& in, int64_t point, int level) {
+// Adds to d_position what the features of one level mean for the position; entry(index, two floats) reads the table.
+template <int D, class Entry>
+HD void grid_position_vjp(const HashGrid& in, int64_t point, int level, const float gradient[2], Entry entry,
+                          float d_position[D]) {
   const Cell<D> cell = find_cell<D>(in.positions + D * point, in.resolutions[level], in.entries);
-  const float* table = in.tables + kFeatures * in.entries * level;
-  float a = 0, b = 0;
   for (int which = 0; which < 1 << D; ++which) {
-    float weight;
-    const float* entry = table + kFeatures * corner_entry<D>(cell, which, weight);
-    a += weight * entry[0];
-    b += weight * entry[1];
-  }
-  float* out = in.out + kFeatures * (point * in.levels + level);
-  out[0] = a;
-  out[1] = b;
-}
-
-// Adds to d_position what the features of one level mean for the position.
-template <int D>
-HD void grid_position_vjp(const HashGrid& in, int64_t point, int level, const float gradient[2], float d_position[D]) {
-  const Cell<D> cell = find_cell<D>(in.positions + D * point, in.resolutions[level], in.entries);
-  const float* table = in.tables + kFeatures * in.entries * level;
-  for (int which = 0; which < 1 << D; ++which) {
-    float weight;
-    const float* entry = table + kFeatures * corner_entry<D>(cell, which, weight);
-    const float value = gradient[0] * entry[0] + gradient[1] * entry[1];
+    float weight, features[kFeatures];
+    entry(corner_entry<D>(cell, which, weight), features);
+    const float value = gradient[0] * features[0] + gradient[1] * features[1];
     for (int d = 0; d < D; ++d) {
       float slope = static_cast<float>(in.resolutions[level]);
       for (int other = 0; other < D; ++other)

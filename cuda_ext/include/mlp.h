@@ -18,7 +18,6 @@ struct Mlp {
   const float* weights;  // flat, each layer [out,in]
   MlpShape shape;
   int64_t samples;
-  float* hidden;         // [P, sum of hidden widths] or null; a GPU's way back
   float* out;            // [P,O]
 };
 
@@ -28,11 +27,9 @@ struct MlpBackward {
   MlpShape shape;
   int64_t samples;
   const float* gradient;  // [P,O]
-  const float* hidden;    // [P, sum of hidden widths]; read on a GPU alone
-  float* grad_hidden;     // the same shape, of the values before ReLU; written on a GPU alone
-  float* partial;         // [ceil(P / 1024), padded weights]; the CPU's
+  float* partial;         // [ceil(P / 1024), padded weights]
   float* grad_inputs;     // [P,I]
-  float* grad_weights;    // flat; on a GPU the caller makes it from the hidden values
+  float* grad_weights;    // flat
 };
 
 // The CPU pads rows to whole registers of the widest instruction set.
@@ -47,12 +44,6 @@ HD int64_t padded_weights_of(const MlpShape& shape) {
 HD int64_t weights_of(const MlpShape& shape) {
   int64_t count = 0;
   for (int l = 0; l < shape.layers; ++l) count += static_cast<int64_t>(shape.widths[l]) * shape.widths[l + 1];
-  return count;
-}
-
-HD int hidden_of(const MlpShape& shape) {
-  int count = 0;
-  for (int l = 1; l < shape.layers; ++l) count += shape.widths[l];
   return count;
 }
 

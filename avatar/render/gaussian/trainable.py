@@ -242,4 +242,9 @@ def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept | small | {"delta_codes": codes}
 
 
-TRAINABLE = TrainableKind(GaussianSettings, begin, pack)
+def check(settings: GaussianSettings, device: torch.device) -> None:
+    """Raises: as `check_rasterizer`."""
+    check_rasterizer(settings.rasterizer, device)
+
+
+TRAINABLE = TrainableKind(GaussianSettings, begin, pack, check)

@@ -5,26 +5,25 @@ All read the same tensors, so that an avatar trained by one is drawn by any othe
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-import itertools
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from avatar.core.files import UserError
+from avatar.render.nerf.settings import NerfSettings
+from avatar.render.nerf.tiny_cuda import TinyCuda
 from cuda_ext import ops, reference_field
 
 HashGrid = Callable[[Tensor, Tensor, Tensor], Tensor]
 Network = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
 March = Callable[..., ops.RaySamples]  # as `cuda_ext.ops.march`
 TRIAL_POINTS = 2**17  # about a picture's samples: fewer would measure launches
-PADDING = 16  # tiny-cuda-nn pads the inputs and outputs of its networks to multiples of this
-FUSED_WIDTHS = (16, 32, 64, 128)  # of tiny-cuda-nn's fused networks
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,48 @@ def _torch_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tenso
 TORCH = Backend("torch", _torch_grid, reference_field.mlp)
 
 
-def pick_backend(name: str, device: torch.device) -> Backend:
-    """The backend of a name; `auto` is the native one on a processor, the fastest that is there on a GPU.
+def check_backends(settings: NerfSettings, device: torch.device) -> None:
+    """Raise UserError when a device cannot run what settings name, saying what to do."""
+    check_backend(settings.backend, device)
+    check_marcher(settings.marcher, device)
 
-    Raises: UserError when it is not installed or cannot run on the device, saying what to do.
+
+def open_backends(settings: NerfSettings, device: torch.device) -> tuple[Backend, March]:
+    """What settings name, picked when it first is used: an avatar is opened on the CPU before it moves to a GPU.
+
+    Where the device cannot run it our own ops take its place, with a warning, so that an avatar can be played anywhere.
     """
-    if name == "torch":
-        return TORCH
-    if name == "tcnn":
-        return _open_tcnn(device)
-    if name == "native" or device.type == "cpu" or importlib.util.find_spec("tinycudann") is None:
-        return NATIVE
-    return min((NATIVE, _open_tcnn(device)), key=lambda backend: _seconds(backend, device))
+
+    @functools.cache
+    def backend() -> Backend:
+        return pick_backend(_usable(check_backend, settings.backend, device), device, settings.precision)
+
+    @functools.cache
+    def march() -> March:
+        return pick_march(_usable(check_marcher, settings.marcher, device), device)
+
+    def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
+        return backend().hash_grid(positions, tables, resolutions)
+
+    def mlp(inputs: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
+        return backend().mlp(inputs, weights, widths)
+
+    return Backend(settings.backend, hash_grid, mlp), lambda *rays, **limits: march()(*rays, **limits)
 
 
-def _open_tcnn(device: torch.device) -> Backend:
+def _usable(check: Callable[[str, torch.device], None], name: str, device: torch.device) -> str:
+    try:
+        check(name, device)
+    except UserError as error:
+        warnings.warn(f"the avatar is drawn by the native ops: {error}", stacklevel=2)
+        return "native"
+    return name
+
+
+def check_backend(name: str, device: torch.device) -> None:
+    """Raise UserError when a backend is not installed or cannot run on a device."""
+    if name != "tcnn":
+        return
     if importlib.util.find_spec("tinycudann") is None:
         raise UserError(
             "backend 'tcnn' is not installed; it is compiled on your machine, with nvcc: pip install "
@@ -68,78 +94,54 @@ def _open_tcnn(device: torch.device) -> Backend:
         )
     if device.type != "cuda":
         raise UserError("backend 'tcnn' runs on NVIDIA GPUs only; give --device cuda, or use 'native'")
+
+
+def pick_backend(name: str, device: torch.device, precision: ops.Precision = "bfloat16") -> Backend:
+    """The backend of a name; `auto` is the native one on a processor, the fastest that is there on a GPU.
+
+    precision: of a GPU's networks. Raises: as `check_backend`.
+    """
+    check_backend(name, device)
+    if name == "auto":
+        times = time_backends(device, precision) if device.type == "cuda" else {"native": 0.0}
+        name = min(times, key=times.__getitem__)
+    if name == "torch":
+        return TORCH
+    if name == "tcnn":
+        return _open_tiny_cuda(precision)
+    return _native(precision)
+
+
+def _native(precision: ops.Precision) -> Backend:
+    if precision == "bfloat16":
+        return NATIVE
+    return Backend("native", ops.hash_grid, functools.partial(ops.mlp, precision=precision))
+
+
+def _open_tiny_cuda(precision: ops.Precision) -> Backend:
     import tinycudann
 
-    tcnn = _TinyCuda(tinycudann)
-    return Backend("tcnn", tcnn.hash_grid, tcnn.mlp)
+    tiny_cuda = TinyCuda(tinycudann, precision)
+    return Backend("tcnn", tiny_cuda.hash_grid, tiny_cuda.mlp)
 
 
-class _TinyCuda:
-    """tiny-cuda-nn's modules, run on our tensors: each level is a grid of its own, so that its layout is ours.
+@functools.cache
+def time_backends(device: torch.device, precision: ops.Precision = "bfloat16") -> dict[str, float]:
+    """Milliseconds that each backend that a GPU has takes, forward and backward, for a picture's samples.
 
-    Its grids lie half a cell aside (their `pos_fract`), which a shift by half a cell takes back; corner order and hash
-    are those of Instant-NGP, as ours. Widths that its fused networks do not have are computed natively.
+    Timed once in a process. One that cannot be loaded, such as a tiny-cuda-nn built for another torch, is left out.
     """
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        self._made: dict[tuple[Any, ...], Any] = {}
-
-    def _make(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    def hash_grid(self, positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
-        entries, dimensions, features = tables.shape[1], positions.shape[1], []
-        for table, resolution in zip(tables, resolutions.tolist(), strict=True):
-            config = {
-                "otype": "HashGrid",
-                "n_levels": 1,
-                "n_features_per_level": 2,
-                "log2_hashmap_size": entries.bit_length() - 1,
-                "base_resolution": resolution + 1,
-                "per_level_scale": 1.0,
-            }
-            make = lambda config=config: self._module.Encoding(dimensions, config, dtype=torch.float32)  # noqa: E731
-            level = self._make(("grid", dimensions, resolution, entries), make)
-            shifted = positions.clamp(0, 1) - 0.5 / resolution
-            used = {"params": table.reshape(-1)[: level.params.numel()]}
-            features.append(functional_call(level, used, (shifted,)).float())
-        return torch.cat(features, 1)
-
-    def mlp(self, inputs: Tensor, weights: Tensor, widths: Sequence[int]) -> Tensor:
-        inner = set(widths[1:-1])
-        if len(inner) != 1 or next(iter(inner)) not in FUSED_WIDTHS:
-            return ops.mlp(inputs, weights, widths)
-        config = {
-            "otype": "FullyFusedMLP",
-            "activation": "ReLU",
-            "output_activation": "None",
-            "n_neurons": widths[1],
-            "n_hidden_layers": len(widths) - 2,
-        }
-        first, last = (-(-width // PADDING) * PADDING for width in (widths[0], widths[-1]))
-        network = self._make(("mlp", *widths), lambda: self._module.Network(first, widths[-1], config))
-        padded = torch.nn.functional.pad(inputs, (0, first - widths[0]))
-        used = {"params": pad_weights(weights, widths, first, last)}
-        return functional_call(network, used, (padded,)).float()
+    times = {"native": _milliseconds(_native(precision), device)}
+    if importlib.util.find_spec("tinycudann") is not None:
+        try:
+            times["tcnn"] = _milliseconds(_open_tiny_cuda(precision), device)
+        except (ImportError, OSError, RuntimeError) as error:
+            warnings.warn(f"backend 'tcnn' is installed but does not run: {error}", stacklevel=2)
+    return times
 
 
-def pad_weights(weights: Tensor, widths: Sequence[int], first: int, last: int) -> Tensor:
-    """Flat weights of a network whose inputs are padded to `first` and outputs to `last` columns, with zeros."""
-    parts, at = [], 0
-    for layer, (before, after) in enumerate(itertools.pairwise(widths)):
-        matrix = weights[at : at + before * after].view(after, before)
-        at += before * after
-        right = first - before if layer == 0 else 0
-        below = last - after if layer == len(widths) - 2 else 0
-        parts.append(torch.nn.functional.pad(matrix, (0, right, 0, below)).reshape(-1))
-    return torch.cat(parts)
-
-
-def _seconds(backend: Backend, device: torch.device) -> float:
-    """How long a forward and backward pass takes, the better of two after one to warm up."""
+def _milliseconds(backend: Backend, device: torch.device) -> float:
+    """The better of two passes, after one to warm up."""
     generator = torch.Generator(device).manual_seed(0)
     positions = torch.rand(TRIAL_POINTS, 3, generator=generator, device=device)
     tables = torch.zeros(12, 2**15, 2, device=device, requires_grad=True)
@@ -147,23 +149,33 @@ def _seconds(backend: Backend, device: torch.device) -> float:
     weights = torch.zeros(24 * 64 + 64 * 16, device=device, requires_grad=True)
     spent = []
     for _ in range(3):
-        torch.cuda.synchronize(device)
+        _wait(device)
         start = time.perf_counter()
         backend.mlp(backend.hash_grid(positions, tables, resolutions), weights, [24, 64, 16]).sum().backward()
-        torch.cuda.synchronize(device)
-        spent.append(time.perf_counter() - start)
+        _wait(device)
+        spent.append(1e3 * (time.perf_counter() - start))
     return min(spent[1:])
 
 
-def pick_march(name: str, device: torch.device) -> March:
-    """What marches along rays: `native`, or `nerfacc` on a GPU. Raises: UserError when it is not there."""
-    if name == "native":
-        return ops.march
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def check_marcher(name: str, device: torch.device) -> None:
+    """Raise UserError when what marches along rays is not installed or cannot run on a device."""
+    if name != "nerfacc":
+        return
     if importlib.util.find_spec("nerfacc") is None:
         raise UserError("marcher 'nerfacc' is not installed; run pip install 'avatar-builder[cuda]', or use 'native'")
     if device.type != "cuda":
         raise UserError("marcher 'nerfacc' runs on NVIDIA GPUs only; give --device cuda, or use 'native'")
-    return _march_nerfacc
+
+
+def pick_march(name: str, device: torch.device) -> March:
+    """What marches along rays: `native`, or `nerfacc` on a GPU. Raises: as `check_marcher`."""
+    check_marcher(name, device)
+    return _march_nerfacc if name == "nerfacc" else ops.march
 
 
 def _march_nerfacc(

@@ -16,7 +16,7 @@ from torch import Tensor
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import MOTION_NAMES, Motion, load_space, scale_torso
 from avatar.render.features import POSE_FEATURES, Scaling
-from avatar.render.nerf.backends import March, pick_backend, pick_march
+from avatar.render.nerf.backends import March, open_backends
 from avatar.render.nerf.field import HeadField, Values
 from avatar.render.nerf.occupancy import filled_box, head_box
 from avatar.render.nerf.rays import Box, Rays, cast_rays
@@ -92,11 +92,11 @@ Shade = Callable[[Rays, Field, Motion], tuple[Tensor, Tensor]]
 
 
 def open_model(tensors: dict[str, Tensor], camera: Camera, settings: NerfSettings, device: torch.device) -> NerfModel:
-    """A model of copies of tensors. Raises: UserError when the settings ask for a backend that is not there."""
+    """A model of copies of tensors."""
     here = {name: tensor.clone().to(device) for name, tensor in tensors.items() if name != "settings"}
     state = {name: here.pop(name) for name in STATE}
     scaling = Scaling(*(state[name] for name in ("rest_rotation", "feature_mean", "feature_scale")))
-    backend, box = pick_backend(settings.backend, device), head_box().to(device)
+    (backend, march), box = open_backends(settings, device), head_box().to(device)
     return NerfModel(
         settings=settings,
         camera=camera,
@@ -106,7 +106,7 @@ def open_model(tensors: dict[str, Tensor], camera: Camera, settings: NerfSetting
         scaling=scaling,
         head=HeadField(settings, len(scaling.mean), backend, device),
         torso=TorsoField(settings, backend, device),
-        march=pick_march(settings.marcher, device),
+        march=march,
         box=box,
         filled=filled_box(state["occupancy"], box),
         warp=make_warp(state["neutral"].cpu(), load_space()).to(device) if settings.warp else None,

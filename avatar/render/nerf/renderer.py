@@ -44,7 +44,7 @@ class NerfRenderer:
         self.to(torch.device("cpu"))
 
     def to(self, device: torch.device) -> None:
-        """Draw on another device. Raises: UserError when a backend that the settings name cannot run there."""
+        """Draw on another device, by our own ops where it cannot run the backend that the settings name."""
         self.device = device
         self._model = open_model(self._tensors, self.camera, self.settings, device)
         room = sample_room(self._model)

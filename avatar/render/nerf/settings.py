@@ -12,6 +12,7 @@ from torch import Tensor
 from avatar.core.files import UserError
 from avatar.core.named_files import FilePath
 from avatar.core.recipe import Settings
+from cuda_ext.ops import Precision
 
 
 class NerfSettings(Settings):
@@ -20,6 +21,7 @@ class NerfSettings(Settings):
     kind: str = "nerf"
     backend: Literal["auto", "native", "torch", "tcnn"] = "auto"  # computes encodings and networks
     marcher: Literal["native", "nerfacc"] = "native"  # samples rays in the occupancy grid
+    precision: Precision = "bfloat16"  # of what a GPU's networks multiply; sums: float32
     encoding: Literal["grid", "triplane"] = "grid"  # one hash grid of space, or three of its planes (ER-NeRF)
     conditioning: Literal["ambient", "attention"] = "ambient"  # RAD-NeRF's coordinates, or ER-NeRF's region attention
     warp: bool = True  # samples are taken back to rest by the MotionSpace's mesh

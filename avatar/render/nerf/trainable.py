@@ -16,6 +16,7 @@ from avatar.core.take import Take, Track
 from avatar.render.adam import Adam, bias_correction
 from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import Scaling, fit_scaling, with_common
+from avatar.render.nerf.backends import check_backends
 from avatar.render.nerf.field import Values, head_shapes
 from avatar.render.nerf.generic import MOTION_BRANCH, load_generic
 from avatar.render.nerf.initial import initial_head, initial_lora, initial_torso, initial_upscale
@@ -67,7 +68,8 @@ class TrainableNerf:
         self._clip = place_motion(self._model, self._motion) if self._motion else None
 
     def to(self, device: torch.device) -> None:
-        """Train on another device; the optimizer starts anew. Raises: UserError, as `pick_backend`."""
+        """Train on another device; the optimizer starts anew. Raises: UserError, as `check_backends`."""
+        check_backends(self.settings, device)
         self.device = device
         self.restore(self.tensors())
 
@@ -268,4 +270,4 @@ def _merge(tensors: dict[str, Tensor], settings: NerfSettings) -> dict[str, Tens
     return merged | {"settings": pack_settings(settings.model_copy(update={"lora_rank": 0}))}
 
 
-TRAINABLE = TrainableKind(NerfSettings, begin, pack)
+TRAINABLE = TrainableKind(NerfSettings, begin, pack, check_backends)

@@ -321,7 +321,8 @@ def ray_cases(place: Place) -> Iterator[Case]:
     cells = (torch.arange(64) + 0.5) / 64 - 0.5
     z, y, x = torch.meshgrid(cells, cells, cells, indexing="ij")
     head = ((x**2 + y**2 + z**2).sqrt() - 0.35).abs().lt(0.05).to(torch.uint8).to(place.device)
-    march = lambda: ops.march(origins, directions, head, near=1.0, far=2.0, step=1 / 128)  # noqa: E731
+    depths = torch.tensor([1.0, 2.0], device=place.device)
+    march = lambda: ops.march(origins, directions, head, depths=depths, step=1 / 128)  # noqa: E731
     found = march()
     total = len(found.distances)
     yield Case(f"march, {side * side} rays, {total} samples kept", march)

@@ -70,14 +70,16 @@ def deform_adam_(
     }
     if isinstance(rate, Tensor):
         tensors["rate"] = (rate, "M")
+    if adam.factor is not None:
+        tensors["factor"] = (adam.factor, "1")
     sizes = native.check("deform_adam_", tensors)
     for name in ("deltas", "moment1", "moment2"):
         if not tensors[name][0].is_contiguous():
             raise ValueError(f"deform_adam_.{name} is not contiguous, it cannot be updated in place")
-    if adam.step < 1:
-        raise ValueError(f"deform_adam_: step is {adam.step}, expected 1 or more")
+    if adam.step < (adam.factor is None):
+        raise ValueError(f"deform_adam_: step is {adam.step}, expected 1 or more, or 0 with a factor")
     rates, one_rate = (native.plain(rate), 0.0) if isinstance(rate, Tensor) else (None, rate)
-    inputs = (native.plain(gradient), native.plain(coefficients), rates, one_rate)
+    inputs = (native.plain(gradient), native.plain(coefficients), rates, one_rate, adam.factor)
     numbers = (adam.beta1, adam.beta2, adam.epsilon, adam.step)
     native.call("deform_adam", deltas.device, deltas, moment1, moment2, *inputs, *numbers, sizes["M"], sizes["K"])
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
+from cuda_ext.room import Room
 
 COARSE = 8  # cells a side of a coarse cell; the kernels' own
 MOST_CHANNELS = 16  # of a composited colour; the kernels' own
+MOST_COUNTED = 32  # samples of a ray, up to which one number fewer is tried where a room is too small
 
 
 FORWARD_VARIANT, BACKWARD_VARIANT = 10, 2 + 32
@@ -84,6 +86,7 @@ class RaySamples(NamedTuple):
     distances: Tensor  # [P] from the ray's origin, in lengths of its direction
     starts: Tensor  # [R] int64, first sample of each ray
     counts: Tensor  # [R] int32
+    rays: Tensor  # [P] int32, of each sample
 
 
 def _coarse(occupancy: Tensor) -> Tensor | None:
@@ -100,38 +103,60 @@ def march(
     directions: Tensor,
     occupancy: Tensor,
     *,
-    near: float,
-    far: float,
+    depths: Tensor,
     step: float,
     jitter: Tensor | None = None,
+    room: Room | None = None,
 ) -> RaySamples:
-    """Samples every `step` between near and far along rays [R,3], where the occupancy grid is filled.
+    """Samples every `step` between depths [2], near and far, along rays [R,3], where the occupancy grid is filled.
 
     occupancy [G,G,G] uint8 by z, y, x over the cube 0..1, zero where nothing is; distances in lengths of the
     direction. jitter [R] in 0..1 moves a ray's samples within their steps (default: the middle). Not differentiable.
-    The number of samples is read back, which synchronizes a GPU once.
+    Without a room the number of samples is read back, which synchronizes a GPU once. With one nothing is waited for:
+    P is its size, what is left over belongs to no ray and lies at 0, and where it is too small all rays lose their
+    last samples, down to the same number. Raises: ValueError for arguments that do not fit, on the CPU those of depths
+    too, and for a room of fewer samples than rays.
     """
     sizes = native.check("march", {"origins": (origins, "R 3"), "directions": (directions, "R 3")})
     where = origins.device
     native.check("march", {"occupancy": (occupancy, "G G G")}, dtype=torch.uint8, device=where)
     if jitter is not None:
         native.check("march", {"jitter": (jitter, "R")}, sizes=sizes, device=where)
-    if not 0 <= near < far or not step > 0 or not (far - near) / step < 2**30 or occupancy.shape[0] < 1:
+    native.check("march", {"depths": (depths, "2")}, device=where)
+    if not step > 0 or occupancy.shape[0] < 1 or (room is not None and room.size < sizes["R"]):
         raise ValueError(
-            f"march: near is {near}, far {far}, step {step}, grid {list(occupancy.shape)}; expected 0 <= near < far, "
-            "step > 0, at most 2^30 steps, and a grid of at least one cell"
+            f"march: step is {step}, grid {list(occupancy.shape)}, room {room and room.size}; expected step > 0, a "
+            f"grid of at least one cell, and room for a sample of each of {sizes['R']} rays"
         )
+    if native.stream(where) is None:  # on a GPU this would synchronize
+        near, far = depths.tolist()
+        if not 0 <= near < far or not (far - near) / step <= 2**20:
+            raise ValueError(
+                f"march: near is {near}, far {far}, step {step}; expected 0 <= near < far, and at most 2^20 steps"
+            )
     native.check_finite("march", {"origins": origins, "directions": directions})
     rays, counts = sizes["R"], torch.empty(sizes["R"], dtype=torch.int32, device=where)
     shift = None if jitter is None else native.plain(jitter)
     arrays = (native.plain(origins), native.plain(directions), shift, native.plain(occupancy), _coarse(occupancy))
-    call = (*arrays, rays, occupancy.shape[0], near, far, step)
+    call = (*arrays, rays, occupancy.shape[0], native.plain(depths), step)
     native.call("march_count", where, *call, counts)
+    if room is not None:
+        counts = _fit(counts, room)
     starts = counts.cumsum(0, dtype=torch.int64) - counts
-    total = int(counts.sum())
-    positions, distances = torch.empty(total, 3, device=where), torch.empty(total, device=where)
-    native.call("march_fill", where, *call, starts, positions, distances)
-    return RaySamples(positions, distances, starts, counts)
+    total = int(counts.sum()) if room is None else room.size
+    positions, distances = torch.zeros(total, 3, device=where), torch.zeros(total, device=where)
+    ray_of = torch.zeros(total, dtype=torch.int32, device=where)
+    native.call("march_fill", where, *call, counts, starts, positions, distances, ray_of)
+    return RaySamples(positions, distances, starts, counts, ray_of)
+
+
+def _fit(counts: Tensor, room: Room) -> Tensor:
+    """Samples of rays [R] int32, none more than the most with which all fit into a room."""
+    most = torch.arange(1, MOST_COUNTED + 2, dtype=torch.int32, device=counts.device)
+    most[MOST_COUNTED:].fill_(2**31 - 1)  # all
+    totals = torch.minimum(counts[:, None], most).sum(0)
+    room.note(totals[MOST_COUNTED:])
+    return torch.minimum(counts, most.index_select(0, (totals <= room.size).sum(0, keepdim=True) - 1))
 
 
 class _Composite(torch.autograd.Function):

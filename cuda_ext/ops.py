@@ -19,7 +19,8 @@ from cuda_ext.mlp import Precision, mlp
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import RigidTransform, place
 from cuda_ext.reference import AdamStep, dequantize, quantize
-from cuda_ext.splat import splat
+from cuda_ext.room import Room
+from cuda_ext.splat import first_pairs, splat
 
 __all__ = [
     "ATTRIBUTES",
@@ -30,6 +31,7 @@ __all__ = [
     "Precision",
     "RaySamples",
     "RigidTransform",
+    "Room",
     "SplatBlendshapes",
     "composite",
     "cuda_architectures",
@@ -38,6 +40,7 @@ __all__ = [
     "deform_int8",
     "dequantize",
     "draw_frames",
+    "first_pairs",
     "get_threads",
     "hash_grid",
     "isa",

@@ -21,11 +21,12 @@ COLUMNS = 64  # columns that share an int8 scale
 class AdamStep:
     """One step of Adam."""
 
-    step: int  # counts from 1
+    step: int  # counts from 1, for the correction of both means' bias; 0: the factor brings it
     rate: Tensor | float  # learning rate: one, or [M]
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    factor: Tensor | None = None  # [1] of all rates; on a GPU read when the step runs, so that a captured one changes
 
 
 def rotation_matrix(quaternions: Tensor) -> Tensor:
@@ -121,8 +122,9 @@ def deform_adam_(
     full = torch.outer(coefficients, gradient)
     moment1.mul_(adam.beta1).add_(full, alpha=1 - adam.beta1)
     moment2.mul_(adam.beta2).addcmul_(full, full, value=1 - adam.beta2)
-    root = (moment2 / (1 - adam.beta2**adam.step)).sqrt() + adam.epsilon
-    deltas -= adam.rate * (moment1 / (1 - adam.beta1**adam.step)) / root
+    first, second = (1 - beta**adam.step if adam.step else 1.0 for beta in (adam.beta1, adam.beta2))
+    rate = adam.rate if adam.factor is None else adam.rate * adam.factor
+    deltas -= rate * (moment1 / first) / ((moment2 / second).sqrt() + adam.epsilon)
 
 
 def quantize(deltas: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext import native
+from cuda_ext.room import Room
 
 TILE = 16  # px
 BUCKET = 32  # splats of one tile
@@ -102,8 +103,12 @@ def _draw_gpu(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, traini
         pairs = needed + needed // 4
 
 
-def _draw(call: SplatCall, training: bool) -> tuple[Tensor, Tensor, Any]:
+def _draw(call: SplatCall, training: bool, room: Room | None) -> tuple[Tensor, Tensor, Any]:
     rgb, alpha = call.pictures()
+    if native.stream(call.device) is not None and room is not None:
+        space = draw_into(call, rgb, alpha, pairs=room.size, training=training)
+        room.note(space.needed)
+        return rgb, alpha, space
     if native.stream(call.device) is not None:
         return rgb, alpha, _draw_gpu(call, rgb, alpha, pairs=first_pairs(call.count), training=training)
     return rgb, alpha, native.call("splat_forward", call.device, *call.first, training, rgb, alpha)
@@ -111,8 +116,10 @@ def _draw(call: SplatCall, training: bool) -> tuple[Tensor, Tensor, Any]:
 
 class _Splat(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: SplatCall, screen_gradient: Tensor | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        rgb, alpha, ctx.left = _draw(call, training=True)
+    def forward(
+        ctx: Any, call: SplatCall, screen_gradient: Tensor | None, room: Room | None, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        rgb, alpha, ctx.left = _draw(call, True, room)
         ctx.save_for_backward(*call.arrays, rgb, alpha)
         ctx.call = replace(call, arrays=())  # the graph alone holds the tensors
         ctx.screen_gradient = screen_gradient
@@ -132,7 +139,7 @@ class _Splat(torch.autograd.Function):
             native.call("splat_backward_gpu", call.device, *call.first, buffers, ctx.left.pairs, *pictures, outputs)
         else:
             native.call("splat_backward", call.device, ctx.left, *call.first, *pictures, outputs)
-        return None, None, *gradients
+        return None, None, None, *gradients
 
 
 def plan(*inputs: Tensor, focal: float, size: int) -> SplatCall:
@@ -151,13 +158,15 @@ def splat(
     focal: float,
     size: int,
     screen_gradient: Tensor | None = None,
+    room: Room | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw Gaussian splats: rgb [3,S,S] premultiplied, alpha [1,S,S]; differentiable in all five tensors.
 
     means [N,3] cm, camera frame (OpenCV axes); quaternions [N,4] wxyz, any length; log_scales [N,3] of cm;
     opacity_logits [N]; colors [N,3]; focal and size in px. Every tensor may have a leading dimension B, then so have
     the pictures; `expand` shares one tensor among all frames without a copy. screen_gradient [N]: the backward pass
-    adds the length of each splat's screen position gradient (loss per px) to it, for densification.
+    adds the length of each splat's screen position gradient (loss per px) to it, for densification. room: of (splat,
+    tile) pairs a frame; with it a GPU's drawing waits for nothing, and a frame that needs more of them is left empty.
     Raises ValueError or TypeError naming the argument. Source: EWA projection of 3D Gaussian Splatting (Kerbl 2023).
     """
     batched = isinstance(means, Tensor) and means.dim() == 3
@@ -179,7 +188,7 @@ def splat(
     inputs = [tensor if batched else tensor[None] for tensor, _ in tensors.values()]
     call = plan(*inputs, focal=focal, size=size)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        rgb, alpha = _Splat.apply(call, screen_gradient, *inputs)
+        rgb, alpha = _Splat.apply(call, screen_gradient, room, *inputs)
     else:
-        rgb, alpha, _ = _draw(call, training=False)
+        rgb, alpha, _ = _draw(call, False, room)
     return (rgb, alpha) if batched else (rgb[0], alpha[0])

@@ -187,7 +187,7 @@ def test_march_finds_the_samples_that_looking_everywhere_finds(
     jitter = torch.rand(count, generator=rng(3)) if jittered else None
     there = [tensor.to(device.torch) for tensor in (origins, directions, occupancy)]
     moved = None if jitter is None else jitter.to(device.torch)
-    found = ops.march(*there, near=0.2, far=3.0, step=0.013, jitter=moved)
+    found = ops.march(*there, depths=torch.tensor([0.2, 3.0], device=device.torch), step=0.013, jitter=moved)
     positions, distances, counts = reference_field.march(
         origins, directions, occupancy, near=0.2, far=3.0, step=0.013, jitter=jitter
     )
@@ -260,7 +260,7 @@ def test_bad_arguments_are_named() -> None:
         ops.mlp(positions, torch.rand(5), [3, 2])
     grid = torch.ones(4, 4, 4, dtype=torch.uint8)
     with pytest.raises(ValueError, match="expected 0 <= near < far"):
-        ops.march(positions, positions, grid, near=1.0, far=0.5, step=0.1)
+        ops.march(positions, positions, grid, depths=torch.tensor([1.0, 0.5]), step=0.1)
     starts, counts = torch.tensor([0, 2]), torch.tensor([2, 2], dtype=torch.int32)
     with pytest.raises(ValueError, match="leave the 3 samples"):
         ops.composite(torch.rand(3), torch.rand(3, 3), torch.rand(3), starts, counts)

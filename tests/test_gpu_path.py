@@ -14,9 +14,11 @@ pytest.importorskip("pydantic")  # the kernels alone can be tested without it
 
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
+from avatar.render.base import StepInputs
 from avatar.render.gaussian import GaussianRenderer, GaussianSettings
 from avatar.render.gaussian.trainable import TrainableGaussian, pack
 from avatar.render.losses import picture_loss
+from avatar.render.step import make_inputs
 from cuda_ext import ops
 
 SPLATS, MODES, SIZE = 300, 4, 48
@@ -80,29 +82,45 @@ def trainable_on(device: Device, **settings: float) -> TrainableGaussian:
     return trainable
 
 
+def inputs(trainable: TrainableGaussian, frame: int, picture: Tensor, rate: float) -> StepInputs:
+    """A step without noise, of a picture [4, S, S] uint8, all pixels alike."""
+    values = torch.zeros(1, 5 + trainable.features)
+    values[0, 0] = rate
+    parts = torch.tensor([frame]), picture, torch.zeros(3, 2, SIZE), values
+    return make_inputs(*(part.to(trainable.device) for part in parts))
+
+
+def draw(trainable: TrainableGaussian, frame: int) -> tuple[Tensor, Tensor]:
+    trainable.prepare(motion(3))
+    return trainable.draw(inputs(trainable, frame, torch.zeros(4, SIZE, SIZE, dtype=torch.uint8), 1.0))
+
+
 def test_every_device_draws_the_same_for_training(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    rgb, alpha = trainable_on(device).draw(motion(3), 2)
+    rgb, alpha = draw(trainable_on(device), 2)
     assert rgb.device == device.torch
     monkeypatch.undo()
-    expected = TrainableGaussian(person(), CAMERA, GaussianSettings(feature_noise=0.0)).draw(motion(3), 2)
+    expected = draw(TrainableGaussian(person(), CAMERA, GaussianSettings(feature_noise=0.0)), 2)
     assert decibels(rgb.detach().cpu(), expected[0].detach()) > 60
     assert decibels(alpha.detach().cpu(), expected[1].detach()) > 60
 
 
 def test_every_device_trains(device: Device) -> None:
-    target = GaussianRenderer(pack(person(1)), CAMERA).render(motion(1), range(1))[0][0].to(device.torch)
+    drawn = torch.cat(GaussianRenderer(pack(person(1)), CAMERA).render(motion(1), range(1)), 1)[0]
+    target, losses = (255 * drawn.clamp(0, 1)).round().byte(), list[float]()
     trainable = trainable_on(device, relocate_every=10)
-    weight = torch.ones(1, SIZE, SIZE, device=device.torch)
-    losses = []
+    trainable.prepare(motion(1))
     for step in range(5 if device.slow else 25):
-        rgb, _ = trainable.draw(motion(1), 0)
-        loss = picture_loss(rgb[0], target, weight)
+        number = trainable.advance()
+        one = inputs(trainable, 0, target, trainable.rate(number, step / 50))
+        rgb, _ = trainable.draw(one)
+        loss = picture_loss(rgb[0], one.image, one.weight)
         loss.backward()
-        trainable.update(step / 50)
+        trainable.update(one)
+        trainable.maintain(number, step / 50)
         losses.append(loss.item())
     assert losses[-1] < 0.93 * losses[0]
-    drawn, _ = trainable.renderer().render(motion(1), range(1))
-    assert picture_loss(drawn[0], target, weight).item() < losses[0]
+    again, _ = trainable.renderer().render(motion(1), range(1))
+    assert picture_loss(again[0], one.image, one.weight).item() < losses[0]
 
 
 def test_gsplat_draws_the_same_picture() -> None:

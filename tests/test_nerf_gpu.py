@@ -115,7 +115,7 @@ def test_nerfacc_samples_the_same_cells_cuda(cuda: torch.device) -> None:
     directions = torch.tensor([0.05, 0.02, 1.0], device=cuda).expand(500, 3).contiguous()
     step = 1 / 128
     ours, theirs = (
-        march(origins, directions, occupancy, near=0.0, far=2.0, step=step)
+        march(origins, directions, occupancy, depths=torch.tensor([0.0, 2.0], device=cuda), step=step)
         for march in (ops.march, pick_march("nerfacc", cuda))
     )
     x, y, z = (theirs.positions * 16).long().clamp(0, 15).unbind(1)

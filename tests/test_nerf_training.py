@@ -31,7 +31,7 @@ from avatar.render.nerf.renderer import load
 from avatar.render.nerf.trainable import TrainableNerf, pack
 from preprocess.interchange import export_adnerf
 from tests.conftest import Filmed
-from tests.trained import SIZES, TINY, Trained, begin, random, train_more, trained_on
+from tests.trained import SIZES, TINY, Trained, begin, random, step_of, train_more, trained_on
 
 SIZE = SIZES["nerf"]
 NOSE = 1  # landmark
@@ -78,8 +78,9 @@ def test_training_gives_up_cells_that_nobody_sees(trained: Trained, start: Start
     assert 0 < kept.sum() < hull.sum()
     everywhere = trained.tensors | {"hull": torch.ones_like(hull), "occupancy": torch.ones_like(hull)}
     trainable = TrainableNerf(everywhere, trained.take.camera)
-    trainable.draw(trained.track.motion(), 4)
-    trainable._update_occupancy(trained.track.motion())
+    trainable.prepare(trained.track.motion())
+    trainable.draw(step_of(trainable, 4))
+    trainable._update_occupancy()
     assert 0.01 < trainable.occupancy.float().mean() < 0.5  # the box is opaque but for the trained part: its surface
 
 

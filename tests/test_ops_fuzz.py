@@ -71,8 +71,8 @@ def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dic
         "mlp": (ops.mlp, {"inputs": positions, "weights": torch.randn(20, generator=g)}, {"widths": [3, 4, 2]}),
         "march": (
             ops.march,
-            {"origins": positions, "directions": directions, "occupancy": grid},
-            {"near": 0.0, "far": 2.0, "step": 0.1},
+            {"origins": positions, "directions": directions, "occupancy": grid, "depths": torch.tensor([0.0, 2.0])},
+            {"step": 0.1},
         ),
         "composite": (ops.composite, samples, {}),
     }

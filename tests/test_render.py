@@ -26,7 +26,7 @@ from avatar.render.gaussian import GaussianRenderer, rasterizers
 from avatar.render.gaussian.trainable import TrainableGaussian
 from avatar.render.kinds import TRAINABLES, trainable_kind
 from tests.conftest import Filmed
-from tests.trained import Trained, begin, settings_of, trained_on
+from tests.trained import Trained, begin, settings_of, step_of, trained_on
 
 LEAST_PSNR = {"gaussian": 29, "nerf": 28}  # another frame of the clip, in place of the right one, has 22 and 24
 
@@ -62,7 +62,8 @@ def test_packing_cannot_be_seen(actor: Filmed) -> None:
     """Deltas in int8 against those that were trained, drawn without the training's noise."""
     trained = trained_on("gaussian", actor.take.root)
     trainable = TrainableGaussian(trained.tensors, trained.take.camera, settings_of("gaussian", feature_noise=0.0))
-    rgb, alpha = trainable.draw(trained.track.motion(), 100)
+    trainable.prepare(trained.track.motion())
+    rgb, alpha = trainable.draw(step_of(trainable, 100))
     exact = over(rgb.detach(), alpha.detach(), read_plate(trained.take))[0]
     (packed,) = draw(trained.renderer(), trained, range(100, 101))
     assert 40 < psnr(packed, exact) < 99
@@ -89,11 +90,13 @@ def test_drawing_has_no_gradients_and_training_has(trained: Trained, actor: Film
     trainable = begin(trained.kind, actor.take.root)
     trainable.restore(trained.tensors)
     before = trainable.tensors()
-    rgb, alpha = trainable.draw(motion, 3)
+    trainable.prepare(motion)
+    step = step_of(trainable, 3)
+    rgb, alpha = trainable.draw(step)
     assert rgb.requires_grad
     assert alpha.shape == (1, 1, *rgb.shape[2:])
     (rgb.sum() + alpha.sum()).backward()
-    trainable.update(0.0)
+    trainable.update(step)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainable.tensors().items())
 
 

@@ -15,12 +15,12 @@ from avatar.core.recipe import Recipe
 from avatar.core.take import read_track
 from avatar.pipelines.build import build
 from avatar.render import RENDERERS
-from avatar.render.base import Renderer
+from avatar.render.base import Renderer, StepInputs
 from avatar.render.exposure import Exposure
 from avatar.render.gaussian.parameters import copy_parameters
 from avatar.render.gaussian.relocation import relocate
 from avatar.render.train import Checkpoint, RunningMean, Schedule, TrainingSnapshot, train
-from avatar.render.training_frames import HardExampleMiner, TrainingFrame, repeat_blinks, training_frames
+from avatar.render.training_frames import HardExampleMiner, Visit, frames_to_train_on, repeat_blinks, visits
 from cuda_ext import ops
 from tests.conftest import Filmed
 from tests.trained import begin, random, small_take, trained_on
@@ -57,16 +57,28 @@ class Gray:
     def __init__(self, size: int, spoilt: tuple[int, ...] = ()) -> None:
         self.size, self.spoilt = size, spoilt
         self.brightness, self.steps, self.restored = torch.tensor(0.2), 0, 0
-        self.device = torch.device("cpu")
+        self.device, self.features, self.rooms, self.generators = torch.device("cpu"), 1, None, ()
 
-    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
+    def prepare(self, motion: Motion) -> None:
+        pass
+
+    def advance(self) -> int:
+        return self.steps + 1
+
+    def rate(self, number: int, progress: float) -> float:
+        return 1.0
+
+    def maintain(self, number: int, progress: float) -> None:
+        pass
+
+    def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
         self.steps += 1
         if self.steps in self.spoilt:
             raise ValueError("splat.means has a value that is not finite")
         self.brightness = self.brightness.detach().requires_grad_()
         return self.brightness.expand(1, 3, self.size, self.size), torch.ones(1, 1, self.size, self.size)
 
-    def update(self, progress: float) -> None:
+    def update(self, step: StepInputs) -> None:
         assert self.brightness.grad is not None
         self.brightness = self.brightness.detach() - 0.1 * self.brightness.grad
 
@@ -118,13 +130,11 @@ def test_a_budget_without_a_step_is_refused_and_snapshots_are_shown(
 def test_frames_come_each_once_an_epoch_and_the_hard_ones_twice(actor: Filmed) -> None:
     take, track = small_take("nerf", actor.take.root)
     miner, epochs = HardExampleMiner(), dict[int, list[int]]()
-    frames = training_frames(take, track, 0, miner)
-    for example in frames:
-        if example.epoch == 3:
+    for visit in visits(frames_to_train_on(take, track), 0, miner):
+        if visit.epoch == 3:
             break
-        epochs.setdefault(example.epoch, []).append(example.frame)
-        miner.record(example, float(example.frame))  # the later, the harder
-    frames.close()
+        epochs.setdefault(visit.epoch, []).append(visit.frame)
+        miner.record(visit, float(visit.frame))  # the later, the harder
     expected = sorted(take.training_frames() + repeat_blinks(track, take.training_frames()))
     assert sorted(epochs[0]) == sorted(epochs[1]) == expected
     hard = sorted(set(expected))[-int(0.2 * len(set(expected))) :]
@@ -133,9 +143,9 @@ def test_frames_come_each_once_an_epoch_and_the_hard_ones_twice(actor: Filmed) -
 
 
 def test_only_frames_of_two_epochs_before_are_known_to_be_hard() -> None:
-    miner, one = HardExampleMiner(), torch.zeros(1)
+    miner = HardExampleMiner()
     for frame in range(10):
-        miner.record(TrainingFrame(frame, 0, one, one, one, one), abs(frame - 4.5))
+        miner.record(Visit(frame, 0), abs(frame - 4.5))
     assert miner.hardest(1) == []
     assert set(miner.hardest(2)) == {0, 9}
     assert miner.hardest(2) == []
@@ -161,15 +171,17 @@ def test_so_many_steps_give_the_same_file(actor: Filmed, avatar_file: Path, tmp_
 
 def test_exposure_is_found_frame_by_frame() -> None:
     true = torch.tensor([[0.9, 1.0, 1.15], [1 / 0.9, 1.0, 1 / 1.15], [1, 1, 1]])
-    generator, exposure = random(), Exposure(4)
+    generator, exposure, one = random(), Exposure(4, torch.device("cpu")), torch.ones(1)
     for visit in range(30):
         frame = visit % 3
         drawn = torch.rand(3, 16, 16, generator=generator)
         truth = true[frame, :, None, None] * drawn + 0.05 * torch.randn(3, 16, 16, generator=generator)
-        exposure.update(frame, drawn, truth, 0.5)
-    found = torch.stack([exposure.gain(frame)[:, 0, 0] for frame in range(3)])
+        exposure.update(torch.tensor([frame]), drawn, truth, one)
+    exposure.update(torch.tensor([1]), 2 * drawn, truth, 0 * one)
+    exposure.update(torch.tensor([1]), drawn * torch.nan, truth, one)
+    found = torch.stack([exposure.gain(torch.tensor([frame]))[:, 0, 0] for frame in range(3)])
     assert (found / true - 1).abs().max() < 0.04
-    assert torch.equal(exposure.gain(3), torch.ones(3, 1, 1))
+    assert torch.equal(exposure.gain(torch.tensor([3])), torch.ones(3, 1, 1))
 
 
 def test_the_running_mean_is_the_mean() -> None:

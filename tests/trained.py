@@ -14,8 +14,9 @@ from avatar.core.motion_space import load_space
 from avatar.core.recipe import Settings, parse
 from avatar.core.take import Take, Track, open_take, read_track, with_holdout, with_size
 from avatar.render import RENDERERS
-from avatar.render.base import Renderer, Trainable
+from avatar.render.base import Renderer, StepInputs, Trainable
 from avatar.render.kinds import TRAINABLES
+from avatar.render.step import make_inputs
 from avatar.render.train import Schedule, train
 
 HOLDOUT = 0.1
@@ -76,6 +77,15 @@ def trained_on(kind: str, root: Path) -> Trained:
     trainable = begin(kind, root)
     losses = train_more(trainable, kind, root, STEPS[kind])
     return Trained(kind, take, track, trainable.tensors(), losses)
+
+
+def step_of(trainable: Trainable, frame: int) -> StepInputs:
+    """A step of one frame without noise, its picture black."""
+    size = trainable.camera.size
+    values = torch.zeros(1, 5 + trainable.features)
+    values[0, 0] = 1.0
+    black = torch.zeros(4, size, size, dtype=torch.uint8)
+    return make_inputs(torch.tensor([frame]), black, torch.zeros(3, 2, size), values)
 
 
 def random(seed: int = 0) -> torch.Generator:

@@ -13,6 +13,7 @@ from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.recipe import Settings
 from avatar.core.take import Take, Track
+from cuda_ext.ops import Room
 
 
 class Renderer(Protocol):
@@ -40,6 +41,19 @@ class Renderer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StepInputs:
+    """What one step of training reads, on the trainable's device. On a GPU a captured step finds it at one address."""
+
+    frame: Tensor  # [1] int64, of the clip
+    image: Tensor  # [3, S, S] 0..1
+    matte: Tensor  # [1, S, S] 0..1
+    weight: Tensor  # [1, S, S] of each pixel in the loss
+    noise: Tensor  # [1, D] standard normal, for the features
+    rate: Tensor  # [1] that the rates are multiplied with: `Trainable.rate`
+    exposed: Tensor  # [1] 1 where the frame's exposure is fitted, 0 where it is not yet
+
+
 class Trainable(Protocol):
     """The parameters of a renderer, with their optimizer."""
 
@@ -55,16 +69,47 @@ class Trainable(Protocol):
         """Train on another device; the optimizer starts anew. Raises: UserError when it cannot be drawn there."""
         ...
 
-    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
-        """Draw a frame with this training's noise, differentiably: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+    @property
+    def features(self) -> int:
+        """How many features a frame has: the width D of a step's noise."""
+        ...
+
+    @property
+    def rooms(self) -> tuple[Room, ...] | None:
+        """Of a step that can be captured into a CUDA graph, the rooms that it draws in; None where it cannot be."""
+        ...
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """What a step draws random numbers from, on its device, beside its noise."""
+        ...
+
+    def prepare(self, motion: Motion) -> None:
+        """Take in the motion of all frames of the clip, which steps then draw from."""
+        ...
+
+    def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
+        """Draw a step's frame with its noise, differentiably: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
 
         Call it with gradients enabled, and `update` after the backward pass. Raises: ValueError when the parameters
         are not finite any more.
         """
         ...
 
-    def update(self, progress: float) -> None:
-        """One optimizer step from the gradients of the last `draw`; `progress` 0..1 is the share of the budget."""
+    def update(self, step: StepInputs) -> None:
+        """One optimizer step from the gradients of the last `draw`."""
+        ...
+
+    def advance(self) -> int:
+        """Begin an optimizer step; returns its number, from 1 since the optimizer started anew."""
+        ...
+
+    def rate(self, number: int, progress: float) -> float:
+        """What the rates of step `number` are multiplied with; `progress` 0..1 is the share of the budget."""
+        ...
+
+    def maintain(self, number: int, progress: float) -> None:
+        """What happens now and then, after step `number`; nothing moves to another address."""
         ...
 
     def reduce_memory(self) -> bool:

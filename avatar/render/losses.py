@@ -11,31 +11,41 @@ from cuda_ext import ops
 
 SSIM_WEIGHT = 0.2  # as Kerbl et al. 2023
 MOUTH_WEIGHT, MOUTH_RADIUS = 2.0, 0.6  # added in the middle of the mouth; of its width: lips and the skin beside them
+FINE_MOUTH = 6.0  # added to the mouth's weight after `Schedule.mouth_from`
 EYE_WEIGHT, EYE_RADIUS = 1.5, 0.7  # added in the middle of an eye; of its width: lids and the skin that they fold
 
 
-def pixel_weights(landmarks: Tensor, camera: Camera) -> Tensor:
-    """Weight [1, S, S] of each pixel: 1, and more around the mouth and the eyes of landmarks [478, 3] px."""
-    weight = 1 + MOUTH_WEIGHT * mouth_weights(landmarks, camera)[0]
+def pixel_weights(blobs: Tensor, weights: Tensor) -> Tensor:
+    """Weight [1, S, S] of each pixel: 1, and more in the blobs [3, 2, S], by the weights [3] in their middles."""
+    return 1 + (blobs[:, 1] * weights[:, None]).mT[None] @ blobs[:, 0]
+
+
+def blob_weights(on_mouth: bool) -> tuple[float, float, float]:
+    """Weight added in the middle of the mouth and of each eye; on_mouth: much more in the mouth."""
+    return MOUTH_WEIGHT + on_mouth * FINE_MOUTH, EYE_WEIGHT, EYE_WEIGHT
+
+
+def weight_blobs(landmarks: Tensor, camera: Camera) -> Tensor:
+    """Gaussians about the mouth and the eyes of landmarks [T, 478, 3] px: across and down [T, 3, 2, S].
+
+    A pixel's value, 1 in the middle, is the product of both.
+    """
+    corners = landmarks[:, [LEFT_CORNER, RIGHT_CORNER], :2]
+    blobs = [_blob(landmarks[:, list(MOUTH_EXTREMES), :2].mean(1), MOUTH_RADIUS * _length(corners), camera.size)]
     for eye in (LEFT_EYE, RIGHT_EYE):
-        corners = landmarks[[eye.outer, eye.inner], :2]
-        width = (corners[0] - corners[1]).norm()
-        weight = weight + EYE_WEIGHT * _blob(corners.mean(0), width * EYE_RADIUS, camera.size)
-    return weight[None]
+        corners = landmarks[:, [eye.outer, eye.inner], :2]
+        blobs.append(_blob(corners.mean(1), EYE_RADIUS * _length(corners), camera.size))
+    return torch.stack(blobs, 1)
 
 
-def mouth_weights(landmarks: Tensor, camera: Camera) -> Tensor:
-    """Weight [1, S, S], 1 in the middle of the mouth of landmarks [478, 3] px and 0 away from it."""
-    width = (landmarks[LEFT_CORNER, :2] - landmarks[RIGHT_CORNER, :2]).norm()
-    return _blob(landmarks[list(MOUTH_EXTREMES), :2].mean(0), width * MOUTH_RADIUS, camera.size)[None]
+def _length(ends: Tensor) -> Tensor:
+    """[T] of lines [T, 2, 2]."""
+    return (ends[:, 0] - ends[:, 1]).norm(dim=1)
 
 
 def _blob(center: Tensor, radius: Tensor, size: int) -> Tensor:
-    """A Gaussian [S, S], 1 at its center [2] px, 1/e at the radius."""
-    axis = torch.arange(size) + 0.5
-    across = torch.exp(-((axis - center[0]) / radius).square())
-    down = torch.exp(-((axis - center[1]) / radius).square())
-    return down[:, None] * across[None]
+    """Gaussians across and down [T, 2, S], 1 at their centers [T, 2] px, 1/e at the radius [T]."""
+    return torch.exp(-((torch.arange(size) + 0.5 - center[..., None]) / radius[:, None, None]).square())
 
 
 def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:

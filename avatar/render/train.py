@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,23 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avatar.core.files import UserError, whole
-from avatar.core.take import Take, Track, read_plate
-from avatar.render.base import Trainable
-from avatar.render.exposure import Exposure
-from avatar.render.losses import matte_loss, picture_loss
-from avatar.render.training_frames import HardExampleMiner, TrainingFrame, training_frames
+from avatar.core.take import Take, Track
+from avatar.render.base import Trainable, random_generator
+from avatar.render.captured import CapturedRun, chunk_of
+from avatar.render.eager import EagerRun
+from avatar.render.step import PlannedStep, TrainingStep
+from avatar.render.training_frames import HardExampleMiner, Visit, frames_to_train_on, visits
 
-MATTE_WEIGHT = 0.1  # of the loss: keeps the person opaque, and is little beside the picture
-FINE_MOUTH = 6.0  # added to the weight of the mouth's pixels after `Schedule.mouth_from`
 CHECKPOINT_SECONDS = 30.0  # work that a killed run loses at most
+RECOVERY_STEPS = 1000  # work that a step which is not finite loses at most
 SNAPSHOT_SECONDS = 10.0  # between two calls of `watch`
 MOST_FAILURES = 3  # steps that are not finite, between two checkpoints
 MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps (docs/figures.md)
-
-
-def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
-    """Premultiplied rgb [3, S, S] over a background [3, S, S], all 0..1; differentiable."""
-    return torch.addcmul(rgb, 1 - alpha, background)
 
 
 @dataclass(frozen=True)
@@ -95,30 +91,33 @@ def train(
     at every step, `watch` every ten seconds. A step that is not finite is undone from the last checkpoint; the fourth
     ends the run. Raises: UserError when training cannot go on.
     """
-    stepper = _Stepper(trainable, take, track)
-    losses: list[float] = []
-    start, taken, begun = time.monotonic(), 0, _resume(trainable, checkpoint)
-    recovery, snapshots = _Recovery(trainable, checkpoint), _Snapshots(watch)
-    miner, mean = HardExampleMiner(), RunningMean()
-    for example in training_frames(take, track, seed, miner):
-        share = begun + schedule.share(time.monotonic() - start, taken)
-        taken += 1
-        if share >= 1:
-            break
-        value, drawn = stepper.step(_focus(example, share >= schedule.mouth_from), schedule.progress(share))
-        if not math.isfinite(value):
-            recovery.undo()
-            continue
-        losses.append(value)
-        miner.record(example, value)
-        if schedule.whole and share > 1 - MEAN_SHARE and len(losses) % MEAN_EVERY == 0:
+    begun, miner = _resume(trainable, checkpoint), HardExampleMiner()
+    planner, mean = _Planner(trainable, schedule, seed, begun), RunningMean()
+    recovery, snapshots, losses = _Recovery(trainable, checkpoint), _Snapshots(watch), list[float]()
+
+    def between(planned: PlannedStep) -> None:
+        trainable.maintain(planned.number, planned.progress)
+        if schedule.whole and planned.share > 1 - MEAN_SHARE and planned.number % MEAN_EVERY == 0:
             mean.add(trainable.tensors())
-        recovery.keep(share)
-        if progress:
-            progress(share, value)
-        snapshots.take(losses, drawn, example.image)
-    if mean.count:
-        trainable.restore(mean.tensors)
+
+    with _stream(trainable.device):
+        run = _open_run(trainable, take, track, seed, miner)
+        for finished in run.steps(planner.plan, between):
+            planned, value = finished.planned, finished.loss
+            if not math.isfinite(value):
+                recovery.undo()
+                run.restart()
+                mean.clear()
+                continue
+            losses.append(value)
+            miner.record(planned.visit, value)
+            if finished.settled:
+                recovery.keep(planned)
+            if progress:
+                progress(planned.share, value)
+            snapshots.take(losses, run.shown)
+        if mean.count:
+            trainable.restore(mean.tensors)
     if not losses:
         raise UserError(f"the budget of {schedule.seconds:g} s is too short for one training step; give more")
     if checkpoint:
@@ -126,11 +125,59 @@ def train(
     return losses
 
 
+def _open_run(
+    trainable: Trainable, take: Take, track: Track, seed: int, miner: HardExampleMiner
+) -> EagerRun | CapturedRun:
+    frames, step = frames_to_train_on(take, track), TrainingStep(trainable, take, track)
+    order = visits(frames, seed, miner)
+    if trainable.device.type == "cuda" and trainable.rooms is not None:
+        return CapturedRun(trainable, step, take, track, order, chunk=chunk_of(len(frames)))
+    return EagerRun(trainable, step, take, track, order)
+
+
+@contextmanager
+def _stream(device: torch.device) -> Iterator[None]:
+    """A GPU's stream of its own, which what is captured needs; what is queued on it is over at the end."""
+    if device.type != "cuda":
+        yield
+        return
+    before, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(before)
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
+
+
+class _Planner:
+    """Plans steps until the schedule is over."""
+
+    def __init__(self, trainable: Trainable, schedule: Schedule, seed: int, begun: float) -> None:
+        """begun: share of the budget that was spent before."""
+        self._trainable, self._schedule, self._begun = trainable, schedule, begun
+        self._noise, self._taken, self._start = random_generator(seed), 0, time.monotonic()
+
+    def plan(self, visit: Visit, ahead: float = 0.0) -> PlannedStep | None:
+        """The step of a frame's visit, that will run so many seconds ahead from now; None when the budget is spent."""
+        seconds = time.monotonic() - self._start + ahead
+        share = self._begun + self._schedule.share(seconds, self._taken)
+        if share >= 1:
+            return None
+        self._taken += 1
+        number, progress = self._trainable.advance(), self._schedule.progress(share)
+        noise = torch.randn(1, self._trainable.features, generator=self._noise)
+        rate, on_mouth = self._trainable.rate(number, progress), share >= self._schedule.mouth_from
+        return PlannedStep(visit, number, share, progress, rate, on_mouth, noise)
+
+
 class RunningMean:
     """The mean of all tensors so far, by name (stochastic weight averaging, Izmailov et al. 2018)."""
 
     def __init__(self) -> None:
         self.count, self.tensors = 0, dict[str, Tensor]()
+
+    def clear(self) -> None:
+        """Begin anew, since what came in last was not finite."""
+        self.count, self.tensors = 0, {}
 
     def add(self, tensors: dict[str, Tensor]) -> None:
         """Take in one more; of tensors that are not floating point the last one stays."""
@@ -144,47 +191,12 @@ class RunningMean:
                 self.tensors[name] = tensor
 
 
-def _focus(example: TrainingFrame, on_mouth: bool) -> TrainingFrame:
-    return replace(example, weight=example.weight + FINE_MOUTH * example.mouth) if on_mouth else example
-
-
-class _Stepper:
-    """Takes steps: what they all need of a take, and the exposure of its frames."""
-
-    def __init__(self, trainable: Trainable, take: Take, track: Track) -> None:
-        self._trainable, self._motion = trainable, track.motion()
-        self._plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(trainable.device)
-        self._exposure = Exposure(len(track))
-
-    def step(self, example: TrainingFrame, progress: float) -> tuple[float, Tensor]:
-        """One step; returns its loss, not a number when it could not be taken, and what was drawn [3, S, S]."""
-        try:
-            rgb, alpha = self._trainable.draw(self._motion, example.frame)
-        except ValueError:  # the rasterizer refuses parameters that are not finite
-            return math.nan, example.image
-        truth, matte, weight = (part.to(rgb.device) for part in (example.image, example.matte, example.weight))
-        plain = blend(rgb[0], alpha[0], self._plate)
-        image = self._exposure.gain(example.frame).to(rgb.device) * plain
-        loss = picture_loss(image, truth, weight) + MATTE_WEIGHT * matte_loss(alpha[0], matte)
-        value = loss.item()
-        if math.isfinite(value):
-            try:
-                loss.backward()
-            except torch.cuda.OutOfMemoryError:
-                if not self._trainable.reduce_memory():
-                    raise
-                return self.step(example, progress)
-            self._trainable.update(progress)
-            self._exposure.update(example.frame, plain.detach(), truth, progress)
-        return value, image.detach()
-
-
 class _Recovery:
     """The last tensors that were finite, in memory and in the checkpoint."""
 
     def __init__(self, trainable: Trainable, checkpoint: Checkpoint | None) -> None:
         self._trainable, self._checkpoint = trainable, checkpoint
-        self._tensors, self._kept_at, self._failures = trainable.tensors(), time.monotonic(), 0
+        self._tensors, self._kept_at, self._number, self._failures = trainable.tensors(), time.monotonic(), 0, 0
 
     def undo(self) -> None:
         """Go back to them. Raises: UserError when that happens too often."""
@@ -192,15 +204,24 @@ class _Recovery:
         if self._failures > MOST_FAILURES:
             raise UserError("training became unstable and could not be recovered; lower the rates in the recipe")
         self._trainable.restore(self._tensors)
+        self._number = 0
 
-    def keep(self, share: float) -> None:
-        """Every half minute, keep the tensors as they are after a share of the budget."""
-        if time.monotonic() - self._kept_at <= CHECKPOINT_SECONDS:
+    def keep(self, planned: PlannedStep) -> None:
+        """Every half minute, and every thousand steps, keep the tensors as they are after a step."""
+        due = time.monotonic() - self._kept_at > CHECKPOINT_SECONDS
+        if not due and planned.number - self._number < RECOVERY_STEPS:
             return
-        self._tensors, self._kept_at, self._failures = self._trainable.tensors(), time.monotonic(), 0
-        if self._checkpoint:
-            with whole(self._checkpoint.path) as temporary:
-                save_file(self._tensors, temporary, {"key": self._checkpoint.key, "share": str(share)})
+        self._tensors, self._number, self._failures = self._trainable.tensors(), planned.number, 0
+        if due:
+            self._kept_at = time.monotonic()
+            self._write(planned.share)
+
+    def _write(self, share: float) -> None:
+        if self._checkpoint is None:
+            return
+        with whole(self._checkpoint.path) as temporary:
+            metadata = {"key": self._checkpoint.key, "share": str(share)}
+            save_file({name: tensor.cpu() for name, tensor in self._tensors.items()}, temporary, metadata)
 
 
 def _resume(trainable: Trainable, checkpoint: Checkpoint | None) -> float:
@@ -226,10 +247,10 @@ class _Snapshots:
         self._start = self._last = time.monotonic()
         self._reported = 0  # losses
 
-    def take(self, losses: list[float], drawn: Tensor, truth: Tensor) -> None:
+    def take(self, losses: list[float], shown: Callable[[], tuple[Tensor, Tensor]]) -> None:
         if self._watch is None or time.monotonic() - self._last <= SNAPSHOT_SECONDS:
             return
         self._last = time.monotonic()
         recent = losses[self._reported :]
-        self._watch(TrainingSnapshot(self._last - self._start, sum(recent) / len(recent), drawn, truth))
+        self._watch(TrainingSnapshot(self._last - self._start, sum(recent) / len(recent), *shown()))
         self._reported = len(losses)

@@ -1,11 +1,11 @@
-"""Frames to train on: which, how often, and decoded ahead of the training."""
+"""Frames to train on: which, how often, in which order, and decoded ahead of the training."""
 
 from __future__ import annotations
 
 import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from avatar.core.eyes import are_shut
 from avatar.core.files import UserError
 from avatar.core.take import Take, Track, read_frames, read_mattes
 from avatar.render.base import random_generator
-from avatar.render.losses import mouth_weights, pixel_weights
+from avatar.render.losses import weight_blobs
 
 HARD_SHARE = 0.2  # of the frames, drawn twice an epoch
 BLINK_SHARE, MOST_REPEATS = 0.06, 10  # of an epoch's frames: 15 blinks a minute, a quarter second each; times each
@@ -26,15 +26,20 @@ POLL_SECONDS = 0.2  # how soon the decoding thread sees that the training is ove
 
 
 @dataclass(frozen=True)
-class TrainingFrame:
-    """One frame to train on."""
+class Visit:
+    """One frame, when its turn has come."""
 
     frame: int
     epoch: int
-    image: Tensor  # [3, S, S] 0..1
-    matte: Tensor  # [1, S, S] 0..1
-    weight: Tensor  # [1, S, S] of each pixel in the loss
-    mouth: Tensor  # [1, S, S] 1 in the mouth
+
+
+@dataclass(frozen=True)
+class TrainingFrame:
+    """One frame to train on, decoded."""
+
+    visit: Visit
+    picture: Tensor  # [4, S, S] uint8: red, green, blue, matte
+    blobs: Tensor  # [3, 2, S] of `weight_blobs`
 
 
 class HardExampleMiner:
@@ -43,9 +48,9 @@ class HardExampleMiner:
     def __init__(self) -> None:
         self._losses: dict[int, dict[int, float]] = {}  # epoch -> frame -> loss
 
-    def record(self, example: TrainingFrame, loss: float) -> None:
+    def record(self, visit: Visit, loss: float) -> None:
         """Note the loss of a frame."""
-        self._losses.setdefault(example.epoch, {})[example.frame] = loss
+        self._losses.setdefault(visit.epoch, {})[visit.frame] = loss
 
     def hardest(self, epoch: int) -> list[int]:
         """A share of all frames, those with the largest loss two epochs before: the last is not complete yet."""
@@ -59,15 +64,51 @@ def repeat_blinks(track: Track, frames: list[int]) -> list[int]:
     return shut * min(MOST_REPEATS, int(BLINK_SHARE * len(frames) / max(1, len(shut))))
 
 
-def training_frames(take: Take, track: Track, seed: int, miner: HardExampleMiner) -> Iterator[TrainingFrame]:
-    """Endless frames in random order, the hardest of each epoch twice; decoded ahead in a thread.
-
-    Raises: UserError when no frame can be trained on.
-    """
+def frames_to_train_on(take: Take, track: Track) -> list[int]:
+    """The frames of an epoch, some of them more than once. Raises: UserError when there is none."""
     frames = [frame for frame in take.training_frames() if track.confidence[frame] > SURE]
     if not frames:
         raise UserError(f"{take.root}: no frame is left to train on; see its report.html")
-    frames += repeat_blinks(track, frames)
+    return frames + repeat_blinks(track, frames)
+
+
+def visits(frames: list[int], seed: int, miner: HardExampleMiner) -> Iterator[Visit]:
+    """Endless frames in random order, the hardest of each epoch twice."""
+    generator = random_generator(seed)
+    for epoch in itertools.count():
+        chosen = frames + miner.hardest(epoch)
+        for index in torch.randperm(len(chosen), generator=generator).tolist():
+            yield Visit(chosen[index], epoch)
+
+
+class Decoder:
+    """Frames of a Take with their weights; the first ones that are decoded stay in memory."""
+
+    def __init__(self, take: Take, track: Track) -> None:
+        self._take, self._track = take, track
+        self._cache: dict[int, Tensor] = {}
+        self._most = CACHE_BYTES // (4 * take.camera.size**2)
+
+    def decode(self, visit: Visit) -> TrainingFrame:
+        """The frame of a visit."""
+        frame = visit.frame
+        picture = self._cache.get(frame)
+        if picture is None:
+            picture = read_picture(self._take, frame)
+            if len(self._cache) < self._most:
+                self._cache[frame] = picture
+        (blobs,) = weight_blobs(self._track.landmarks[frame : frame + 1], self._take.camera)
+        return TrainingFrame(visit, picture, blobs)
+
+
+def read_picture(take: Take, frame: int) -> Tensor:
+    """Image and matte of a frame [4, S, S] uint8."""
+    image = read_frames(take, [frame])[0].permute(2, 0, 1)
+    return torch.cat([image, read_mattes(take, [frame])])
+
+
+def decode_ahead(order: Iterator[Visit], decoder: Decoder) -> Generator[TrainingFrame, None, None]:
+    """The frames of visits, decoded in a thread that is some frames ahead."""
     ready: queue.Queue[TrainingFrame | Exception] = queue.Queue(maxsize=AHEAD)
     stop = threading.Event()
 
@@ -81,8 +122,8 @@ def training_frames(take: Take, track: Track, seed: int, miner: HardExampleMiner
 
     def produce() -> None:
         try:
-            for item in _decode(_Decoder(take, track), frames, seed, miner):
-                put(item)
+            for visit in order:
+                put(decoder.decode(visit))
                 if stop.is_set():
                     return
         except Exception as error:
@@ -99,36 +140,3 @@ def training_frames(take: Take, track: Track, seed: int, miner: HardExampleMiner
     finally:
         stop.set()
         thread.join()
-
-
-def _decode(decoder: _Decoder, frames: list[int], seed: int, miner: HardExampleMiner) -> Iterator[TrainingFrame]:
-    generator = random_generator(seed)
-    for epoch in itertools.count():
-        chosen = frames + miner.hardest(epoch)
-        for index in torch.randperm(len(chosen), generator=generator).tolist():
-            yield decoder.decode(chosen[index], epoch)
-
-
-class _Decoder:
-    """Frames of a Take with their weights; the first ones that are decoded stay in memory."""
-
-    def __init__(self, take: Take, track: Track) -> None:
-        self._take, self._track = take, track
-        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self._most = CACHE_BYTES // (4 * take.camera.size**2)
-
-    def decode(self, frame: int, epoch: int) -> TrainingFrame:
-        image, matte = self._pictures(frame)
-        landmarks, camera = self._track.landmarks[frame], self._take.camera
-        weights = pixel_weights(landmarks, camera), mouth_weights(landmarks, camera)
-        return TrainingFrame(frame, epoch, image.float() / 255, matte.float() / 255, *weights)
-
-    def _pictures(self, frame: int) -> tuple[Tensor, Tensor]:
-        """Image [3, S, S] and matte [1, S, S], uint8."""
-        if frame in self._cache:
-            return self._cache[frame]
-        image = read_frames(self._take, [frame])[0].permute(2, 0, 1).contiguous()
-        pair = image, read_mattes(self._take, [frame])
-        if len(self._cache) < self._most:
-            self._cache[frame] = pair
-        return pair

@@ -18,9 +18,9 @@ void deform_coefficients(In deltas, In gradient, int64_t columns, int64_t rows, 
 }
 
 void deform_adam(Out deltas, Out moment1, Out moment2, In gradient, In coefficients, In rate, float rate_all,
-                 double beta1, double beta2, double eps, int64_t step, int64_t columns, int64_t rows, Stream stream) {
+                 In factor, double beta1, double beta2, double eps, int64_t step, int64_t columns, int64_t rows, Stream stream) {
   run(cpu::deform_adam, cuda::deform_adam,
-      {deltas, moment1, moment2, gradient, coefficients, rate, rate_all, static_cast<float>(beta1),
+      {deltas, moment1, moment2, gradient, coefficients, rate, rate_all, factor, static_cast<float>(beta1),
        static_cast<float>(beta2), static_cast<float>(eps), step, columns, rows},
       stream);
 }

@@ -18,25 +18,26 @@ void hash_grid_backward(In positions, In tables, Address<const int32_t> resoluti
   run(cpu::hash_grid_backward, cuda::hash_grid_backward, {in, gradient, grad_tables, grad_positions}, stream);
 }
 
-March march(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid, float near,
-            float far, float step) {
-  return {origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step, nullptr, nullptr, nullptr, nullptr};
+March march(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse,
+            int64_t rays, int grid, In depths, float step, Address<int32_t> counts) {
+  return {origins, directions, jitter, occupancy, coarse, rays, grid, depths, step, counts, nullptr, nullptr, nullptr,
+          nullptr};
 }
 
-void march_count(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid,
-                 float near, float far, float step, Address<int32_t> counts, Stream stream) {
-  March args = march(origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step);
-  args.counts = counts;
-  run(cpu::march_count, cuda::march_count, args, stream);
+void march_count(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse,
+                 int64_t rays, int grid, In depths, float step, Address<int32_t> counts, Stream stream) {
+  run(cpu::march_count, cuda::march_count,
+      march(origins, directions, jitter, occupancy, coarse, rays, grid, depths, step, counts), stream);
 }
 
-void march_fill(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse, int64_t rays, int grid,
-                float near, float far, float step, Address<const int64_t> starts, Out positions, Out distances,
-                Stream stream) {
-  March args = march(origins, directions, jitter, occupancy, coarse, rays, grid, near, far, step);
+void march_fill(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse,
+                int64_t rays, int grid, In depths, float step, Address<int32_t> counts, Address<const int64_t> starts,
+                Out positions, Out distances, Address<int32_t> ray_of, Stream stream) {
+  March args = march(origins, directions, jitter, occupancy, coarse, rays, grid, depths, step, counts);
   args.starts = starts;
   args.positions = positions;
   args.distances = distances;
+  args.ray_of = ray_of;
   run(cpu::march_fill, cuda::march_fill, args, stream);
 }
 

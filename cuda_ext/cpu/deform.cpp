@@ -71,12 +71,12 @@ void deform_coefficients(const DeformCoefficients& args) {
 
 void deform_adam(const DeformAdam& args) {
   const AdamCorrection correction = adam_correction(args);
-  const float beta1 = args.beta1, beta2 = args.beta2, eps = args.eps;
+  const float beta1 = args.beta1, beta2 = args.beta2, eps = args.eps, factor = adam_factor(args, correction);
   auto body = [&](int64_t block) {
     const int64_t begin = block * kDeformBlock, n = block_end(block, args.columns) - begin;
     const float* __restrict gradient = args.gradient + begin;
     float rates[kDeformBlock];
-    for (int64_t i = 0; i < n; ++i) rates[i] = (args.rate ? args.rate[begin + i] : args.rate_all) * correction.inv_first;
+    for (int64_t i = 0; i < n; ++i) rates[i] = (args.rate ? args.rate[begin + i] : args.rate_all) * factor;
     for (int64_t k = 0; k < args.rows; ++k) {
       const float c = args.coefficients[k];
       float* __restrict value = args.deltas + k * args.columns + begin;

@@ -164,18 +164,19 @@ struct Nothing {
 };
 
 void march_count(const March& args) {
-  auto body = [&](int64_t ray) { args.counts[ray] = walk_ray(args, ray, Nothing{}); };
+  auto body = [&](int64_t ray) { args.counts[ray] = walk_ray(args, ray, INT32_MAX, Nothing{}); };
   for_rays(args.rays, body);
 }
 
 void march_fill(const March& args) {
   auto body = [&](int64_t ray) {
-    const int64_t start = args.starts[ray];
     auto keep = [&](int32_t kept, const float* position, float t) {
-      memcpy(args.positions + 3 * (start + kept), position, 3 * sizeof(float));
-      args.distances[start + kept] = t;
+      const int64_t at = args.starts[ray] + kept;
+      memcpy(args.positions + 3 * at, position, 3 * sizeof(float));
+      args.distances[at] = t;
+      args.ray_of[at] = static_cast<int32_t>(ray);
     };
-    walk_ray(args, ray, keep);
+    walk_ray(args, ray, args.counts[ray], keep);
   };
   for_rays(args.rays, body);
 }

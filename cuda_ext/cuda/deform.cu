@@ -87,7 +87,7 @@ KERNEL adam_kernel(DeformAdam args, AdamCorrection correction) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= args.columns) return;
   const float gradient = args.gradient[i];
-  const float rate = (args.rate != nullptr ? args.rate[i] : args.rate_all) * correction.inv_first;
+  const float rate = (args.rate != nullptr ? args.rate[i] : args.rate_all) * adam_factor(args, correction);
   for (int64_t k = 0; k < args.rows; ++k) {
     const int64_t at = k * args.columns + i;
     adam_update(args.deltas[at], args.moment1[at], args.moment2[at], args.coefficients[k] * gradient, args.beta1,

@@ -9,23 +9,24 @@ struct Nothing {
 };
 
 struct Fill {
-  float *positions, *distances;
+  const March& args;
+  int64_t ray, start;
   DEVICE_MEMBER void operator()(int32_t kept, const float* position, float t) const {
-    for (int d = 0; d < 3; ++d) positions[3 * kept + d] = position[d];
-    distances[kept] = t;
+    const int64_t at = start + kept;
+    for (int d = 0; d < 3; ++d) args.positions[3 * at + d] = position[d];
+    args.distances[at] = t;
+    args.ray_of[at] = static_cast<int32_t>(ray);
   }
 };
 
 KERNEL count_kernel(March args) {
   const int64_t ray = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (ray < args.rays) args.counts[ray] = walk_ray(args, ray, Nothing{});
+  if (ray < args.rays) args.counts[ray] = walk_ray(args, ray, INT32_MAX, Nothing{});
 }
 
 KERNEL march_kernel(March args) {
   const int64_t ray = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (ray >= args.rays) return;
-  const int64_t start = args.starts[ray];
-  walk_ray(args, ray, Fill{args.positions + 3 * start, args.distances + start});
+  if (ray < args.rays) walk_ray(args, ray, args.counts[ray], Fill{args, ray, args.starts[ray]});
 }
 
 KERNEL composite_kernel(Composite args) {

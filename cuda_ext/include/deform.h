@@ -35,8 +35,9 @@ struct DeformAdam {
   const float* coefficients;  // [K]
   const float* rate;          // [M] or null
   float rate_all;             // used when rate is null
+  const float* factor;        // [1] of all rates, or null
   float beta1, beta2, eps;
-  int64_t step;               // from 1
+  int64_t step;               // from 1; 0: the factor brings the correction of bias
   int64_t columns;
   int64_t rows;
 };
@@ -76,9 +77,15 @@ struct AdamCorrection {
 };
 
 static inline AdamCorrection adam_correction(const DeformAdam& args) {
+  if (args.step == 0) return {1.0f, 1.0f};
   const double first = 1.0 - __builtin_pow(args.beta1, static_cast<double>(args.step));
   const double second = 1.0 - __builtin_pow(args.beta2, static_cast<double>(args.step));
   return {static_cast<float>(1.0 / first), static_cast<float>(1.0 / __builtin_sqrt(second))};
+}
+
+// What the gradient of a column is multiplied with, apart from the rate of the column.
+HD float adam_factor(const DeformAdam& args, AdamCorrection correction) {
+  return args.factor != nullptr ? *args.factor * correction.inv_first : correction.inv_first;
 }
 
 HD void adam_update(float& value, float& m1, float& m2, float gradient, float beta1, float beta2, float rate,

@@ -9,6 +9,7 @@ constexpr int64_t kFieldBlock = 4096;  // points of one task
 constexpr int kFeatures = 2;           // numbers of a table entry
 constexpr int kMostChannels = 16;      // of a composited colour
 constexpr float kRayStop = 1e-4f;      // a ray ends when no more than this gets through
+constexpr float kMostSteps = 1 << 20;  // of a ray: depths that are not finite end, too
 
 struct HashGrid {
   const float* positions;      // [P,D] 0..1
@@ -38,11 +39,13 @@ struct March {
   const uint8_t* coarse;     // [G/8,G/8,G/8] filled where any of 8^3 cells is, or null
   int64_t rays;
   int grid;
-  float near, far, step;     // along the ray, in lengths of its direction
-  int32_t* counts;           // [R]: written by the first pass
+  const float* depths;       // [2] near and far along the ray, in lengths of its direction
+  float step;
+  int32_t* counts;           // [R]: written by the first pass, read by the second, which keeps no more of a ray
   const int64_t* starts;     // [R]: read by the second
   float* positions;          // [P,3]
   float* distances;          // [P] from the origin
+  int32_t* ray_of;           // [P]
 };
 
 struct Composite {
@@ -144,14 +147,16 @@ HD float way_out(const float at[3], const int cell[3], const float pace[3], cons
   return most;
 }
 
-// Walks one ray; keep(number of kept samples so far, position, distance) is called for each sample in a filled cell.
+// Walks one ray; keep(number of kept samples so far, position, distance) is called for each sample in a filled cell,
+// `most` of them at most.
 template <class Keep>
-HD int32_t walk_ray(const March& args, int64_t ray, Keep keep) {
+HD int32_t walk_ray(const March& args, int64_t ray, int32_t most, Keep keep) {
   const float* origin = args.origins + 3 * ray;
   const float* direction = args.directions + 3 * ray;
   const float shift = args.jitter != nullptr ? args.jitter[ray] : 0.5f;
   const float side = static_cast<float>(args.grid), steps_a_length = 1.0f / args.step;
-  const int32_t samples = static_cast<int32_t>(ceilf((args.far - args.near) / args.step));
+  const float near = args.depths[0], far = args.depths[1];
+  const int32_t samples = static_cast<int32_t>(clamp(ceilf((far - near) / args.step), 0.0f, kMostSteps));
   float start[3], pace[3], inverse[3];  // in cells; a direction of zero never leaves through that wall
   for (int d = 0; d < 3; ++d) {
     start[d] = origin[d] * side;
@@ -159,8 +164,8 @@ HD int32_t walk_ray(const March& args, int64_t ray, Keep keep) {
     inverse[d] = direction[d] == 0.0f ? 3e38f : 1.0f / pace[d];
   }
   int32_t kept = 0;
-  for (int32_t i = 0; i < samples;) {
-    const float t = args.near + (static_cast<float>(i) + shift) * args.step;
+  for (int32_t i = 0; i < samples && kept < most;) {
+    const float t = near + (static_cast<float>(i) + shift) * args.step;
     float at[3];
     int cell[3];
     bool inside = true;
@@ -182,7 +187,7 @@ HD int32_t walk_ray(const March& args, int64_t ray, Keep keep) {
       continue;
     }
     // Rounded down, so that no sample of the next cell is missed.
-    const float left = way_out(at, cell, pace, inverse, wide ? kCoarse : 1, args.far - t);
+    const float left = way_out(at, cell, pace, inverse, wide ? kCoarse : 1, far - t);
     const int32_t jump = static_cast<int32_t>(clamp(left * steps_a_length - 1e-3f, 0.0f, static_cast<float>(samples)));
     i += jump > 1 ? jump : 1;
   }

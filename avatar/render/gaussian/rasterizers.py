@@ -43,10 +43,12 @@ def rasterize(
     colors: Tensor,
     *,
     camera: Camera,
+    room: ops.Room | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `ops.splat` for B frames, by the rasterizer of a name: native or gsplat. Raises: as `check_rasterizer`."""
     if name == "native":
-        return ops.splat(means, quaternions, log_scales, opacity_logits, colors, focal=camera.focal, size=camera.size)
+        inputs = means, quaternions, log_scales, opacity_logits, colors
+        return ops.splat(*inputs, focal=camera.focal, size=camera.size, room=room)
     check_rasterizer(name, means.device)
     from gsplat import rasterization
 

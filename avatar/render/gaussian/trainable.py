@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,8 @@ from avatar.core.geometry import Camera
 from avatar.core.landmarks import IRIS_CENTERS, MESH_POINTS
 from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.take import Take, Track
-from avatar.render.adam import Adam
-from avatar.render.base import TrainableKind, random_generator
+from avatar.render.adam import Adam, bias_correction
+from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
 from avatar.render.gaussian.initial import lift_splats
 from avatar.render.gaussian.parameters import SplatParameters, copy_parameters
@@ -36,20 +38,22 @@ class TrainableGaussian:
         """tensors: those of `SplatParameters`, by name."""
         self.camera, self.settings = camera, settings
         self.device = torch.device("cpu")
+        self._motion: Motion | None = None
         self.restore(tensors)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over tensors as `tensors` returns them; the optimizer starts anew."""
         self._splats = copy_parameters(tensors, self.device)
-        splats, settings = self._splats, self.settings
-        self._scaling = Scaling(splats.rest_rotation, splats.feature_mean, splats.feature_scale)
-        self._noise, self._adam = random_generator(0, self.device), Adam()
+        splats, settings, self._adam = self._splats, self.settings, Adam()
+        self._one = torch.ones(1, device=self.device)
+        self._room = ops.Room(ops.first_pairs(splats.count), self.device)
         rates = (settings.means_rate, settings.scales_rate, settings.opacity_rate, settings.colors_rate)
         widths = torch.tensor(list(ops.ATTRIBUTES.values())) * splats.count
         self._base_rates = torch.tensor(rates).repeat_interleave(widths).to(self.device)  # [10 N]
         self._leaves: dict[str, Tensor] = {}  # of the last drawing: attributes, quaternions, rigidity
         self._coefficients = torch.zeros(0)  # [D] of the last drawing
-        self._near_parts: tuple[Tensor, Tensor] | None = None
+        self._near_parts = near_parts(splats)
+        self._pose = self._find_pose()
 
     def to(self, device: torch.device) -> None:
         """Train on another device; the optimizer starts anew. Raises: UserError, as `check_rasterizer`."""
@@ -67,16 +71,42 @@ class TrainableGaussian:
         renderer.to(self.device)
         return renderer
 
-    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
-        """Draw a frame, its features with noise: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+    @property
+    def features(self) -> int:
+        """How many features a frame has."""
+        return len(self._splats.feature_mean)
+
+    @property
+    def rooms(self) -> tuple[ops.Room, ...] | None:
+        """That of the pairs of splats and tiles; None with a rasterizer that waits for the GPU."""
+        return (self._room,) if self.settings.rasterizer == "native" else None
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """None: the noise of the features is all."""
+        return ()
+
+    def prepare(self, motion: Motion) -> None:
+        """Take in the motion of all frames of the clip."""
+        self._motion = motion
+        self._pose = self._find_pose()
+
+    def _find_pose(self) -> ops.Pose | None:
+        splats = self._splats
+        scaling = Scaling(splats.rest_rotation, splats.feature_mean, splats.feature_scale)
+        return splat_pose(self._motion.to(self.device), scaling) if self._motion else None
+
+    def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
+        """Draw a step's frame, its features with noise: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
 
         Gradients reach the attributes, quaternions and rigidity of the frame; those of the deltas are an outer product
         with the coefficients, which `update` never forms.
         """
+        if self._pose is None:
+            raise RuntimeError("draw() needs the motion that prepare() takes in")
         splats = self._splats
-        pose = splat_pose(motion[frame : frame + 1].to(self.device), self._scaling)
-        noise = torch.randn(pose.coefficients.shape, generator=self._noise, device=self.device)
-        coefficients = pose.coefficients + self.settings.feature_noise * noise
+        pose = ops.Pose(*(getattr(self._pose, field.name)[step.frame] for field in fields(ops.Pose)))
+        coefficients = pose.coefficients + self.settings.feature_noise * step.noise
         attributes = ops.deform(splats.base, splats.deltas, coefficients).detach().requires_grad_()
         quaternions = splats.quaternions.detach().requires_grad_()
         rigidity = splats.rigidity.detach().requires_grad_()
@@ -88,27 +118,37 @@ class TrainableGaussian:
             parts["means"], quaternions, rigidity, head, rest, pose.torso, focal=self.camera.focal
         )
         looks = parts["log_scales"], parts["opacity_logits"], parts["colors"]
-        return rasterize(self.settings.rasterizer, means, turned, *looks, camera=self.camera)
+        return rasterize(self.settings.rasterizer, means, turned, *looks, camera=self.camera, room=self._room)
 
-    def update(self, progress: float) -> None:
+    def advance(self) -> int:
+        """Begin an optimizer step."""
+        return self._adam.advance()
+
+    def rate(self, number: int, progress: float) -> float:
+        """What the rates of a step are multiplied with."""
+        return bias_correction(number) * self.settings.last_rate**progress
+
+    def update(self, step: StepInputs) -> None:
         """One Adam step from the gradients of the last `draw`."""
-        adam, splats, settings = self._adam, self._splats, self.settings
-        adam.advance()
-        decay = settings.last_rate**progress
+        splats, settings = self._splats, self.settings
         (gradient,) = _gradient(self._leaves["attributes"])
-        base_rates, one = self._base_rates * decay, torch.ones(1, device=self.device)
-        adam.update("base", splats.base[None], gradient, one, base_rates)
-        for name, (rows, rates) in self._delta_rates(base_rates * settings.delta_rate).items():
-            adam.update(name, splats.deltas[rows], gradient, self._coefficients[rows], rates)
+        self._adam.update("base", splats.base[None], gradient, self._one, self._base_rates, step.rate)
+        for name, (rows, rates) in self._delta_rates(self._base_rates * settings.delta_rate).items():
+            self._adam.update(name, splats.deltas[rows], gradient, self._coefficients[rows], rates, step.rate)
         for name, rate in (("quaternions", settings.quaternions_rate), ("rigidity", settings.rigidity_rate)):
-            values = getattr(splats, name)
-            adam.update(name, values.view(1, -1), _gradient(self._leaves[name]).reshape(-1), one, rate * decay)
+            values, gradient = getattr(splats, name), _gradient(self._leaves[name]).reshape(-1)
+            self._adam.update(name, values.view(1, -1), gradient, self._one, rate, step.rate)
         splats.rigidity.clamp_(0, 1)
-        if adam.steps % DECAY_EVERY == 0:
-            decay_deltas(splats)
-        if progress < settings.relocate_until and adam.steps % settings.relocate_every == 0:
-            relocate(splats, adam.moments)
-            self._near_parts = None
+
+    def maintain(self, number: int, progress: float) -> None:
+        """Decay deltas, and relocate transparent splats, now and then."""
+        settings = self.settings
+        if number % DECAY_EVERY == 0:
+            decay_deltas(self._splats)
+        if progress < settings.relocate_until and number % settings.relocate_every == 0:
+            relocate(self._splats, self._adam.moments)
+            for known, new in zip(self._near_parts, near_parts(self._splats), strict=True):
+                known.copy_(new)
 
     def _delta_rates(self, rates: Tensor) -> dict[str, tuple[slice, Tensor]]:
         """Groups of deltas: which rows, and the rate [10 N] of each value.
@@ -118,7 +158,6 @@ class TrainableGaussian:
         pose = len(self._splats.deltas) - POSE_FEATURES
         eyes = pose - EYE_FEATURES
         head = rates * _for_each_value(self._splats.rigidity)
-        self._near_parts = self._near_parts or near_parts(self._splats)
         near_eyes, near_face = self._near_parts
         lids = head * near_eyes
         return {

@@ -183,22 +183,24 @@ def _march_nerfacc(
     directions: Tensor,
     occupancy: Tensor,
     *,
-    near: float,
-    far: float,
+    depths: Tensor,
     step: float,
     jitter: Tensor | None = None,
+    room: ops.Room | None = None,
 ) -> ops.RaySamples:
-    """As `ops.march`, but that nerfacc begins to count steps where a ray enters a filled cell."""
+    """As `ops.march` without a room, but that nerfacc begins to count steps where a ray enters a filled cell."""
+    if room is not None:
+        raise ValueError("nerfacc waits for the number of samples; it has no use for a room")
     from nerfacc import traverse_grids
 
     shift = 0.0 if jitter is None else (jitter - 0.5) * step
-    starts = near + shift + torch.zeros_like(origins[:, 0])
+    starts = depths[0] + shift + torch.zeros_like(origins[:, 0])
     cube = torch.tensor([[0.0, 0, 0, 1, 1, 1]], device=origins.device)
     filled = occupancy.permute(2, 1, 0)[None] > 0  # by x, y, z
     _, samples, _ = traverse_grids(
-        origins, directions, filled, cube, starts, torch.full_like(starts, far), step_size=step
+        origins, directions, filled, cube, starts, depths[1].expand_as(starts).contiguous(), step_size=step
     )
     first, counts = samples.packed_info.unbind(1)
     rays = torch.repeat_interleave(torch.arange(len(origins), device=origins.device), counts)
     positions = origins[rays] + samples.vals[:, None] * directions[rays]
-    return ops.RaySamples(positions, samples.vals, first.long(), counts.int())
+    return ops.RaySamples(positions, samples.vals, first.long(), counts.int(), rays.int())

@@ -21,12 +21,14 @@ def head_box() -> Box:
 
 def filled_box(occupancy: Tensor, box: Box) -> Box:
     """The smallest box, within a box, about all filled cells of its occupancy [G, G, G]."""
-    side, filled = len(occupancy), occupancy > 0
+    side = len(occupancy)
+    first = torch.arange(side, device=occupancy.device)
     lower, upper = [], []
     for axes in ((0, 1), (0, 2), (1, 2)):  # by z, y, x: what is left is x, y, z
-        some = filled.amax(axes).nonzero().squeeze(1)
-        lower.append(some.amin() / side if len(some) else some.new_zeros(()).float())
-        upper.append((some.amax() + 1) / side if len(some) else some.new_ones(()).float())
+        some = occupancy.amax(axes) > 0
+        some = some | ~some.any()  # all, where nothing is filled
+        lower.append(torch.where(some, first, side).amin() / side)
+        upper.append(torch.where(some, first + 1, 0).amax() / side)
     return Box(box.to_cm(torch.stack(lower)), box.to_cm(torch.stack(upper)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +10,8 @@ from torch.nn import functional
 
 from avatar.core.geometry import Camera, project, to_camera, to_rays
 from cuda_ext.reference import NEAREST_CM
+
+LEAST_DEPTH_CM = 1e-3  # between near and far
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Box:
 
     def corners(self) -> Tensor:
         """[8, 3] cm."""
-        chosen = torch.tensor(list(itertools.product((0, 1), repeat=3)), device=self.lower.device)
-        return torch.where(chosen > 0, self.upper, self.lower)
+        return torch.cartesian_prod(*torch.stack([self.lower, self.upper], 1))
 
     def to_unit(self, points: Tensor) -> Tensor:
         """Head-frame points [..., 3] cm -> 0..1 inside of the box."""
@@ -45,8 +45,7 @@ class Rays:
     origins: Tensor  # [R, 3]
     directions: Tensor  # [R, 3] of which one length is one cm of depth
     extent: Tensor  # [3] cm, of the box
-    near: float  # cm of depth
-    far: float
+    depths: Tensor  # [2] cm, near and far
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -63,24 +62,35 @@ class Rays:
         return functional.normalize(self.directions * self.extent, dim=1)
 
 
-def cast_rays(camera: Camera, rotation: Tensor, translation: Tensor, box: Box, filled: Box) -> Rays:
+def cast_rays(
+    camera: Camera, rotation: Tensor, translation: Tensor, box: Box, filled: Box, *, whole: bool = False
+) -> Rays:
     """The rays, in units of a box, through all pixels that may see its `filled` part; both move with the head's pose.
 
-    rotation: [3, 3]; translation: [3] cm.
+    rotation: [3, 3]; translation: [3] cm. whole: through all pixels of the picture, so that nothing waits for a GPU.
     """
     corners = to_camera(filled.corners(), rotation, translation)
     corners[:, 2].clamp_min_(NEAREST_CM)
-    near, far = float(corners[:, 2].min()), float(corners[:, 2].max())
-    device, size, seen = rotation.device, camera.size, project(corners, camera)
-    low, high = seen.amin(0).floor().clamp(0, size).long().tolist(), seen.amax(0).ceil().clamp(0, size).long().tolist()
-    rows = torch.arange(low[1], high[1], device=device)
-    columns = torch.arange(low[0], high[0], device=device)
+    near, far = corners[:, 2].aminmax()
+    (left, top), (right, bottom) = (
+        ((0, 0), (camera.size,) * 2) if whole else _picture_part(project(corners, camera), camera)
+    )
+    device, size = rotation.device, camera.size
+    rows, columns = torch.arange(top, bottom, device=device), torch.arange(left, right, device=device)
     pixels = (rows[:, None] * size + columns).reshape(-1)
     slopes = to_rays(pixel_centers(rows, columns), camera).reshape(-1, 2)
     extent = box.upper - box.lower
     directions = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1) @ rotation / extent
     origins = box.to_unit(-translation @ rotation).expand(len(pixels), 3).contiguous()
-    return Rays(pixels, origins, directions, extent, near, max(far, near + 1e-3))
+    depths = torch.stack([near, torch.maximum(far, near + LEAST_DEPTH_CM)])
+    return Rays(pixels, origins, directions, extent, depths)
+
+
+def _picture_part(points: Tensor, camera: Camera) -> tuple[list[int], list[int]]:
+    """The smallest part of a picture about points [P, 2] px: x, y of its first corner and of its last."""
+    first, last = points.amin(0).floor(), points.amax(0).ceil()
+    corners = torch.stack([first, last]).clamp(0, camera.size).long().tolist()
+    return corners[0], corners[1]
 
 
 def pixel_centers(rows: Tensor, columns: Tensor) -> Tensor:

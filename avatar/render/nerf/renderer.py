@@ -9,6 +9,7 @@ from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 from avatar.render.base import RendererKind
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
+from avatar.render.nerf.frame_graph import NerfFrameGraph
 from avatar.render.nerf.model import (
     FrameInputs,
     RayBatch,
@@ -18,13 +19,16 @@ from avatar.render.nerf.model import (
     frame_rays,
     frame_samples,
     open_model,
+    place_motion,
     positions_at_rest,
+    sample_room,
 )
 from avatar.render.nerf.occupancy import cell_of
 from avatar.render.nerf.rays import Box, Rays
 from avatar.render.nerf.settings import NerfSettings, unpack_settings
 from avatar.render.nerf.torso import check_torso
-from avatar.render.nerf.volume import Field, composite_early
+from avatar.render.nerf.volume import Field, composite, composite_early
+from cuda_ext import ops
 
 OPAQUE = 1 - 1 / 512  # of the head: what shines through is less than half a grey level
 
@@ -43,6 +47,8 @@ class NerfRenderer:
         """Draw on another device, by our own ops where it cannot run the backend that the settings name."""
         self.device = device
         self._model = open_model(self._tensors, self.camera, self.settings, device)
+        room = sample_room(self._model)
+        self._graph = NerfFrameGraph(self._model, self._draw_in, room) if room else None
 
     @property
     def box(self) -> Box:
@@ -52,6 +58,11 @@ class NerfRenderer:
     @torch.no_grad()
     def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]."""
+        if self._graph:
+            placed, features = place_motion(self._model, motion[slice(frames.start, frames.stop)])
+            straight = torch.eye(3, device=self.device).expand(len(placed), 3, 3)
+            planes = self._graph(placed, features, straight if view is None else view.to(self.device))
+            return planes[:, :3], planes[:, 3:]
         inputs = self._inputs(motion, frames, view)
         pictures = [draw_frame(self._model, one, self._batch, self._shade, opaque=OPAQUE) for one in inputs]
         rgb, alpha = (torch.stack(planes) for planes in zip(*pictures, strict=True))
@@ -92,13 +103,21 @@ class NerfRenderer:
 
     def _inputs(self, motion: Motion, frames: range, view: Tensor | None = None) -> list[FrameInputs]:
         """Frames with the mean appearance of all training frames."""
-        part = motion[slice(frames.start, frames.stop)].to(self.device)
-        features, appearance = self._model.scaling(part), self._model.values["light"].mean(0)
+        part, features = place_motion(self._model, motion[slice(frames.start, frames.stop)])
+        appearance = self._model.values["light"].mean(0)
         views = [None] * len(part) if view is None else list(view.to(self.device))
         return [
             FrameInputs(part[index : index + 1], features[index], appearance, views[index])
             for index in range(len(part))
         ]
+
+    def _draw_in(self, inputs: FrameInputs, room: ops.Room) -> Tensor:
+        """One frame as planes [4, S, S], its samples in a room; all are evaluated, without early termination."""
+
+        def shade(rays: Rays, field: Field, motion: Motion) -> tuple[Tensor, Tensor]:
+            return composite(frame_samples(self._model, rays, motion, room=room), field, self.settings.step_cm)
+
+        return torch.cat(draw_frame(self._model, inputs, self._batch, shade, opaque=OPAQUE, room=room))
 
     def _shade(self, rays: Rays, field: Field, motion: Motion) -> tuple[Tensor, Tensor]:
         samples = frame_samples(self._model, rays, motion)

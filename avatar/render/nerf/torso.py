@@ -45,23 +45,23 @@ def check_torso(values: Values, settings: NerfSettings) -> None:
             raise UserError("the avatar's torso is of another version of the NeRF renderer; build it again")
 
 
-def rest_places(camera: Camera, torso: Tensor, view: Tensor | None = None, depth: float = 1.0) -> Tensor:
+def rest_places(camera: Camera, torso: Tensor, view: Tensor | None = None, middle: Tensor | None = None) -> Tensor:
     """Where each pixel of a picture lies on the torso at rest [S * S, 2], as shares of the picture's side.
 
-    torso: [4] as in Motion. view: [3, 3] turns the torso as a card that stands `depth` cm before the camera.
+    torso: [4] as in Motion. view: [3, 3] turns the torso as a card that stands as far from the camera as middle [3] cm.
     """
     axis = torch.arange(camera.size, device=torso.device)
     slopes = to_rays(pixel_centers(axis, axis), camera).reshape(-1, 2)
-    if view is not None:
-        slopes = _through_card(slopes, view, depth)
+    if view is not None and middle is not None:
+        slopes = _through_card(slopes, view, middle[2])
     rest = undo_torso(slopes, torch.cat([torso[:2] / camera.focal, torso[2:]]))
     return rest * (camera.focal / camera.size) + 0.5
 
 
-def _through_card(slopes: Tensor, view: Tensor, depth: float) -> Tensor:
+def _through_card(slopes: Tensor, view: Tensor, depth: Tensor) -> Tensor:
     """Slopes [P, 2] of rays -> slopes of the points of a card where they meet it, after it was turned by view."""
     rays = torch.cat([slopes, torch.ones_like(slopes[:, :1])], 1)
-    center = torch.tensor([0.0, 0.0, depth], device=rays.device)
+    center = functional.pad(depth[None], (2, 0))
     length = depth * view[2, 2] / (rays @ view[:, 2]).clamp_min(1e-3)
     points = (rays * length[:, None] - center) @ view + center
     return points[:, :2] / depth

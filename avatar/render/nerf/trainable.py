@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.take import Take, Track
-from avatar.render.adam import Adam
-from avatar.render.base import TrainableKind, random_generator
+from avatar.render.adam import Adam, bias_correction
+from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import Scaling, fit_scaling, with_common
 from avatar.render.nerf.backends import check_backends
 from avatar.render.nerf.field import Values, head_shapes
@@ -28,14 +28,17 @@ from avatar.render.nerf.model import (
     frame_rays,
     frame_samples,
     open_model,
+    place_motion,
+    sample_room,
 )
-from avatar.render.nerf.occupancy import FIRST_WEIGHT, WEIGHT_DECAY, cell_of, filled_box, head_box, prune
+from avatar.render.nerf.occupancy import FIRST_WEIGHT, WEIGHT_DECAY, cell_of, head_box, prune
 from avatar.render.nerf.rays import Rays
 from avatar.render.nerf.renderer import NerfRenderer
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
 from avatar.render.nerf.visual_hull import torso_mask, visual_hull
 from avatar.render.nerf.volume import Field, composite, sample_weights
 from avatar.render.reference_frame import reference_frame
+from cuda_ext import ops
 
 PRUNE_FROM, PRUNE_EVERY, PRUNE_FRAMES = 80, 40, 6  # steps until densities mean something; steps; frames evaluated
 APPEARANCE_DECAY = 1e-3  # of a frame's appearance embedding, at each step that draws it: the mean is drawn in the end
@@ -50,15 +53,18 @@ class TrainableNerf:
         self.settings = settings or unpack_settings(tensors["settings"])
         self.device = torch.device("cpu")
         self._batch = RayBatch(self.settings.rays_at_once)
+        self._motion: Motion | None = None
         self.restore(tensors)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over tensors as `tensors` returns them; the optimizer starts anew."""
         self._model = open_model(tensors, self.camera, self.settings, self.device)
         self._adam, self._random = Adam(), random_generator(0, self.device)
+        self._one = torch.ones(1, device=self.device)
         self._weights = FIRST_WEIGHT * self._model.state["occupancy"].float()  # [G, G, G] the largest in a ray, lately
-        self._drawn: set[int] = set()  # frames
-        self._last: tuple[Motion, int] | None = None  # motion and frame of the last drawing
+        self._recent = torch.zeros(PRUNE_FRAMES, dtype=torch.int64, device=self.device)  # frames that were drawn
+        self._room = sample_room(self._model)
+        self._clip = place_motion(self._model, self._motion) if self._motion else None
 
     def to(self, device: torch.device) -> None:
         """Train on another device; the optimizer starts anew. Raises: UserError, as `check_backends`."""
@@ -101,22 +107,41 @@ class TrainableNerf:
         self._model.values |= {name: tensor.detach() for name, tensor in values.items()}
         self._adam.moments |= {name: moment for name, moment in moments.items() if name.rpartition(".")[0] in values}
 
-    def draw(self, motion: Motion, frame: int) -> tuple[Tensor, Tensor]:
-        """Draw a frame with its appearance, features with noise, samples jittered.
+    @property
+    def features(self) -> int:
+        """How many features a frame has."""
+        return len(self._model.scaling.mean)
+
+    @property
+    def rooms(self) -> tuple[ops.Room, ...] | None:
+        """That of a frame's samples; None where they are counted first, or a frame is drawn in parts."""
+        return (self._room,) if self._room else None
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """That of the samples' jitter."""
+        return (self._random,)
+
+    def prepare(self, motion: Motion) -> None:
+        """Take in the motion of all frames of the clip."""
+        self._motion = motion
+        self._clip = place_motion(self._model, motion)
+
+    def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
+        """Draw a step's frame with its appearance, features with noise, samples jittered.
 
         Returns: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
         """
-        self._last = motion, frame
-        self._drawn.add(frame)
-        model = self._model
+        if self._clip is None:
+            raise RuntimeError("draw() needs the motion that prepare() takes in")
+        (motion, features), frame, model = self._clip, step.frame, self._model
+        self._recent.copy_(torch.cat([self._recent[1:], frame]))
         for name, tensor in model.values.items():
             model.values[name] = tensor.detach().requires_grad_(self._is_trained(name))
-        part = motion[frame : frame + 1].to(self.device)
-        features = model.scaling(part)
-        noise = torch.randn(features.shape, generator=self._random, device=self.device)
-        (features,) = features + self.settings.feature_noise * noise
-        inputs = FrameInputs(part, features, model.values["light"][frame], None)
-        rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf)
+        (features,) = features[frame] + self.settings.feature_noise * step.noise
+        (appearance,) = model.values["light"].index_select(0, frame)
+        inputs = FrameInputs(motion[frame], features, appearance, None)
+        rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf, room=self._room)
         return rgb[None].contiguous(), alpha[None].contiguous()
 
     def _is_trained(self, name: str) -> bool:
@@ -125,8 +150,8 @@ class TrainableNerf:
 
     def _shade(self, rays: Rays, field: Field, motion: Motion) -> tuple[Tensor, Tensor]:
         jitter = torch.rand(len(rays), generator=self._random, device=self.device)
-        samples, step = frame_samples(self._model, rays, motion, jitter), self.settings.step_cm
-        if len(rays) < self._batch.size:
+        samples, step = frame_samples(self._model, rays, motion, jitter, self._room), self.settings.step_cm
+        if self._room or len(rays) < self._batch.size:
             return composite(samples, field, step)
         return checkpoint(composite, samples, field, step, use_reentrant=False)  # one of several: only its ends stay
 
@@ -134,42 +159,49 @@ class TrainableNerf:
         """Draw fewer rays at once from now on; False when they cannot be fewer."""
         return self._batch.halve()
 
-    def update(self, progress: float) -> None:
-        """One Adam step from the gradients of the last `draw`; from time to time the occupancy follows."""
-        if self._last is None:
-            raise RuntimeError("update() needs a backward pass through the last draw()")
-        self._adam.advance()
-        (motion, frame), values = self._last, self._model.values
-        decay = self.settings.last_rate**progress
-        one = torch.ones(1, device=self.device)
+    def advance(self) -> int:
+        """Begin an optimizer step."""
+        return self._adam.advance()
+
+    def rate(self, number: int, progress: float) -> float:
+        """What the rates of a step are multiplied with."""
+        return bias_correction(number) * self.settings.last_rate**progress
+
+    def update(self, step: StepInputs) -> None:
+        """One Adam step from the gradients of the last `draw`."""
+        values = self._model.values
         for name, tensor in values.items():
             if tensor.grad is None:
                 continue
             rate = self.settings.table_rate if name.endswith("tables") else self.settings.network_rate
             plain = tensor.detach()
-            self._adam.update(name, plain.view(1, -1), tensor.grad.reshape(-1), one, rate * decay)
+            self._adam.update(name, plain.view(1, -1), tensor.grad.reshape(-1), self._one, rate, step.rate)
             values[name] = plain
-        values["light"][frame] *= 1 - APPEARANCE_DECAY
-        steps = self._adam.steps
-        if steps >= PRUNE_FROM and steps % PRUNE_EVERY == 0:
-            self._update_occupancy(motion)
+        values["light"][step.frame] *= 1 - APPEARANCE_DECAY
+
+    def maintain(self, number: int, progress: float) -> None:
+        """Now and then the occupancy follows."""
+        del progress
+        if number >= PRUNE_FROM and number % PRUNE_EVERY == 0:
+            self._update_occupancy()
 
     @torch.no_grad()
-    def _update_occupancy(self, motion: Motion) -> None:
-        """Find what is seen in some frames that were drawn, and keep only that and what is next to it."""
-        model, drawn = self._model, torch.tensor(sorted(self._drawn))
-        chosen = torch.randint(len(drawn), (PRUNE_FRAMES,), generator=self._random, device=self.device)
-        motion = motion[drawn[chosen.cpu()]].to(self.device)
-        weights, features, side = (self._weights * WEIGHT_DECAY).view(-1), model.scaling(motion), len(self._weights)
+    def _update_occupancy(self) -> None:
+        """Find what is seen in the frames drawn last, and keep only that and what is next to it."""
+        if self._clip is None:
+            raise RuntimeError("maintain() needs the motion that prepare() takes in")
+        model, (motion, features) = self._model, self._clip
+        weights, side = self._weights.mul_(WEIGHT_DECAY).view(-1), len(self._weights)
         appearance = model.values["light"].mean(0)
-        for index in range(len(motion)):
-            inputs = FrameInputs(motion[index : index + 1], features[index], appearance, None)
-            samples = frame_samples(model, frame_rays(model, inputs), inputs.motion)
+        for frame in self._recent.split(1):
+            inputs = FrameInputs(motion[frame], features[frame][0], appearance, None)
+            rays = frame_rays(model, inputs, whole=self._room is not None)
+            samples = frame_samples(model, rays, inputs.motion, room=self._room)
             seen = sample_weights(samples, frame_field(model, inputs), self.settings.step_cm)
             weights.scatter_reduce_(0, cell_of(samples.posed, side), seen, "amax")
-        self._weights = weights.view(self._weights.shape)
-        model.state["occupancy"] = prune(self._weights, model.state["hull"])
-        model.filled = filled_box(model.state["occupancy"], model.box)
+        model.refill(prune(self._weights, model.state["hull"]))
+        if self._room:
+            self._room.forget()
 
 
 def begin(take: Take, track: Track, space: MotionSpace, settings: NerfSettings, seed: int) -> TrainableNerf:

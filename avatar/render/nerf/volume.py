@@ -29,7 +29,7 @@ class FieldSamples:
     directions: Tensor  # [P, 3] unit
     posed: Tensor  # [P, 3] positions with the expression, as the occupancy grid has them
     starts: Tensor  # [R] int64
-    counts: Tensor  # [R] int32
+    counts: Tensor  # [R] int32; samples that belong to no ray count for nothing
 
     def subset(self, kept: Tensor, counts: Tensor) -> FieldSamples:
         """Only the samples kept [P] bool, of which each ray has counts [R]."""
@@ -47,13 +47,14 @@ def sample_rays(
     march: March,
     step: float,
     jitter: Tensor | None = None,
+    room: ops.Room | None = None,
 ) -> FieldSamples:
     """Samples every `step` cm of depth where the occupancy [G, G, G] is filled.
 
-    to_rest: positions [P, 3] -> those of the face at rest, and warp features. jitter: [R] as for `ops.march`.
+    to_rest: positions [P, 3] -> those of the face at rest, and warp features. jitter: [R], room: as for `ops.march`.
     """
-    found = march(rays.origins, rays.directions, occupancy, near=rays.near, far=rays.far, step=step, jitter=jitter)
-    directions = rays.unit_directions().repeat_interleave(found.counts, 0)
+    found = march(rays.origins, rays.directions, occupancy, depths=rays.depths, step=step, jitter=jitter, room=room)
+    directions = rays.unit_directions().index_select(0, found.rays)
     where = (*to_rest(found.positions), found.distances)
     return FieldSamples(*where, directions, found.positions, found.starts, found.counts)
 
@@ -80,9 +81,14 @@ def composite_early(samples: FieldSamples, field: Field, step: float, stop: floa
 
 
 def sample_weights(samples: FieldSamples, field: Field, step: float) -> Tensor:
-    """The weight [P] of each sample in its ray: its own alpha, times what gets through to it (Max 1995)."""
-    density, _ = field(samples.positions, samples.warp_features, samples.directions)
-    passed = (density * step).double().cumsum(0)
-    before = torch.cat([passed.new_zeros(1), passed])
-    entered = before[samples.starts].repeat_interleave(samples.counts)
-    return (torch.exp(entered - before[:-1]) - torch.exp(entered - before[1:])).float()
+    """The weight [P] of each sample in its ray: its own alpha, times what gets through to it (Max 1995).
+
+    It is what the ray's colour changes by with the sample's.
+    """
+    with torch.no_grad():
+        density, _ = field(samples.positions, samples.warp_features, samples.directions)
+    with torch.enable_grad():
+        values = torch.zeros_like(density)[:, None].requires_grad_()
+        color, _ = ops.composite(density, values, torch.full_like(density, step), samples.starts, samples.counts)
+        (weights,) = torch.autograd.grad(color.sum(), values)
+    return weights[:, 0]

@@ -29,9 +29,11 @@ class Warp:
     lower: Tensor  # [3] cm, head frame
     extent: Tensor  # [3] cm
     basis: Tensor  # [K, 2 * ENTRIES * 2] cm per unit: x, y of all nodes, then z and nothing
+    resolutions: Tensor  # [2] int32, CELLS
 
     def to(self, device: torch.device) -> Warp:
-        return Warp(self.lower.to(device), self.extent.to(device), self.basis.to(device))
+        tensors = self.lower, self.extent, self.basis, self.resolutions
+        return Warp(*(tensor.to(device) for tensor in tensors))
 
     def tables(self, expression: Tensor) -> Tensor:
         """The displacement of one frame, expression [K], as tables [2, ENTRIES, 2] of a dense grid."""
@@ -43,11 +45,10 @@ class Warp:
         The latter are the displacement of each, and by how much the last iteration still changed it: not at all on
         skin, but much between lips that are apart, where the mesh has nothing.
         """
-        resolutions = torch.tensor([CELLS, CELLS], dtype=torch.int32, device=points.device)
         rest, before = points, points
         for _ in range(ITERATIONS):
             before = rest
-            rest = points - ops.hash_grid((rest - self.lower) / self.extent, tables, resolutions)[:, :3]
+            rest = points - ops.hash_grid((rest - self.lower) / self.extent, tables, self.resolutions)[:, :3]
         return rest, torch.cat([points - rest, rest - before], 1)
 
 
@@ -60,4 +61,4 @@ def make_warp(neutral: Tensor, space: MotionSpace) -> Warp:
     padded = torch.zeros(space.modes, ENTRIES, 4)
     padded[:, : len(nodes), :3] = spread_basis(space.basis, neutral, nodes)
     basis = torch.stack([padded[..., :2], padded[..., 2:]], 1).reshape(space.modes, -1)
-    return Warp(lower, upper - lower, basis.contiguous())
+    return Warp(lower, upper - lower, basis.contiguous(), torch.full((2,), CELLS, dtype=torch.int32))

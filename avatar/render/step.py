@@ -1,0 +1,97 @@
+"""One step of training: what it reads, its loss, what it changes. The same on a processor and captured on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar.core.take import Take, Track, read_plate
+from avatar.render.base import StepInputs, Trainable
+from avatar.render.exposure import WARM_UP, Exposure
+from avatar.render.losses import blob_weights, matte_loss, picture_loss, pixel_weights
+from avatar.render.training_frames import Visit
+
+MATTE_WEIGHT = 0.1  # of the loss: keeps the person opaque, and is little beside the picture
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step as it is planned, before it runs."""
+
+    visit: Visit
+    number: int  # of the optimizer's step, from 1
+    share: float  # of the budget that is over
+    progress: float  # of the longer training
+    rate: float  # of `Trainable.rate`
+    on_mouth: bool  # the mouth counts much more
+    noise: Tensor  # [1, D]
+
+    def values(self) -> Tensor:
+        """What `make_inputs` reads [1, 5 + D]."""
+        numbers = [self.rate, float(self.progress >= WARM_UP), *blob_weights(self.on_mouth)]
+        return torch.cat([torch.tensor([numbers]), self.noise], 1)
+
+
+def make_inputs(frame: Tensor, picture: Tensor, blobs: Tensor, values: Tensor) -> StepInputs:
+    """The inputs of a step, on one device.
+
+    frame: [1] int64; picture: [4, S, S] uint8, red, green, blue, matte; blobs: [3, 2, S] of `weight_blobs`;
+    values: [1, 5 + D] of `PlannedStep.values`.
+    """
+    shares = picture.float() / 255
+    rate, exposed, weights, noise = values[0, 0:1], values[0, 1:2], values[0, 2:5], values[:, 5:]
+    return StepInputs(frame, shares[:3], shares[3:], pixel_weights(blobs, weights), noise, rate, exposed)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A drawn frame beside the truth."""
+
+    loss: Tensor  # [] with a graph
+    plain: Tensor  # [3, S, S] before the gain of its exposure
+    image: Tensor  # [3, S, S] with it
+
+
+class TrainingStep:
+    """What all steps share: the trainable, the plate behind it, the exposure of each frame."""
+
+    def __init__(self, trainable: Trainable, take: Take, track: Track) -> None:
+        self._trainable = trainable
+        self._plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(trainable.device)
+        self._exposure = Exposure(len(track), trainable.device)
+        trainable.prepare(track.motion())
+
+    def measure(self, step: StepInputs) -> Measured:
+        """Draw and compare. Raises: ValueError when the parameters are not finite any more."""
+        rgb, alpha = self._trainable.draw(step)
+        plain = blend(rgb[0], alpha[0], self._plate)
+        image = self._exposure.gain(step.frame) * plain
+        loss = picture_loss(image, step.image, step.weight) + MATTE_WEIGHT * matte_loss(alpha[0], step.matte)
+        return Measured(loss, plain, image)
+
+    def learn(self, step: StepInputs, measured: Measured) -> None:
+        """Change the parameters and the frame's exposure by what was measured."""
+        measured.loss.backward()
+        self._trainable.update(step)
+        self._exposure.update(step.frame, measured.plain.detach(), step.image, step.exposed)
+
+
+def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """Premultiplied rgb [3, S, S] over a background [3, S, S], all 0..1; differentiable."""
+    return torch.addcmul(rgb, 1 - alpha, background)
+
+
+@dataclass(frozen=True)
+class FinishedStep:
+    """A step that ran."""
+
+    planned: PlannedStep
+    loss: float  # not finite: the parameters are not, either, or the step was not taken
+    settled: bool  # no later step has begun: the trainable's tensors are those after this one
+
+
+Plan = Callable[..., PlannedStep | None]
+"""The step of a `Visit`, that runs some seconds ahead from now (default 0); None when the budget is spent."""

@@ -2,9 +2,13 @@ VIDEO ?=
 SPEECH ?=
 BUDGET ?= 2m
 PYTHON ?= python3
+# Which build of torch: cpu, cuda, or auto (by whether there is an NVIDIA driver).
+TORCH ?= auto
 BIN = .venv/bin
-# One GPU generation compiles in seconds; the emulation of the GPU kernels is for the tests.
-DEV_BUILD = -C cmake.define.AVATAR_CUDA_ARCHITECTURES=90 -C cmake.define.AVATAR_EMULATION=ON
+# One GPU generation compiles in seconds: this machine's, or one that is only compiled, where there is nvcc and no GPU.
+# The emulation of the GPU kernels is for the tests.
+GPU_HERE = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep '^[0-9.]*$$' | tr -d . | sort -u | paste -sd ';')
+DEV_BUILD = -C "cmake.define.AVATAR_CUDA_ARCHITECTURES=$(or $(GPU_HERE),90)" -C cmake.define.AVATAR_EMULATION=ON
 
 .PHONY: demo test lint quality bench wheel gpu-check sanitize cross install clean
 
@@ -13,9 +17,9 @@ demo: install
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt cuda_ext/CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu)
+.venv/installed: pyproject.toml constraints.txt install_torch.py cuda_ext/CMakeLists.txt $(wildcard cuda_ext/*/*.cpp cuda_ext/*/*.h cuda_ext/*/*.cu)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python install_torch.py $(TORCH)
 	$(BIN)/pip install -q -c constraints.txt $(DEV_BUILD) -e ".[dev]"
 	touch $@
 
@@ -40,14 +44,11 @@ wheel: install
 	$(BIN)/pip wheel . --no-deps -q -C build-dir=build/wheel -w dist
 	ls -l dist
 
-# For a machine with an NVIDIA GPU, nvcc and torch for it; needs nothing else that make install brings.
-GPU_TESTS = -m pytest tests/test_kernels.py tests/test_field.py tests/test_gpu_path.py tests/test_nerf_gpu.py -k cuda
+# For a machine with an NVIDIA GPU, nvcc and torch for it, six minutes; needs nothing else that make install brings. Some of
+# its stages: STAGES="build tests fields". A film, a Take and an avatar to measure with: VIDEO=, TAKE=, AVATAR=.
 gpu-check:
-	$(PYTHON) -m pip install --no-deps --no-build-isolation -C cmake.define.AVATAR_CUDA=ON -C cmake.define.AVATAR_CUDA_ARCHITECTURES=native -e .
-	FAIL_WITHOUT_CUDA=1 $(PYTHON) $(GPU_TESTS)
-	! command -v compute-sanitizer || FAIL_WITHOUT_CUDA=1 compute-sanitizer --error-exitcode 1 $(PYTHON) $(GPU_TESTS) -x
-	$(PYTHON) -m bench.bench_ops --device cuda && $(PYTHON) -m bench.bench_field --device cuda
-	test -z "$(TAKE)" || $(PYTHON) -m bench.bench_nerf gpu "$(TAKE)"
+	$(PYTHON) -m bench.gpu_check $(if $(STAGES),--stages $(STAGES)) $(if $(VIDEO),--video "$(VIDEO)") \
+	  $(if $(TAKE),--take "$(TAKE)") $(if $(AVATAR),--avatar "$(AVATAR)") $(if $(LOGS),--logs "$(LOGS)")
 
 # The CPU ops once with the address and undefined-behaviour sanitizers, once with the thread sanitizer.
 SANITIZED = $(BIN)/cmake -S cuda_ext -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DAVATAR_CUDA=OFF

@@ -84,14 +84,24 @@ def deform_adam_(
     native.call("deform_adam", deltas.device, deltas, moment1, moment2, *inputs, *numbers, sizes["M"], sizes["K"])
 
 
-def deform_int8(base: Tensor, codes: Tensor, scales: Tensor, coefficients: Tensor) -> Tensor:
-    """As `deform` with deltas from `quantize`: codes [K,M] int8, scales [K,ceil(M/64)]. Not differentiable."""
+def deform_int8(
+    base: Tensor, codes: Tensor, scales: Tensor, coefficients: Tensor, choice: Tensor | None = None
+) -> Tensor:
+    """As `deform` with deltas from `quantize`: codes [K,M] int8, scales [K,ceil(M/64)]. Not differentiable.
+
+    choice [B] int32, 0..A-1: base [A,M], codes [A,K,M] and scales [A,K,ceil(M/64)] are those of A people, of whom each
+    frame takes one; it is not looked at on a GPU, so the caller answers for its range.
+    """
     lead = "B " if isinstance(coefficients, Tensor) and coefficients.dim() == 2 else ""
-    sizes = native.check("deform_int8", {"base": (base, "M"), "coefficients": (coefficients, f"{lead}K")})
-    native.check("deform_int8", {"codes": (codes, "K M")}, dtype=torch.int8, sizes=sizes, device=base.device)
+    each = "" if choice is None else "A "
+    sizes = native.check("deform_int8", {"base": (base, f"{each}M"), "coefficients": (coefficients, f"{lead}K")})
+    native.check("deform_int8", {"codes": (codes, f"{each}K M")}, dtype=torch.int8, sizes=sizes, device=base.device)
     blocks = {**sizes, "C": -(-sizes["M"] // COLUMNS)}
-    native.check("deform_int8", {"scales": (scales, "K C")}, sizes=blocks, device=base.device)
+    native.check("deform_int8", {"scales": (scales, f"{each}K C")}, sizes=blocks, device=base.device)
+    if choice is not None:
+        native.check("deform_int8", {"choice": (choice, "B")}, dtype=torch.int32, sizes=sizes, device=base.device)
     arrays = [native.plain(tensor) for tensor in (base, codes, scales, coefficients)]
+    chosen = None if choice is None else native.plain(choice)
     out = _output(coefficients, sizes["M"])
-    native.call("deform_int8", base.device, *arrays, sizes["M"], sizes["K"], sizes.get("B", 1), out)
+    native.call("deform_int8", base.device, *arrays, chosen, sizes["M"], sizes["K"], sizes.get("B", 1), out)
     return out

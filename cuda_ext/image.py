@@ -55,18 +55,21 @@ def photo_moments(target: Tensor) -> Tensor:
     return moments
 
 
-def _over(where: str, rgb: Tensor, alpha: Tensor, background: Tensor) -> tuple[int, int, list[Tensor]]:
-    """Check a picture over a background: size, batch, the three tensors."""
+def _over(where: str, rgb: Tensor, alpha: Tensor, background: Tensor) -> tuple[int, int, tuple[Any, ...]]:
+    """Check a picture over a background: size, batch, the three tensors and the background's stride."""
     lead = "B " if isinstance(rgb, Tensor) and rgb.dim() == 4 else ""
     sizes = native.check(where, {"rgb": (rgb, f"{lead}3 S S"), "alpha": (alpha, f"{lead}1 S S")})
-    native.check(where, {"background": (background, "S S 3")}, dtype=torch.uint8, sizes=sizes, device=rgb.device)
-    return sizes["S"], sizes.get("B", 1), [native.plain(tensor) for tensor in (rgb, alpha, background)]
+    each = "B " if lead and isinstance(background, Tensor) and background.dim() == 4 else ""
+    under = {"background": (background, f"{each}S S 3")}
+    native.check(where, under, dtype=torch.uint8, sizes=sizes, device=rgb.device)
+    background, stride = native.plain_frames(background if each else background[None])
+    return sizes["S"], sizes.get("B", 1), (native.plain(rgb), native.plain(alpha), background, stride if each else 0)
 
 
 def to_bytes(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     """Premultiplied rgb [3,S,S] and alpha [1,S,S] in 0..1 over background [S,S,3] uint8 -> [S,S,3] uint8, rounded.
 
-    rgb and alpha may have a leading dimension B, then so has the result.
+    rgb and alpha may have a leading dimension B, then so has the result, and so may the background.
     """
     size, batch, arrays = _over("to_bytes", rgb, alpha, background)
     out = torch.empty(*rgb.shape[:-3], size, size, 3, dtype=torch.uint8, device=rgb.device)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from cuda_ext.compose import Composed, compose, update_exposure_
 from cuda_ext.deform import deform, deform_adam_, deform_int8
 from cuda_ext.field import RaySamples, composite, hash_grid, march
 from cuda_ext.frame import (
     ATTRIBUTES,
     WIDTH,
     FrameGraph,
+    Launched,
+    Pixels,
     Pose,
     SplatBlendshapes,
+    StackedBlendshapes,
+    View,
     draw_frames,
     place_splats,
+    place_stacked,
     split_attributes,
+    stack,
+    with_alpha,
 )
 from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
 from cuda_ext.mlp import Precision, mlp
@@ -26,13 +34,19 @@ __all__ = [
     "ATTRIBUTES",
     "WIDTH",
     "AdamStep",
+    "Composed",
     "FrameGraph",
+    "Launched",
+    "Pixels",
     "Pose",
     "Precision",
     "RaySamples",
     "RigidTransform",
     "Room",
     "SplatBlendshapes",
+    "StackedBlendshapes",
+    "View",
+    "compose",
     "composite",
     "cuda_architectures",
     "deform",
@@ -50,10 +64,14 @@ __all__ = [
     "photo_moments",
     "place",
     "place_splats",
+    "place_stacked",
     "quantize",
     "set_threads",
     "splat",
     "split_attributes",
+    "stack",
     "to_bytes",
     "to_nv12",
+    "update_exposure_",
+    "with_alpha",
 ]

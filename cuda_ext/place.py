@@ -21,14 +21,15 @@ class RigidTransform(NamedTuple):
     translation: Tensor  # [3] cm, or [B, 3]
 
 
-def _arguments(arrays: list[Tensor], focal: float) -> tuple[Any, ...]:
+def _arguments(arrays: list[Tensor], focal: float | Tensor) -> tuple[Any, ...]:
     means, stride = native.plain_frames(arrays[0])
-    return means, *arrays[1:], focal, means.shape[1], means.shape[0], stride
+    focals = (focal, 0.0) if isinstance(focal, Tensor) else (None, focal)
+    return means, *arrays[1:], *focals, means.shape[1], means.shape[0], stride, int(arrays[1].dim() == 3)
 
 
 class _Place(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, focal: float, means: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, focal: float | Tensor, means: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         arrays = [native.plain_frames(means)[0], *(native.plain(tensor) for tensor in others)]
         batch, count = means.shape[:2]
         placed = torch.empty(batch, count, 3, device=means.device)
@@ -49,7 +50,9 @@ class _Place(torch.autograd.Function):
         incoming = (native.plain(grad_means), native.plain(grad_quaternions))
         native.call("place_backward", device, *_arguments(arrays, ctx.focal), *incoming, partial, *gradients)
         means, quaternions, rigidity, rotation, translation = gradients
-        return None, means, quaternions.sum(0), rigidity.sum(0), rotation, translation, None, None, None
+        if arrays[1].dim() == 2:  # shared among the frames
+            quaternions, rigidity = quaternions.sum(0), rigidity.sum(0)
+        return None, means, quaternions, rigidity, rotation, translation, None, None, None
 
 
 def place(
@@ -60,30 +63,35 @@ def place(
     rest: RigidTransform,
     torso: Tensor,
     *,
-    focal: float,
+    focal: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Bring splats from the head frame into the camera frame: means [N,3] cm and quaternions [N,4].
 
     rigidity w [N] in 0..1 mixes the motion of the head, R p + t, with that of the torso: the rest pose, then a
     similarity of the image by torso [4] (shift x, y px, log-scale, roll rad) about its centre; focal in px.
-    means, head and torso may have a leading dimension B, then so has the result. Differentiable in means, quaternions,
-    rigidity and head. Raises ValueError or TypeError naming the argument.
+    means, head and torso may have a leading dimension B, then so has the result; then quaternions, rigidity and rest
+    may have it too, all of them, and focal [B] be a tensor. Differentiable in means, quaternions, rigidity and head.
+    Raises ValueError or TypeError naming the argument.
     """
-    if not 0 < focal < float("inf"):
+    if not isinstance(focal, Tensor) and not 0 < focal < float("inf"):
         raise ValueError(f"place: focal is {focal}, expected above 0")
     batched = isinstance(means, Tensor) and means.dim() == 3
     lead = "B " if batched else ""
+    own = "B " if batched and isinstance(quaternions, Tensor) and quaternions.dim() == 3 else ""
     (rotation, translation), (rest_rotation, rest_translation) = head, rest
     tensors = {
         "means": (means, f"{lead}N 3"),
-        "quaternions": (quaternions, "N 4"),
-        "rigidity": (rigidity, "N"),
+        "quaternions": (quaternions, f"{own}N 4"),
+        "rigidity": (rigidity, f"{own}N"),
         "rotation": (rotation, f"{lead}3 3"),
         "translation": (translation, f"{lead}3"),
-        "rest_rotation": (rest_rotation, "3 3"),
-        "rest_translation": (rest_translation, "3"),
+        "rest_rotation": (rest_rotation, f"{own}3 3"),
+        "rest_translation": (rest_translation, f"{own}3"),
         "torso": (torso, f"{lead}4"),
     }
+    if isinstance(focal, Tensor):
+        tensors["focal"] = (focal, "B")
+        focal = native.plain(focal)
     native.check("place", tensors)
     if not batched:
         means, rotation, translation, torso = (tensor[None] for tensor in (means, rotation, translation, torso))

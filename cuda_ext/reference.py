@@ -110,6 +110,18 @@ def photo_error(image: Tensor, target: Tensor, weight: Tensor, *, ssim_weight: f
     return (weight * error).sum() / (3 * total) if total > 0 else (0 * error).sum()
 
 
+def compose(
+    rgb: Tensor, alpha: Tensor, plate: Tensor, picture: Tensor, blobs: Tensor, weights: Tensor, gain: Tensor
+) -> tuple[Tensor, ...]:
+    """Image, error of the matte, truth, weight and sums of a frame whose gain [3] is given; see `ops.compose`."""
+    plain = rgb + (1 - alpha) * plate
+    truth = picture.to(rgb.dtype) / 255
+    weight = 1 + torch.einsum("b,by,bx->yx", weights, blobs[:, 1], blobs[:, 0])[None]
+    error = (alpha - truth[3:]).abs().mean()
+    sums = torch.cat([(plain * truth[:3]).sum((1, 2)), plain.square().sum((1, 2)), error[None]])
+    return gain[:, None, None] * plain, error, truth[:3], weight, sums
+
+
 def deform(base: Tensor, deltas: Tensor, coefficients: Tensor) -> Tensor:
     """base [M] + coefficients [K] @ deltas [K,M]."""
     return base + coefficients @ deltas

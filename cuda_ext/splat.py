@@ -26,6 +26,7 @@ class SplatCall:
     strides: tuple[int, ...]
     focal: float
     size: int
+    focals: Tensor | None = None  # [B], where each frame has its own
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +42,7 @@ class SplatCall:
 
     @property
     def first(self) -> tuple[Any, ...]:
-        return self.arrays, self.strides, self.count, self.batch, self.focal, self.size
+        return (*self.arrays, self.focals), self.strides, self.count, self.batch, self.focal, self.size
 
     def pictures(self) -> tuple[Tensor, Tensor]:
         shape = (self.size, self.size)
@@ -92,6 +93,18 @@ def draw_into(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, traini
     return space
 
 
+def draw_bytes_into(call: SplatCall, background: Tensor, bytes_: Tensor, *, pairs: int) -> SplatSpace:
+    """As `draw_into`, over a background [S,S,3] or [B,S,S,3] uint8, as `to_bytes` or `to_nv12` make it of floats.
+
+    bytes_: written, uint8: [B,S,S,3], or [B,3 S / 2,S] for NV12.
+    """
+    space, nv12 = _space(call, pairs, training=False), bytes_.dim() == 3
+    stride = background.stride(0) if background.dim() == 4 else 0
+    arguments = (space.buffers, space.pairs, background, stride, bytes_, nv12)
+    native.call("splat_bytes_gpu", call.device, *call.first, *arguments)
+    return space
+
+
 def _draw_gpu(call: SplatCall, rgb: Tensor, alpha: Tensor, *, pairs: int, training: bool) -> SplatSpace:
     while True:
         space = draw_into(call, rgb, alpha, pairs=pairs, training=training)
@@ -121,7 +134,7 @@ class _Splat(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         rgb, alpha, ctx.left = _draw(call, True, room)
         ctx.save_for_backward(*call.arrays, rgb, alpha)
-        ctx.call = replace(call, arrays=())  # the graph alone holds the tensors
+        ctx.call = replace(call, arrays=())  # the graph alone holds those tensors
         ctx.screen_gradient = screen_gradient
         return rgb, alpha
 
@@ -142,9 +155,11 @@ class _Splat(torch.autograd.Function):
         return None, None, None, *gradients
 
 
-def plan(*inputs: Tensor, focal: float, size: int) -> SplatCall:
+def plan(*inputs: Tensor, focal: float | Tensor, size: int) -> SplatCall:
     """The five batched tensors of `splat`, checked by the caller, as the native functions take them."""
     arrays, strides = zip(*(native.plain_frames(tensor) for tensor in inputs), strict=True)
+    if isinstance(focal, Tensor):
+        return SplatCall(arrays, strides, 0.0, size, focal)
     return SplatCall(arrays, strides, focal, size)
 
 

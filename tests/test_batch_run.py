@@ -271,12 +271,13 @@ def test_workers_share_the_machine(tmp_path: Path) -> None:
     engine = LocalEngine(machine, tmp_path / "state", workers=2, command=WORKER)
     try:
         assert engine.room_for(jobs[0])
-        engine.start(jobs[0], replaces=False, repeated=False)
+        on_cpu = Job(**{**vars_of(jobs[0]), "options": {"device": "cpu"}})
+        engine.start(on_cpu, replaces=False, repeated=False)
         engine.start(jobs[1], replaces=False, repeated=False)
         assert not engine.room_for(jobs[2]), "both workers are busy"
         running = {one.job.id: one.worker for one in engine.running()}
-        assert running == {"one.mp4": "worker 2", "two.mp4": "worker 1"}, "the one with a GPU comes last"
-        engine.stop(jobs[0])
+        assert running == {"one.mp4": "worker 2", "two.mp4": "worker 1"}, "the one with a GPU is for what can use it"
+        engine.stop(on_cpu)
         assert engine.room_for(jobs[2])
         greedy = Job(**{**vars_of(jobs[2]), "need": type(jobs[2].need)(memory=2.0)})
         assert not engine.room_for(greedy), "the memory is taken"

@@ -199,6 +199,29 @@ def test_march_finds_the_samples_that_looking_everywhere_finds(
         assert torch.allclose(found.distances.cpu(), distances, atol=1e-5)
 
 
+def test_march_fills_a_room_with_the_samples_that_fit(device: Device) -> None:
+    """All of them, and nothing behind; or the first of each ray, as many as all rays have room for."""
+    origins, directions = rays(200)
+    occupancy = (torch.rand(16, 16, 16, generator=rng(2)) < 0.5).to(torch.uint8)
+    there = [tensor.to(device.torch) for tensor in (origins, directions, occupancy)]
+    limits = {"depths": torch.tensor([0.2, 3.0], device=device.torch), "step": 0.02}
+    found = ops.march(*there, **limits)
+    total, counts = len(found.distances), found.counts
+    large, small = ops.Room(total + 77, device.torch), ops.Room(total // 3, device.torch)
+    whole, part = ops.march(*there, **limits, room=large), ops.march(*there, **limits, room=small)
+    for ours, all_of_them in zip(whole, found, strict=True):
+        assert torch.equal(ours[: len(all_of_them)], all_of_them)
+    assert max(float(values[total:].abs().max()) for values in (whole.positions, whole.distances, whole.rays)) == 0
+    assert int(large.needed) == int(small.needed) == total
+    most = int(part.counts.max())
+    assert torch.equal(part.counts, counts.clamp_max(most))
+    assert int(part.counts.sum()) <= small.size < int(counts.clamp_max(most + 1).sum())
+    kept = torch.arange(total, device=device.torch) - found.starts.repeat_interleave(counts) < most
+    assert torch.equal(part.positions[: int(part.counts.sum())], found.positions[kept])
+    with pytest.raises(ValueError, match=r"room 199; expected .* a sample of each of 200 rays"):
+        ops.march(*there, **limits, room=ops.Room(199, device.torch))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 16])
 @pytest.mark.parametrize("count", [0, 1, 90])
 def test_composite_and_its_gradients_agree_with_the_reference(device: Device, channels: int, count: int) -> None:

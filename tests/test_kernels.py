@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import Device
@@ -129,6 +131,47 @@ def test_too_many_pairs_are_drawn_again_with_room_for_them(device: Device) -> No
     assert (image.detach().cpu() - expected).abs().max() < 3e-4
 
 
+@pytest.mark.parametrize("count", [2, 31, 200, 300, 700, 1500, 2500])
+def test_lists_of_any_length_are_drawn_in_order_of_depth(
+    device: Device, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tile, whose list a warp sorts, or a block, or memory; the splats differ in colour, so the order is seen."""
+    g = rng(count)
+    means = torch.cat([torch.randn(count, 2, generator=g), 40 + 20 * torch.rand(count, 1, generator=g)], 1)
+    scales, faint = torch.full((count, 3), 1.0), torch.full((count,), -5.0)
+    tensors = [means, torch.randn(count, 4, generator=g), scales, faint, torch.rand(count, 3, generator=g)]
+    rgb, _ = ops.splat(*(tensor.to(device.torch) for tensor in tensors), focal=40.0, size=16)
+    monkeypatch.undo()
+    expected, _ = ops.splat(*tensors, focal=40.0, size=16)
+    assert (rgb.cpu() - expected).abs().max() < 2e-5
+    unordered = [tensors[0] * torch.tensor([1, 1, -1]) + torch.tensor([0.0, 0, 100]), *tensors[1:]]
+    assert (ops.splat(*unordered, focal=40.0, size=16)[0] - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [34, 64])
+@pytest.mark.parametrize("nv12", [False, True])
+def test_bytes_drawn_at_once_are_those_of_the_floats(device: Device, size: int, nv12: bool) -> None:
+    """Two frames, each over a background of its own, with needles and splats larger than a tile among them."""
+    if native.stream(device.torch) is None:
+        pytest.skip("the CPU draws floats")
+    tensors = [torch.stack(pair).to(device.torch) for pair in zip(scene(300), scene(300, seed=1), strict=True)]
+    tensors[2][:, ::3, 0] += 3
+    tensors[2][:, ::5, 1] -= 3
+    background = torch.randint(0, 256, (2, size, size, 3), generator=rng(3), dtype=torch.uint8).to(device.torch)
+    call = splat.plan(*tensors, focal=1.8 * size, size=size)
+    shape = (2, 3 * size // 2, size) if nv12 else (2, size, size, 3)
+    drawn = torch.zeros(shape, dtype=torch.uint8, device=device.torch)
+    space = splat.draw_bytes_into(call, background, drawn, pairs=20_000)
+    assert int(space.needed.max()) <= space.pairs
+    pictures = ops.splat(*tensors, focal=1.8 * size, size=size)
+    expected = (ops.to_nv12 if nv12 else ops.to_bytes)(*pictures, background)
+    difference = (drawn.int() - expected.int()).abs()
+    assert int(difference.max()) <= (0 if device.slow else 1)
+    assert float((difference > 0).float().mean()) < 1e-3
+    apart = [(ops.to_nv12 if nv12 else ops.to_bytes)(*(p[i] for p in pictures), background[i]) for i in range(2)]
+    assert torch.equal(expected, torch.stack(apart))
+
+
 def test_equal_depths_keep_their_order(device: Device) -> None:
     means = torch.tensor([[0.0, 0, 50]]).repeat(2, 1)
     colors = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
@@ -217,6 +260,43 @@ def test_photo_error_of_equal_pictures_and_of_no_weight_is_zero(device: Device) 
     assert error.item() == 0
     assert image.grad is not None
     assert float(image.grad.abs().max()) == 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 37, 130])
+def test_compose_and_its_gradients_agree_with_the_reference(device: Device, size: int) -> None:
+    g = rng(size)
+    rgb, alpha, plate = (torch.rand(channels, size, size, generator=g) for channels in (3, 1, 3))
+    picture = torch.randint(0, 256, (4, size, size), dtype=torch.uint8, generator=g)
+    blobs, weights = torch.rand(3, 2, size, generator=g), torch.rand(3, generator=g)
+    known = torch.tensor([[0.1, -0.2, 0.05, 1.0], [0, 0, 0, 0], [0.3, 0.1, -0.1, 1.0]])
+    exposure = torch.cat([known, known.sum(0, keepdim=True)])
+    ours, truth = leaves([rgb, alpha], torch.float32, device.torch), leaves([rgb, alpha], torch.float64)
+    fixed = [tensor.to(device.torch) for tensor in (plate, picture, blobs, weights, exposure)]
+    for frame, gain in ((2, (known[2, :3] - exposure[3, :3] / 2).exp()), (1, torch.ones(3))):
+        out = ops.compose(*ours, *fixed, torch.tensor([frame], device=device.torch))
+        expected = reference.compose(*truth, *(t.double() for t in (plate, picture, blobs, weights, gain)))
+        for one, other in zip(out, expected, strict=True):
+            assert relative(one, other) < limits(device)[0]
+        mixed = torch.rand(3, size, size, generator=g)
+        ((out.image * mixed.to(device.torch)).sum() + 0.3 * out.matte_error).backward()
+        ((expected[0] * mixed.double()).sum() + 0.3 * expected[1]).backward()
+    for one, other in zip(ours, truth, strict=True):
+        assert relative(one.grad, other.grad) < limits(device)[0]
+
+
+def test_an_exposure_moves_towards_the_best_gain(device: Device) -> None:
+    exposure = torch.zeros(4, 4, device=device.torch)
+    sums = torch.tensor([8.0, 10, 20, 10, 10, 10, 0], dtype=torch.float64, device=device.torch)
+    one, first = torch.ones(1, device=device.torch), torch.tensor([1], device=device.torch)
+    for fitted, values in ((0 * one, sums), (one, sums * torch.nan)):
+        ops.update_exposure_(exposure, first, values, fitted, rate=0.5, most=0.3)
+        assert float(exposure.abs().max()) == 0
+    for _ in range(2):
+        ops.update_exposure_(exposure, first, sums, one, rate=0.5, most=0.3)
+    expected = 0.75 * torch.tensor([math.log(0.8), 0, 0.3])
+    assert torch.allclose(exposure[1].cpu(), torch.cat([expected, torch.ones(1)]), atol=1e-6)
+    assert torch.allclose(exposure[3], exposure[1], atol=1e-6)
+    assert float(exposure[[0, 2]].abs().max()) == 0
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 5), (1, 1), (3, 65), (32, 10007), (300, 70), (5, 0)])
@@ -312,8 +392,8 @@ def test_place_of_no_splats(device: Device) -> None:
 
 
 def test_a_graph_draws_what_the_ops_draw(device: Device) -> None:
-    if device.name != "cuda":
-        pytest.skip("CUDA graphs need a GPU")
+    if native.stream(device.torch) is None:
+        pytest.skip("graphs are the GPU's")
     count, rows, size, g = 400, 6, 64, rng(3)
     base = torch.cat(
         [5 * torch.randn(3 * count, generator=g), torch.zeros(3 * count), torch.rand(4 * count, generator=g)]
@@ -330,4 +410,6 @@ def test_a_graph_draws_what_the_ops_draw(device: Device) -> None:
         now = ops.Pose(*(t.to(device.torch) for t in (coefficients, rotation, translation, torch.zeros(2, 4))))
         picture = graph(now).clone()
         expected = ops.to_nv12(*ops.draw_frames(shapes, now), background)
-        assert torch.equal(picture, expected)
+        difference = (picture.int() - expected.int()).abs()
+        assert int(difference.max()) <= (0 if device.slow else 1)
+        assert float((difference > 0).float().mean()) < 1e-3

@@ -273,3 +273,20 @@ def test_a_head_that_comes_nearer_gets_more_room(roomy: Device) -> None:
     assert int(renderer._graph._room.needed) <= renderer._graph._room.size
     assert renderer._graph._room.size > first
     assert (pictures[2] - pictures[0]).abs().mean() < 0.02
+
+
+def test_a_room_follows_what_is_needed_lately() -> None:
+    room = ops.Room(1000, torch.device("cpu"), least=100, spare=1.25)
+    room.note(torch.tensor(950))
+    assert room.resize(int(room.needed))
+    assert room.size == 1187
+    room.forget()
+    assert not room.resize(int(room.needed))
+    for _ in range(6):
+        room.forget()
+    assert room.resize(int(room.needed))
+    assert int(room.needed) < 0.9 * room.size < 500
+    for _ in range(60):
+        room.forget()
+    assert room.resize(int(room.needed))
+    assert room.size == 100

@@ -172,16 +172,22 @@ def test_so_many_steps_give_the_same_file(actor: Filmed, avatar_file: Path, tmp_
 def test_exposure_is_found_frame_by_frame() -> None:
     true = torch.tensor([[0.9, 1.0, 1.15], [1 / 0.9, 1.0, 1 / 1.15], [1, 1, 1]])
     generator, exposure, one = random(), Exposure(4, torch.device("cpu")), torch.ones(1)
+
+    def compose(frame: int, drawn: Tensor, truth: Tensor) -> ops.Composed:
+        picture = torch.cat([(255 * truth.clamp(0, 1)).round(), torch.zeros(1, 16, 16)]).byte()
+        flat = torch.ones(1, 16, 16), torch.zeros(3, 16, 16), picture, torch.zeros(3, 2, 16), torch.zeros(3)
+        return ops.compose(drawn, *flat, exposure.gains, torch.tensor([frame]))
+
     for visit in range(30):
         frame = visit % 3
-        drawn = torch.rand(3, 16, 16, generator=generator)
-        truth = true[frame, :, None, None] * drawn + 0.05 * torch.randn(3, 16, 16, generator=generator)
-        exposure.update(torch.tensor([frame]), drawn, truth, one)
-    exposure.update(torch.tensor([1]), 2 * drawn, truth, 0 * one)
-    exposure.update(torch.tensor([1]), drawn * torch.nan, truth, one)
-    found = torch.stack([exposure.gain(torch.tensor([frame]))[:, 0, 0] for frame in range(3)])
-    assert (found / true - 1).abs().max() < 0.04
-    assert torch.equal(exposure.gain(torch.tensor([3])), torch.ones(3, 1, 1))
+        drawn = 0.1 + 0.7 * torch.rand(3, 16, 16, generator=generator)
+        truth = true[frame, :, None, None] * drawn + 0.03 * torch.randn(3, 16, 16, generator=generator)
+        exposure.update(torch.tensor([frame]), compose(frame, drawn, truth).sums, one)
+    exposure.update(torch.tensor([1]), compose(1, 2 * drawn, truth).sums, 0 * one)
+    exposure.update(torch.tensor([1]), torch.nan * compose(1, drawn, truth).sums, one)
+    found = torch.stack([compose(frame, drawn, truth).image.mean((1, 2)) / drawn.mean((1, 2)) for frame in range(4)])
+    assert (found[:3] / true - 1).abs().max() < 0.04
+    assert torch.allclose(found[3], torch.ones(3))
 
 
 def test_the_running_mean_is_the_mean() -> None:

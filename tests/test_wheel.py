@@ -76,3 +76,5 @@ print(ops.isa(), ops.cuda_architectures())
 """
     done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    if shutil.which("nvcc"):  # kernels in the wheel, and torch of whatever build
+        assert "75-real" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import socket
 import tempfile
 import time
@@ -201,6 +202,8 @@ def _do(values: dict[str, Any], run: Runner, starts: Any) -> dict[str, Any]:
     task = task_from_json(values)
     node = f"node {ray.get_runtime_context().get_node_id()[:8]}"
     starts.started.remote(task.job.id, node)
+    if not task.job.need.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` takes no GPU that Ray did not assign
     with _log_file() as log:
         with printing_to(log):
             outcome = attempt(task, run)

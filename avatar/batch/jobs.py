@@ -82,6 +82,11 @@ class Job:
         return self.inputs | self.files
 
     @property
+    def takes_gpu(self) -> bool:
+        """Whether it draws or trains on a GPU, where its worker has one."""
+        return "device" in OPTIONS[self.kind] and self.options.get("device") != "cpu"
+
+    @property
     def model(self) -> str:
         """What a worker loads for it and keeps for the next job: the avatar; empty for none."""
         return self.inputs.get("avatar", "")

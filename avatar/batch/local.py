@@ -100,8 +100,8 @@ class LocalEngine:
         """The number of an idle worker, best one that has the job's model loaded; GPUs belong to the first workers."""
         able = range(len(self._machine.gpus) if job.need.gpus else self._count)
         idle = [number for number in able if number not in self._workers or self._workers[number].job is None]
-        if not job.need.gpus:  # workers with a GPU are kept for jobs that need one, as long as there are others
-            idle.sort(key=lambda number: number < len(self._machine.gpus))
+        if not job.need.gpus:  # workers with a GPU are kept for jobs that can use one, as long as there are others
+            idle.sort(key=lambda number: (number < len(self._machine.gpus)) != job.takes_gpu)
         models = {number: self._workers[number].model if number in self._workers else "" for number in idle}
         return min(idle, key=lambda number: (models[number] != job.model, bool(models[number])), default=None)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar.cli.errors import print_error
-from avatar.cli.options import Device, Seed, add_verb
+from avatar.cli.options import Device, Seed, add_verb, print_device
 from avatar.core.files import UserError
 from avatar.pipelines.arguments import final_recipe, take_request
 from avatar.pipelines.options import Build, Preprocess
@@ -63,7 +63,7 @@ def pretrain_renderer(
     size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of training pictures.")] = 128,
     recipe: Annotated[Path | None, typer.Option(help="YAML file whose renderer's settings are used.")] = None,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Train a NeRF on many people; `generic: FILE` in a recipe begins one person's with it."""
     from avatar.cli.bars import progress_bars
@@ -74,6 +74,7 @@ def pretrain_renderer(
     given = load_recipe(recipe).renderer if recipe else {"kind": "nerf"}
     plain = {name: value for name, value in given.items() if name not in ("generic", "lora_rank")}
     settings = parse(NerfSettings, plain, "recipe, renderer")
+    print_device(device)
     with progress_bars() as progress:
         people = find_people(corpus, progress=progress)
         pretrain_renderer(
@@ -118,6 +119,7 @@ def demo(
     video: Annotated[Path | None, typer.Option(help="Your own clip. [default: the synthetic actor]")] = None,
     speech: Annotated[Path | None, typer.Option(help="Speech for the film. [default: the package's recording]")] = None,
     budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
+    device: Device = "auto",
 ) -> None:
     """The whole way once: a clip becomes an avatar, and the avatar speaks."""
     from avatar.cli.bars import progress_bars
@@ -125,7 +127,8 @@ def demo(
     from avatar.pipelines.demo import run_demo
 
     seconds = parse_duration(budget, "--budget")
+    print_device(device)
     with progress_bars() as progress:
-        made = run_demo(folder, video, speech, budget_seconds=seconds, progress=progress)
+        made = run_demo(folder, video, speech, budget_seconds=seconds, device=device, progress=progress)
     for what, place in made.items():
         print(f"{what:<22} {place}")

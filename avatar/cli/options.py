@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from avatar.core.files import UserError
 from avatar.core.recipe import Settings, without_aliases
-from avatar.pipelines.options import Option, options_of
+from avatar.pipelines.options import DEVICE, DeviceChoice, Option, options_of
 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
-Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="The processor, or an NVIDIA GPU.")]
+Device = Annotated[DeviceChoice, typer.Option(help=DEVICE)]
 
 VerbType = TypeVar("VerbType", bound=Settings)
 
@@ -25,7 +26,9 @@ def add_verb(app: typer.Typer, verb: type[VerbType]) -> Callable[[Callable[[Verb
 
     def add(run: Callable[[VerbType], None]) -> None:
         def command(**values: Any) -> None:
-            run(read_options(verb, values))
+            options = read_options(verb, values)
+            print_device(getattr(options, "device", "cpu"))
+            run(options)
 
         parameters = [parameter for option in options_of(verb) for parameter in _parameters(option)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -33,6 +36,15 @@ def add_verb(app: typer.Typer, verb: type[VerbType]) -> Callable[[Callable[[Verb
         app.command(run.__name__, help=verb.__doc__, context_settings=spelling)(command)
 
     return add
+
+
+def print_device(device: DeviceChoice) -> None:
+    """Name on stderr the GPU that `auto` stands for, where there is one."""
+    if device == "auto":
+        from avatar.render.device import describe, pick_device
+
+        if (found := pick_device(device)).type == "cuda":
+            print(f"note: {describe(found)}; --device cpu for the processor", file=sys.stderr)
 
 
 def _parameters(option: Option) -> list[inspect.Parameter]:

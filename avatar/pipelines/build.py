@@ -61,7 +61,7 @@ def build(
     recipe: Recipe | None = None,
     face: str = "auto",
     consent: str = NOT_STATED,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> Avatar:
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.

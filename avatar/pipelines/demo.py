@@ -12,6 +12,7 @@ from avatar.core.take import open_take
 from avatar.pipelines.build import build
 from avatar.pipelines.evaluate import evaluate
 from avatar.pipelines.speak import speak
+from avatar.render.device import DeviceName
 from preprocess.actor import film_actor
 
 ACTOR_SECONDS = 12.0
@@ -23,6 +24,7 @@ def run_demo(
     speech: Path | None = None,
     *,
     budget_seconds: float = 120.0,
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Make an avatar of a clip (default: the synthetic actor) and let it speak; returns what was made, by name."""
@@ -31,13 +33,14 @@ def run_demo(
     if video is None and not source.exists():
         film_actor(source, seconds=ACTOR_SECONDS)
     made = {"avatar": folder / f"{source.stem}.avatar"}
-    build(source, made["avatar"], recipe=Recipe(budget_seconds=budget_seconds, holdout=0.1), progress=progress)
+    recipe = Recipe(budget_seconds=budget_seconds, holdout=0.1)
+    build(source, made["avatar"], recipe=recipe, device=device, progress=progress)
     made["video"] = folder / f"{source.stem}_speaks.mp4"
     said = speech or Path(str(files("avatar") / "assets" / "actor_speech.flac"))
     avatar = load_avatar(made["avatar"])
-    speak(avatar, said, made["video"], progress=progress)
+    speak(avatar, said, made["video"], device=device, progress=progress)
     take = open_take(made["avatar"].with_suffix(".take"))
     made["report of the clip"] = take.root / "report.html"
     made["evaluation"] = folder / f"{source.stem}_evaluation.html"
-    evaluate(avatar, take, page=made["evaluation"], progress=progress)
+    evaluate(avatar, take, page=made["evaluation"], device=device, progress=progress)
     return made

@@ -43,15 +43,11 @@ def _torch() -> Finding:
 def _cuda() -> Finding:
     import torch
 
-    from cuda_ext import native
+    from avatar.render.device import describe, missing_for_gpu
 
-    compiled = native.cuda_architectures() if not isinstance(native._native, native._Missing) else ""
-    if not torch.cuda.is_available():
-        built = f"; the ops have kernels for {compiled}" if compiled else ""
-        return Finding("CUDA", False, False, f"no GPU that torch can use; everything runs on the CPU{built}")
-    if not compiled:
-        return Finding("CUDA", False, False, f"{torch.cuda.get_device_name()}, but the ops were built without nvcc")
-    return Finding("CUDA", True, False, f"{torch.cuda.get_device_name()}, kernels for {compiled}; use --device cuda")
+    if missing := missing_for_gpu():
+        return Finding("CUDA", False, False, f"{missing}; everything runs on the CPU")
+    return Finding("CUDA", True, False, f"{describe(torch.device('cuda'))}; used unless --device cpu is given")
 
 
 def _backends() -> Finding:

@@ -79,7 +79,7 @@ def evaluate(
     page: Path | None = None,
     sheet: Path | None = None,
     networks: Networks | None = None,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Compare an avatar with frames of a Take that it was not trained on; with all, where there are none such.

@@ -76,11 +76,12 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
 
 Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]
 Face = Literal["auto", "left", "right", "largest"]
-Device = Literal["cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
 SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
+DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
 FACE = "Which face, when there are several all the way."
 CONSENT = "Who agreed to this avatar and to what; travels with the file."
 
@@ -107,7 +108,7 @@ class Preprocess(Settings):
 class Hardware(Settings):
     """Where a verb runs."""
 
-    device: Device = Field("cpu", description="The processor, or an NVIDIA GPU.")
+    device: DeviceChoice = Field("auto", description=DEVICE)
 
 
 class Build(Hardware):

@@ -51,7 +51,7 @@ def pretrain_renderer(
     steps: int,
     size: int,
     seed: int = 0,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> None:
     """Train one field on many people in turns, `steps` in all, and write it.

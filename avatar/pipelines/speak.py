@@ -35,7 +35,7 @@ def speak(
     *,
     controls: Controls | None = None,
     look: Look | None = None,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> int:
     """Make the avatar say what a file says; writes a film with its sound, as the ending of `out` says.
@@ -133,7 +133,7 @@ def reenact(
     *,
     split: Split = "test",
     look: Look | None = None,
-    device: DeviceName = "cpu",
+    device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> int:
     """Draw the avatar with a Take's own motion, torso track given. Returns: the number of frames."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
-import torch
 from torch import Tensor
 
 from cuda_ext import ops
 
-Pixels = Literal["rgb", "nv12", "rgba"]
+Pixels = ops.Pixels
 Paint = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -26,8 +24,7 @@ def over_nv12(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
 
 def with_alpha(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     """Premultiplied rgb [B, 3, S, S] and alpha -> RGB and alpha, not premultiplied, [B, S, S, 4] uint8."""
-    straight = rgb / alpha.clamp_min(1 / 255)
-    return (torch.cat([straight, alpha], 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return ops.with_alpha(rgb, alpha)
 
 
 PAINT: dict[Pixels, Paint] = {"rgb": over, "nv12": over_nv12, "rgba": with_alpha}

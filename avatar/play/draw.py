@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,13 +17,16 @@ from avatar.core.geometry import exponential
 from avatar.core.motion_space import Motion, RateConverter, scale_torso
 from avatar.core.threads import torch_threads
 from avatar.play.composite import PAINT, Pixels
+from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, prepare, uses_graphs
 from avatar.play.full_frame import Stage, open_stage, paste
-from avatar.play.look import Background, Look, open_background, resize_plate
+from avatar.play.look import Look, open_background, resize_plate
+from avatar.play.transfer import Readback
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.device import DeviceName, pick_device
+from avatar.render.gaussian import GaussianRenderer
 
-FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}
+FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}  # where there are no graphs
 ORBIT_SECONDS = 6.0
 
 
@@ -36,9 +40,10 @@ class Canvas:
     size: int  # px a side of what is drawn
     trained_size: int  # px a side that the torso's shifts are given for
     fps: float
-    plate: Tensor  # [S, S, 3] uint8, or nothing behind a full frame's still
+    behind: Behind
     stage: Stage | None  # of a full frame
     device: torch.device
+    graphs: FrameGraphs | None  # where batches are drawn by them
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,66 +54,108 @@ class Canvas:
         return height, width
 
 
-def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "cpu") -> Canvas:
+def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canvas:
     """Open an avatar's renderer. Raises: UserError for a look that the avatar, or a device that the machine, lacks."""
     size, place = look.size or avatar.camera.size, pick_device(device)
     stage = open_stage(avatar) if look.full_frame else None
+    plate, film = resize_plate(avatar.plate, size), False
     if look.background and not look.transparent:
-        open_background(look.background, size, avatar.fps)  # what is wrong with it is said now
+        picture = open_background(look.background, size, avatar.fps)  # what is wrong with it is said now
+        film = not isinstance(picture, Tensor)
+        plate = picture if isinstance(picture, Tensor) else plate
     renderer = open_renderer(avatar, size)
     renderer.to(place)
-    plate = resize_plate(avatar.plate, size)
-    fps = look.fps or avatar.fps
-    return Canvas(renderer, threading.Lock(), look, size, avatar.camera.size, fps, plate.to(place), stage, place)
+    behind, fps = Behind(plate.to(place), film), look.fps or avatar.fps
+    graphs = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0) if uses_graphs(renderer) else None
+    lock, trained = threading.Lock(), avatar.camera.size
+    return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs)
 
 
 class Drawing:
     """One sequence of frames on a canvas: motion in as it comes, pictures out."""
 
-    def __init__(self, canvas: Canvas, pixels: Pixels = "rgb") -> None:
-        """pixels: `rgb` [S, S, 3], `nv12` [3 S / 2, S] (square pictures only); a transparent look gives [S, S, 4]."""
-        self._canvas, self._rate = canvas, RateConverter(canvas.fps)
-        self._paint = PAINT["rgba" if canvas.look.transparent else "rgb" if canvas.stage else pixels]
-        self._behind = _behind(canvas)
+    def __init__(self, canvas: Canvas, pixels: Pixels = "rgb", *, ahead: bool = False) -> None:
+        """pixels: `rgb` [S, S, 3], `nv12` [3 S / 2, S] (square pictures only); a transparent look gives [S, S, 4].
+
+        ahead: where graphs draw, the last batches of a motion may come with the next motion or `finish`, so that a GPU
+        draws them while the next motion is made.
+        """
+        self._canvas, self._rate, self._ahead = canvas, RateConverter(canvas.fps), ahead
+        self._pixels: Pixels = "rgba" if canvas.look.transparent else "rgb" if canvas.stage else pixels
+        self._film = _open_film(canvas)
+        self._readback = Readback(canvas.device)
+        self._waiting: deque[tuple[Batch, Tensor]] = deque()  # with the shoulders of their frames
         self._drawn = 0
 
     def draw(self, motion: Motion) -> Iterator[np.ndarray]:
-        """The frames that more motion completes."""
-        return self._pictures(self._rate.push(motion))
+        """The frames that more motion completes. Each batch of them is an array of its own: they may be kept."""
+        return self._pictures(self._rate.push(motion), last=not self._ahead)
 
     def finish(self) -> Iterator[np.ndarray]:
-        """The last frames, where the rate is another than the motion's."""
-        return self._pictures(self._rate.finish())
+        """The last frames, where the rate is another than the motion's, or some wait."""
+        return self._pictures(self._rate.finish(), last=True)
 
-    def _pictures(self, motion: Motion | None) -> Iterator[np.ndarray]:
-        if motion is None:
-            return
-        canvas = self._canvas
-        scaled = scale_torso(motion, canvas.size / canvas.trained_size)
-        step = FRAMES_AT_ONCE[canvas.device.type]
+    def _pictures(self, motion: Motion | None, *, last: bool) -> Iterator[np.ndarray]:
+        if motion is not None:
+            scaled = scale_torso(motion, self._canvas.size / self._canvas.trained_size)
+            graphs = self._canvas.graphs
+            yield from (
+                self._by_graphs(graphs, scaled, motion.torso) if graphs else self._one_by_one(scaled, motion.torso)
+            )
+        while self._waiting and last:
+            yield from self._first_batch()
+
+    def _by_graphs(self, graphs: FrameGraphs, motion: Motion, torso: Tensor) -> Iterator[np.ndarray]:
+        assert isinstance(self._canvas.renderer, GaussianRenderer)
+        stretch = prepare(graphs, self._canvas.renderer, motion, self._view(motion, len(motion)))
+        for start in range(0, len(motion), graphs.at_once):
+            frames = slice(start, start + graphs.at_once)
+            shoulders = torso[frames]
+            behind = torch.stack([next(self._film) for _ in shoulders]) if self._film else None
+            self._waiting.append((graphs.begin(stretch[frames], self._pixels, self._readback, behind), shoulders))
+            if len(self._waiting) > IN_FLIGHT:
+                yield from self._first_batch()
+
+    def _first_batch(self) -> Iterator[np.ndarray]:
+        batch, torso = self._waiting.popleft()
+        return self._pasted(batch.pictures(), torso)
+
+    def _one_by_one(self, motion: Motion, torso: Tensor) -> Iterator[np.ndarray]:
+        step = FRAMES_AT_ONCE[self._canvas.device.type]
         for start in range(0, len(motion), step):
             frames = range(start, min(start + step, len(motion)))
-            pictures = self._render(scaled, frames)
-            for frame, picture in zip(frames, pictures, strict=True):
-                yield paste(canvas.stage, picture, motion.torso[frame].numpy()) if canvas.stage else picture
+            yield from self._pasted(self._render(motion, frames), torso[start : frames.stop])
+
+    def _pasted(self, pictures: np.ndarray, torso: Tensor) -> Iterator[np.ndarray]:
+        stage = self._canvas.stage
+        if stage is None:
+            return iter(pictures)
+        return (paste(stage, picture, moved.numpy()) for picture, moved in zip(pictures, torso, strict=True))
+
+    def _view(self, motion: Motion, count: int) -> Tensor | None:
+        """Views [n, 3, 3] of the next frames."""
+        orbit, done = self._canvas.look.orbit, self._drawn
+        self._drawn += count
+        return _swing(orbit, done, count, motion.fps) if orbit else None
 
     def _render(self, motion: Motion, frames: range) -> np.ndarray:
-        canvas = self._canvas
-        view = _swing(canvas.look.orbit, self._drawn, len(frames), motion.fps) if canvas.look.orbit else None
-        self._drawn += len(frames)
+        canvas, paint = self._canvas, PAINT[self._pixels]
+        view = self._view(motion, len(frames))
         with canvas.lock, torch_threads(1), torch.inference_mode():
             rgb, alpha = canvas.renderer.render(motion, frames, view)
-            if isinstance(self._behind, Tensor):
-                return self._paint(rgb, alpha, self._behind).cpu().numpy()
+            if self._film is None:
+                return paint(rgb, alpha, canvas.behind.plate).cpu().numpy()
             pairs = zip(rgb.split(1), alpha.split(1), strict=True)
-            return torch.cat([self._paint(*pair, next(self._behind).to(canvas.device)) for pair in pairs]).cpu().numpy()
+            return torch.cat([paint(*pair, next(self._film).to(canvas.device)) for pair in pairs]).cpu().numpy()
 
 
-def _behind(canvas: Canvas) -> Background:
-    if canvas.look.background is None or canvas.look.transparent:
-        return canvas.plate
-    behind = open_background(canvas.look.background, canvas.size, canvas.fps)
-    return behind.to(canvas.device) if isinstance(behind, Tensor) else behind
+def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:
+    if not canvas.behind.film:
+        return None
+    assert canvas.look.background is not None
+    film = open_background(canvas.look.background, canvas.size, canvas.fps)
+    assert not isinstance(film, Tensor)
+    return film
 
 
 def _swing(degrees: float, done: int, count: int, fps: float) -> Tensor:

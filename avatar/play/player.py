@@ -39,7 +39,7 @@ class Player:
         *,
         look: Look | None = None,
         controls: Controls | None = None,
-        device: DeviceName = "cpu",
+        device: DeviceName = "auto",
     ) -> None:
         """controls: default: those of the avatar's own recipe.
 
@@ -100,7 +100,7 @@ class Player:
 
     def draw(self, motions: Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
         """Frames for stretches of motion of this avatar's own MotionSpace."""
-        drawing = Drawing(self.canvas, pixels)
+        drawing = Drawing(self.canvas, pixels, ahead=True)
         for motion in motions:
             yield from drawing.draw(motion)
         yield from drawing.finish()

@@ -46,9 +46,9 @@ class StepInputs:
     """What one step of training reads, on the trainable's device. On a GPU a captured step finds it at one address."""
 
     frame: Tensor  # [1] int64, of the clip
-    image: Tensor  # [3, S, S] 0..1
-    matte: Tensor  # [1, S, S] 0..1
-    weight: Tensor  # [1, S, S] of each pixel in the loss
+    picture: Tensor  # [4, S, S] uint8: red, green, blue, matte
+    blobs: Tensor  # [3, 2, S] where pixels count more, as `losses.weight_blobs` returns them
+    weights: Tensor  # [3] how much more
     noise: Tensor  # [1, D] standard normal, for the features
     rate: Tensor  # [1] that the rates are multiplied with: `Trainable.rate`
     exposed: Tensor  # [1] 1 where the frame's exposure is fitted, 0 where it is not yet

@@ -153,7 +153,7 @@ class CapturedRun:
         self._training.learn(inputs, measured)
         self._losses.index_copy_(0, self._at, measured.loss.detach()[None])
         self._at.add_(1)
-        self._shown = measured.image.detach(), inputs.image
+        self._shown = measured.composed.image.detach(), measured.composed.truth
 
     def _inputs(self) -> StepInputs:
         row, frame = self._where[self._at].split(1, 1)

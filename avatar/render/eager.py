@@ -53,7 +53,7 @@ class EagerRun:
             measured = self._step.measure(inputs)
         except ValueError:  # the rasterizer refuses parameters that are not finite
             return math.nan
-        self._shown = measured.image.detach(), inputs.image
+        self._shown = measured.composed.image.detach(), measured.composed.truth
         loss = measured.loss.item()
         if math.isfinite(loss):
             try:

@@ -17,14 +17,17 @@ LEAST_DEVIATION = 1e-3  # of expression and eyes: an input that never changed in
 
 
 def raw_features(motion: Motion, rest_rotation: Tensor) -> Tensor:
-    """[T, D]: expression, eyes, head rotation against rest (rad), head position (cm)."""
-    turn = to_vector(motion.rotation @ rest_rotation.T)
+    """[T, D]: expression, eyes, head rotation against rest (rad), head position (cm).
+
+    rest_rotation: [3, 3], or [T, 3, 3] where each frame is of another person.
+    """
+    turn = to_vector(motion.rotation @ rest_rotation.mT)
     return torch.cat([motion.expression, motion.eyes, turn, motion.translation], 1)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What brings raw features to zero mean and unit variance."""
+    """What brings raw features to zero mean and unit variance; of several people, each with a leading dimension."""
 
     rest_rotation: Tensor  # [3, 3]
     mean: Tensor  # [D]

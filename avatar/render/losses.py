@@ -15,11 +15,6 @@ FINE_MOUTH = 6.0  # added to the mouth's weight after `Schedule.mouth_from`
 EYE_WEIGHT, EYE_RADIUS = 1.5, 0.7  # added in the middle of an eye; of its width: lids and the skin that they fold
 
 
-def pixel_weights(blobs: Tensor, weights: Tensor) -> Tensor:
-    """Weight [1, S, S] of each pixel: 1, and more in the blobs [3, 2, S], by the weights [3] in their middles."""
-    return 1 + (blobs[:, 1] * weights[:, None]).mT[None] @ blobs[:, 0]
-
-
 def blob_weights(on_mouth: bool) -> tuple[float, float, float]:
     """Weight added in the middle of the mouth and of each eye; on_mouth: much more in the mouth."""
     return MOUTH_WEIGHT + on_mouth * FINE_MOUTH, EYE_WEIGHT, EYE_WEIGHT
@@ -28,7 +23,7 @@ def blob_weights(on_mouth: bool) -> tuple[float, float, float]:
 def weight_blobs(landmarks: Tensor, camera: Camera) -> Tensor:
     """Gaussians about the mouth and the eyes of landmarks [T, 478, 3] px: across and down [T, 3, 2, S].
 
-    A pixel's value, 1 in the middle, is the product of both.
+    A pixel's value, 1 in the middle, is the product of both; `ops.compose` makes weights of them.
     """
     corners = landmarks[:, [LEFT_CORNER, RIGHT_CORNER], :2]
     blobs = [_blob(landmarks[:, list(MOUTH_EXTREMES), :2].mean(1), MOUTH_RADIUS * _length(corners), camera.size)]
@@ -51,8 +46,3 @@ def _blob(center: Tensor, radius: Tensor, size: int) -> Tensor:
 def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """0.8 L1 + 0.2 D-SSIM (Kerbl et al. 2023, eq. 7), weighted per pixel; images [3, S, S] 0..1."""
     return ops.photo_error(image, target, weight, ssim_weight=SSIM_WEIGHT)
-
-
-def matte_loss(alpha: Tensor, matte: Tensor) -> Tensor:
-    """Mean absolute difference of coverage and person matte, both [1, S, S] 0..1."""
-    return (alpha - matte).abs().mean()

@@ -11,8 +11,9 @@ from torch import Tensor
 from avatar.core.take import Take, Track, read_plate
 from avatar.render.base import StepInputs, Trainable
 from avatar.render.exposure import WARM_UP, Exposure
-from avatar.render.losses import blob_weights, matte_loss, picture_loss, pixel_weights
+from avatar.render.losses import blob_weights, picture_loss
 from avatar.render.training_frames import Visit
+from cuda_ext import ops
 
 MATTE_WEIGHT = 0.1  # of the loss: keeps the person opaque, and is little beside the picture
 
@@ -41,9 +42,8 @@ def make_inputs(frame: Tensor, picture: Tensor, blobs: Tensor, values: Tensor) -
     frame: [1] int64; picture: [4, S, S] uint8, red, green, blue, matte; blobs: [3, 2, S] of `weight_blobs`;
     values: [1, 5 + D] of `PlannedStep.values`.
     """
-    shares = picture.float() / 255
     rate, exposed, weights, noise = values[0, 0:1], values[0, 1:2], values[0, 2:5], values[:, 5:]
-    return StepInputs(frame, shares[:3], shares[3:], pixel_weights(blobs, weights), noise, rate, exposed)
+    return StepInputs(frame, picture, blobs, weights, noise, rate, exposed)
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Measured:
     """A drawn frame beside the truth."""
 
     loss: Tensor  # [] with a graph
-    plain: Tensor  # [3, S, S] before the gain of its exposure
-    image: Tensor  # [3, S, S] with it
+    composed: ops.Composed
 
 
 class TrainingStep:
@@ -67,21 +66,16 @@ class TrainingStep:
     def measure(self, step: StepInputs) -> Measured:
         """Draw and compare. Raises: ValueError when the parameters are not finite any more."""
         rgb, alpha = self._trainable.draw(step)
-        plain = blend(rgb[0], alpha[0], self._plate)
-        image = self._exposure.gain(step.frame) * plain
-        loss = picture_loss(image, step.image, step.weight) + MATTE_WEIGHT * matte_loss(alpha[0], step.matte)
-        return Measured(loss, plain, image)
+        truth = step.picture, step.blobs, step.weights
+        composed = ops.compose(rgb[0], alpha[0], self._plate, *truth, self._exposure.gains, step.frame)
+        loss = picture_loss(composed.image, composed.truth, composed.weight) + MATTE_WEIGHT * composed.matte_error
+        return Measured(loss, composed)
 
     def learn(self, step: StepInputs, measured: Measured) -> None:
         """Change the parameters and the frame's exposure by what was measured."""
         measured.loss.backward()
         self._trainable.update(step)
-        self._exposure.update(step.frame, measured.plain.detach(), step.image, step.exposed)
-
-
-def blend(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
-    """Premultiplied rgb [3, S, S] over a background [3, S, S], all 0..1; differentiable."""
-    return torch.addcmul(rgb, 1 - alpha, background)
+        self._exposure.update(step.frame, measured.composed.sums, step.exposed)
 
 
 @dataclass(frozen=True)

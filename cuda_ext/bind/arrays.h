@@ -35,6 +35,7 @@ void run(void (*on_cpu)(const Args&), void (*on_gpu)(const Args&, void*), const 
 
 void bind_splat(nanobind::module_& m);
 void bind_image(nanobind::module_& m);
+void bind_compose(nanobind::module_& m);
 void bind_deform(nanobind::module_& m);
 void bind_place(nanobind::module_& m);
 void bind_field(nanobind::module_& m);

@@ -25,10 +25,10 @@ void deform_adam(Out deltas, Out moment1, Out moment2, In gradient, In coefficie
       stream);
 }
 
-void deform_int8(In base, Address<const int8_t> codes, In scales, In coefficients, int64_t columns, int64_t rows,
-                 int64_t batch, Out out, Stream stream) {
-  run(cpu::deform_int8, cuda::deform_int8, {base, codes, scales, coefficients, columns, rows, batch, out}, batch,
-      stream);
+void deform_int8(In base, Address<const int8_t> codes, In scales, In coefficients, Address<const int32_t> choice,
+                 int64_t columns, int64_t rows, int64_t batch, Out out, Stream stream) {
+  run(cpu::deform_int8, cuda::deform_int8, {base, codes, scales, coefficients, choice, columns, rows, batch, out},
+      batch, stream);
 }
 
 }  // namespace

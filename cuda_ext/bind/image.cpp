@@ -18,12 +18,14 @@ void photo_error(In image, In target, In weight, In moments, int size, float ssi
       {image, target, weight, moments, size, ssim_weight, workspace, sums, gradient, error}, stream);
 }
 
-void to_bytes(In rgb, In alpha, InBytes background, int size, int64_t batch, OutBytes bytes, Stream stream) {
-  run(cpu::to_bytes, cuda::to_bytes, {rgb, alpha, background, size, batch, bytes}, batch, stream);
+void to_bytes(In rgb, In alpha, InBytes background, int64_t background_stride, int size, int64_t batch, OutBytes bytes,
+              Stream stream) {
+  run(cpu::to_bytes, cuda::to_bytes, {rgb, alpha, background, background_stride, size, batch, bytes}, batch, stream);
 }
 
-void to_nv12(In rgb, In alpha, InBytes background, int size, int64_t batch, OutBytes bytes, Stream stream) {
-  run(cpu::to_nv12, cuda::to_nv12, {rgb, alpha, background, size, batch, bytes}, batch, stream);
+void to_nv12(In rgb, In alpha, InBytes background, int64_t background_stride, int size, int64_t batch, OutBytes bytes,
+             Stream stream) {
+  run(cpu::to_nv12, cuda::to_nv12, {rgb, alpha, background, background_stride, size, batch, bytes}, batch, stream);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ NB_MODULE(AVATAR_MODULE, m) {
   m.def("cuda_architectures", &cuda_architectures);
   bind_splat(m);
   bind_image(m);
+  bind_compose(m);
   bind_deform(m);
   bind_place(m);
   bind_field(m);

@@ -14,13 +14,13 @@
 namespace avatar {
 namespace {
 
-using Inputs = std::array<In, 5>;       // means, quaternions, log_scales, opacity_logits, colors
+using Inputs = std::array<In, 6>;       // means, quaternions, log_scales, opacity_logits, colors; focals or None
 using Strides = std::array<int64_t, 5>;
 using Gradients = std::array<Out, 6>;   // of the same, then the screen gradient or None
 
 SplatInputs inputs_of(const Inputs& in, const Strides& strides, int64_t count, int batch, float focal, int size) {
   return {in[0], in[1], in[2], in[3], in[4], {strides[0], strides[1], strides[2], strides[3], strides[4]},
-          count, batch, focal, size};
+          count, batch, focal, size, in[5]};
 }
 
 SplatGradients gradients_of(const Gradients& out) { return {out[0], out[1], out[2], out[3], out[4], out[5]}; }
@@ -109,7 +109,16 @@ SplatSpace space_of(const Space& s, int64_t pairs) {
 void splat_forward_gpu(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal, int size,
                        const Space& space, int64_t pairs, Out rgb, Out alpha, Address<void> stream) {
   nanobind::gil_scoped_release unlocked;
-  cuda::splat_forward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), rgb, alpha},
+  cuda::splat_forward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), rgb, alpha, {}},
+                      stream);
+}
+
+void splat_bytes_gpu(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal, int size,
+                     const Space& space, int64_t pairs, Address<const uint8_t> background, int64_t background_stride,
+                     Address<uint8_t> bytes, bool nv12, Address<void> stream) {
+  nanobind::gil_scoped_release unlocked;
+  cuda::splat_forward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), nullptr, nullptr,
+                       {background, background_stride, bytes, nv12}},
                       stream);
 }
 
@@ -129,6 +138,7 @@ void bind_splat(nanobind::module_& m) {
   m.def("splat_forward", &splat_forward);
   m.def("splat_backward", &splat_backward);
   m.def("splat_forward_gpu", &splat_forward_gpu);
+  m.def("splat_bytes_gpu", &splat_bytes_gpu);
   m.def("splat_backward_gpu", &splat_backward_gpu);
 }
 

@@ -1,5 +1,6 @@
 // The CPU kernels: one name for callers, one copy for each instruction set.
 #pragma once
+#include "../include/compose.h"
 #include "../include/deform.h"
 #include "../include/field.h"
 #include "../include/image.h"
@@ -14,6 +15,9 @@
   X(photo_error, PhotoError)                   \
   X(to_bytes, ToBytes)                         \
   X(to_nv12, ToNv12)                           \
+  X(compose, Compose)                          \
+  X(compose_backward, ComposeBackward)         \
+  X(update_exposure, UpdateExposure)           \
   X(deform, Deform)                            \
   X(deform_coefficients, DeformCoefficients)   \
   X(deform_adam, DeformAdam)                   \

@@ -73,6 +73,29 @@ KERNEL deform_int8_kernel(DeformInt8 args) {
   store(args.base, sums, column, args.columns, first, args.batch, args.out);
 }
 
+// One frame a row of blocks: each reads the deltas of its own choice.
+KERNEL chosen_int8_kernel(DeformInt8 batch) {
+  SHARED float coefficients[kMostRows];
+  const DeformInt8 args = frame_of(batch, blockIdx.y);
+  const int64_t column = kRun * (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x);
+  const int64_t blocks = (args.columns + kColumns - 1) / kColumns;
+  float sums[kRun] = {};
+  for (int64_t from = 0; from < args.rows; from += kMostRows) {
+    const int64_t rows = args.rows - from < kMostRows ? args.rows - from : kMostRows;
+    __syncthreads();
+    for (int64_t k = threadIdx.x; k < rows; k += blockDim.x) coefficients[k] = args.coefficients[from + k];
+    __syncthreads();
+    if (column >= args.columns) continue;
+    for (int64_t k = 0; k < rows; ++k) {
+      int8_t codes[kRun];
+      load_codes(args.codes + (from + k) * args.columns, column, args.columns, codes);
+      const float factor = coefficients[k] * args.scales[(from + k) * blocks + column / kColumns];
+      for (int j = 0; j < kRun; ++j) sums[j] += factor * static_cast<float>(codes[j]);
+    }
+  }
+  for (int j = 0; j < kRun && column + j < args.columns; ++j) args.out[column + j] = args.base[column + j] + sums[j];
+}
+
 KERNEL coefficients_kernel(DeformCoefficients args) {
   SHARED float totals[kWarp];
   const float* deltas = args.deltas + static_cast<int64_t>(blockIdx.x) * args.columns;
@@ -105,7 +128,9 @@ dim3 grid_of(const Args& args) {
 void cuda::deform(const Deform& args, void* stream) { launch(stream, grid_of(args), kThreads, deform_kernel, args); }
 
 void cuda::deform_int8(const DeformInt8& args, void* stream) {
-  launch(stream, grid_of(args), kThreads, deform_int8_kernel, args);
+  if (args.choice == nullptr) return launch(stream, grid_of(args), kThreads, deform_int8_kernel, args);
+  const dim3 each(blocks_for(args.columns, kThreads * kRun), static_cast<unsigned>(args.batch));
+  launch(stream, each, kThreads, chosen_int8_kernel, args);
 }
 
 void cuda::deform_coefficients(const DeformCoefficients& args, void* stream) {

@@ -146,6 +146,18 @@ bool all_of_block(bool value) {
   return all;
 }
 
+uint32_t ballot(bool value) {
+  Block& b = block();
+  const unsigned mine = b.current, first = mine / kWarp * kWarp;
+  b.fibers[mine].flag = value;
+  wait_for_warp();
+  uint32_t bits = 0;
+  for (unsigned lane = 0; lane < kWarp && first + lane < b.fibers.size(); ++lane)
+    bits |= static_cast<uint32_t>(b.fibers[first + lane].flag) << lane;
+  wait_for_warp();
+  return bits;
+}
+
 void emulate(dim3 grid, int threads, const std::function<void()>& thread) {
   block().thread = &thread;
   blockDim = dim3(threads);

@@ -39,10 +39,13 @@ uint64_t exchange(uint64_t value, int source);  // what the lane `source` of the
 unsigned lanes_where(bool value);               // the lanes of the warp that gave true, as bits
 float2 unpack_half2(unsigned bits);
 bool all_of_block(bool value);
+uint32_t ballot(bool value);  // a bit for each lane of the warp
 
 inline void __syncthreads() { wait_for_block(); }
 inline void __syncwarp() { wait_for_warp(); }
 inline int __syncthreads_and(int value) { return all_of_block(value != 0); }
+inline uint32_t __ballot_sync(unsigned, int value) { return ballot(value != 0); }
+inline int __ffs(uint32_t value) { return __builtin_ffs(static_cast<int>(value)); }
 
 template <class T>
 T exchange_as(T value, int source) {

@@ -43,10 +43,11 @@ struct DeformAdam {
 };
 
 struct DeformInt8 {
-  const float* base;          // [M]
-  const int8_t* codes;        // [K,M]
-  const float* scales;        // [K,ceil(M/64)]
+  const float* base;          // [M], or [A,M] with `choice`
+  const int8_t* codes;        // [K,M], or [A,K,M]
+  const float* scales;        // [K,ceil(M/64)], or [A,K,ceil(M/64)]
   const float* coefficients;  // [B,K]
+  const int32_t* choice;      // [B] which of A stacked blendshapes a frame takes; null: there is one for all
   int64_t columns;
   int64_t rows;
   int64_t batch;
@@ -62,7 +63,15 @@ HD Args one_of_batch(Args args, int64_t frame) {
 
 HD Deform frame_of(const Deform& args, int64_t frame) { return one_of_batch(args, frame); }
 
-HD DeformInt8 frame_of(const DeformInt8& args, int64_t frame) { return one_of_batch(args, frame); }
+HD DeformInt8 frame_of(const DeformInt8& args, int64_t frame) {
+  DeformInt8 one = one_of_batch(args, frame);
+  if (args.choice == nullptr) return one;
+  const int64_t chosen = args.choice[frame];
+  one.base += chosen * args.columns;
+  one.codes += chosen * args.rows * args.columns;
+  one.scales += chosen * args.rows * ((args.columns + kColumns - 1) / kColumns);
+  return one;
+}
 
 HD DeformCoefficients frame_of(const DeformCoefficients& args, int64_t frame) {
   DeformCoefficients one = args;

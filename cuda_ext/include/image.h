@@ -34,7 +34,8 @@ struct PhotoError {
 struct ToBytes {
   const float* rgb;           // [B,3,S,S] premultiplied
   const float* alpha;         // [B,1,S,S]
-  const uint8_t* background;  // [S,S,3]
+  const uint8_t* background;  // [S,S,3], or [B,S,S,3]
+  int64_t background_stride;  // bytes from one frame's to the next; 0 shares one among all frames
   int size;
   int64_t batch;
   uint8_t* bytes;             // [B,S,S,3]
@@ -43,7 +44,8 @@ struct ToBytes {
 struct ToNv12 {
   const float* rgb;           // [B,3,S,S] premultiplied, S even
   const float* alpha;         // [B,1,S,S]
-  const uint8_t* background;  // [S,S,3]
+  const uint8_t* background;  // [S,S,3], or [B,S,S,3]
+  int64_t background_stride;  // as of ToBytes
   int size;
   int64_t batch;
   uint8_t* bytes;             // [B,3 S / 2,S]: luma rows, then rows of interleaved chroma
@@ -54,6 +56,7 @@ HD ToBytes frame_of(const ToBytes& args, int64_t frame) {
   ToBytes one = args;
   one.rgb += 3 * plane * frame;
   one.alpha += plane * frame;
+  one.background += args.background_stride * frame;
   one.bytes += 3 * plane * frame;
   return one;
 }
@@ -63,6 +66,7 @@ HD ToNv12 frame_of(const ToNv12& args, int64_t frame) {
   ToNv12 one = args;
   one.rgb += 3 * plane * frame;
   one.alpha += plane * frame;
+  one.background += args.background_stride * frame;
   one.bytes += plane * 3 / 2 * frame;
   return one;
 }

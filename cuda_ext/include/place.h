@@ -9,17 +9,19 @@ constexpr int kPoseSums = 16;  // rotation 9, translation 3, quaternion of the r
 
 struct PlaceInputs {
   const float* means;             // [B,N,3] cm, head frame
-  const float* quaternions;       // [N,4]
+  const float* quaternions;       // [N,4]; this and all below that is said of one frame may be [B,...]: see `own`
   const float* rigidity;          // [N] 1 = head, 0 = torso
   const float* rotation;          // [B,3,3]
   const float* translation;       // [B,3] cm
   const float* rest_rotation;     // [3,3]
   const float* rest_translation;  // [3] cm
   const float* torso;             // [B,4] shift x, y px, log-scale, roll rad
+  const float* focals;            // [B] px, or null: `focal` is that of all frames
   float focal;                    // px
   int64_t count;
   int64_t batch;
   int64_t stride;                 // floats of means from one frame to the next
+  int64_t own;                    // 1: quaternions, rigidity and rest are each frame's own; 0: shared among all
 };
 
 struct Place {
@@ -46,6 +48,11 @@ HD PlaceInputs frame_of(const PlaceInputs& in, int64_t frame) {
   one.rotation += 9 * frame;
   one.translation += 3 * frame;
   one.torso += 4 * frame;
+  one.quaternions += in.own * 4 * in.count * frame;
+  one.rigidity += in.own * in.count * frame;
+  one.rest_rotation += in.own * 9 * frame;
+  one.rest_translation += in.own * 3 * frame;
+  if (in.focals != nullptr) one.focal = in.focals[frame];
   return one;
 }
 

@@ -55,6 +55,7 @@ struct SplatInputs {
   int batch;
   float focal;                  // px
   int size;                     // px
+  const float* focals = nullptr;  // [B] px, where each frame has its own
 };
 
 HD SplatInputs frame_of(const SplatInputs& in, int64_t frame) {
@@ -64,6 +65,7 @@ HD SplatInputs frame_of(const SplatInputs& in, int64_t frame) {
   one.log_scales += frame * in.strides[2];
   one.opacity_logits += frame * in.strides[3];
   one.colors += frame * in.strides[4];
+  if (in.focals != nullptr) one.focal = in.focals[frame];
   one.batch = 1;
   return one;
 }

@@ -27,11 +27,20 @@ HD int tiles_of(int size) { return (size + kTile - 1) / kTile; }
 
 HD int64_t buckets_of(const SplatSpace& space, int64_t tiles) { return space.pairs / kBucket + tiles; }
 
+// Pictures as bytes over a background, where nobody needs them as floats: see ToBytes and ToNv12 in image.h.
+struct SplatBytes {
+  const uint8_t* background;  // [S,S,3], or [B,S,S,3]
+  int64_t background_stride;  // bytes from one frame's to the next; 0 shares one among all frames
+  uint8_t* to;                // [B,S,S,3], or with nv12 [B,3 S / 2,S]; null: floats are written
+  bool nv12;                  // S is even then
+};
+
 struct SplatForwardGpu {
   SplatInputs in;
   SplatSpace space;
-  float* rgb;    // [B,3,S,S] premultiplied
-  float* alpha;  // [B,1,S,S]
+  float* rgb;    // [B,3,S,S] premultiplied; null with bytes
+  float* alpha;  // [B,1,S,S]; null with bytes
+  SplatBytes bytes;
 };
 
 struct SplatBackwardGpu {

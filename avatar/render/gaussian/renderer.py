@@ -16,7 +16,6 @@ from avatar.render.features import Scaling
 from avatar.render.gaussian.rasterizers import rasterize, usable_rasterizer
 from avatar.render.gaussian.settings import GaussianSettings
 from cuda_ext import ops
-from cuda_ext.reference import quaternion_product
 
 
 class GaussianRenderer:
@@ -43,6 +42,17 @@ class GaussianRenderer:
         """The blendshapes as the avatar file holds them, on the renderer's device."""
         return self._blendshapes
 
+    @property
+    def scaling(self) -> Scaling:
+        """What features of motion are brought to, on the renderer's device."""
+        return self._scaling
+
+    @property
+    def rasterizer(self) -> str:
+        """What draws on the renderer's device: native or gsplat."""
+        self._rasterizer = self._rasterizer or usable_rasterizer(self.settings.rasterizer, self.device)
+        return self._rasterizer
+
     def pose(self, motion: Motion) -> ops.Pose:
         """What moves the splats for a motion's frames, on the renderer's device."""
         return splat_pose(motion.to(self.device), self._scaling)
@@ -50,11 +60,9 @@ class GaussianRenderer:
     @torch.no_grad()
     def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]."""
-        splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frames.start, frames.stop)]))
-        if view is not None:
-            splats = _turn_view(splats, view.to(self.device), self._blendshapes.rest_translation)
-        self._rasterizer = self._rasterizer or usable_rasterizer(self.settings.rasterizer, self.device)
-        return rasterize(self._rasterizer, *splats, camera=self.camera)
+        turn = None if view is None else view_of(view.to(self.device))
+        splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frames.start, frames.stop)]), turn)
+        return rasterize(self.rasterizer, *splats, camera=self.camera)
 
     @torch.no_grad()
     def splats(self, motion: Motion | None = None) -> tuple[Tensor, ...]:
@@ -76,14 +84,11 @@ def splat_pose(motion: Motion, scaling: Scaling) -> ops.Pose:
     return ops.Pose(scaling(motion), motion.rotation, motion.translation, motion.torso)
 
 
-def _turn_view(splats: tuple[Tensor, ...], view: Tensor, center: Tensor) -> tuple[Tensor, ...]:
-    """Placed splats, turned by view [B, 3, 3] about a point [3] of the camera frame."""
-    means, quaternions, *others = splats
-    half = to_vector(view) / 2
+def view_of(rotation: Tensor) -> ops.View:
+    """The view that rotations [B, 3, 3] turn splats into."""
+    half = to_vector(rotation) / 2
     angle = half.norm(dim=1, keepdim=True).clamp_min(1e-9)
-    turn = torch.cat([angle.cos(), half * (angle.sin() / angle)], 1)[:, None]  # [B, 1, 4]
-    turned = quaternion_product(turn, quaternions)
-    return (means - center) @ view.mT + center, turned, *others
+    return ops.View(rotation, torch.cat([angle.cos(), half * (angle.sin() / angle)], 1))
 
 
 def load(tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings) -> GaussianRenderer:

@@ -26,15 +26,8 @@ class NerfFrameGraph:
     def __init__(self, model: NerfModel, draw: DrawPlanes, room: ops.Room) -> None:
         features, device = len(model.scaling.mean), model.device
         modes = features - EYE_FEATURES - POSE_FEATURES
-        self._shapes = [
-            (modes,),
-            (EYE_FEATURES,),
-            (3, 3),
-            (3,),
-            (4,),
-            (features,),
-            (3, 3),
-        ]  # as `__call__` lines them up
+        pose = [(modes,), (EYE_FEATURES,), (3, 3), (3,), (4,)]  # MOTION_NAMES
+        self._shapes = [*pose, (features,), (3, 3)]
         self._widths = [torch.Size(shape).numel() for shape in self._shapes]
         self._model, self._draw, self._room = model, draw, room
         self._row = torch.zeros(sum(self._widths), device=device)  # the frame to draw
@@ -57,9 +50,11 @@ class NerfFrameGraph:
 
     def _capture(self) -> Callable[[], Tensor]:
         """What draws the frame at hand into the same planes again and again."""
-        self._draw_row()
-        while self._room.resize(int(self._room.needed)):
+        fits = False
+        while not fits:
             self._draw_row()
+            self._needed.copy_(self._room.needed)
+            fits = not self._room.resize(int(self._needed))
         if self._model.device.type != "cuda":
             return self._draw_row
         before, stream = torch.cuda.current_stream(), torch.cuda.Stream()

@@ -74,8 +74,9 @@ def head_inputs(head: Tensor, size: int) -> Tensor:
     """
     reach = max(1, round(HEAD_REACH * size))
     about = head.T.reshape(1, 4, size, size)
-    for _ in range(2):
-        about = functional.avg_pool2d(about, 2 * reach + 1, 1, reach)
+    for _ in range(2):  # across, then down: a square of so many pixels would take longer than all the rest
+        about = functional.avg_pool2d(about, (1, 2 * reach + 1), 1, (0, reach))
+        about = functional.avg_pool2d(about, (2 * reach + 1, 1), 1, (reach, 0))
     return torch.cat([head, about.reshape(4, -1).T], 1)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion, MotionSpace
 from avatar.core.take import Take, Track
@@ -130,7 +131,7 @@ class TrainableNerf:
     def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
         """Draw a step's frame with its appearance, features with noise, samples jittered.
 
-        Returns: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
+        Returns: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S]. Raises: UserError when they do not fit a GPU.
         """
         if self._clip is None:
             raise RuntimeError("draw() needs the motion that prepare() takes in")
@@ -141,7 +142,15 @@ class TrainableNerf:
         (features,) = features[frame] + self.settings.feature_noise * step.noise
         (appearance,) = model.values["light"].index_select(0, frame)
         inputs = FrameInputs(motion[frame], features, appearance, None)
-        rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf, room=self._room)
+        try:
+            rgb, alpha = draw_frame(model, inputs, self._batch, self._shade, opaque=math.inf, room=self._room)
+        except torch.cuda.OutOfMemoryError as error:
+            if self._room is None:
+                raise
+            raise UserError(
+                f"the GPU's memory is full; set rays_at_once in the recipe below {model.ray_camera.size**2}, so that "
+                "pictures are drawn in parts"
+            ) from error
         return rgb[None].contiguous(), alpha[None].contiguous()
 
     def _is_trained(self, name: str) -> bool:

@@ -1,0 +1,98 @@
+"""Frames of many avatars in common batches, for live sessions: each frame shows one avatar, over its own plate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.core.avatar_file import Avatar
+from avatar.core.files import UserError
+from avatar.core.motion_space import Motion, concatenate
+from avatar.play.frame_graphs import Batch, Behind, FrameGraphs, Stretch, uses_graphs
+from avatar.play.look import resize_plate
+from avatar.play.transfer import Readback, upload
+from avatar.render import open_renderer
+from avatar.render.device import DeviceName, pick_device
+from avatar.render.features import Scaling
+from avatar.render.gaussian import GaussianRenderer
+from cuda_ext import ops
+
+
+@dataclass(frozen=True)
+class Due:
+    """Frames of one session that are to be drawn."""
+
+    avatar: int  # index in the list that the drawing was opened with
+    motion: Motion
+
+
+class BatchedDrawing:
+    """Draws frames of many sessions together. One thread at a time; batches may be begun while others are drawn."""
+
+    def __init__(
+        self,
+        renderers: Sequence[GaussianRenderer],
+        plates: Sequence[Tensor],
+        enlargement: Sequence[float],
+        pixels: ops.Pixels,
+    ) -> None:
+        """Made by `open_batched_drawing`. plates: [S, S, 3] uint8; enlargement: of the size trained at."""
+        device = renderers[0].device
+        shapes = ops.stack([one.blendshapes for one in renderers])
+        self._graphs = FrameGraphs(shapes, Behind(torch.stack(list(plates)).to(device), film=False))
+        self._pixels, self._readback = pixels, Readback(device)
+        host = [one.scaling.to(torch.device("cpu")) for one in renderers]  # features of a few frames are made there
+        self._rest, self._mean, self._scale = (
+            torch.stack([getattr(one, name) for one in host]) for name in ("rest_rotation", "mean", "scale")
+        )
+        self._torso = torch.tensor([[size, size, 1.0, 1.0] for size in enlargement])
+
+    @property
+    def at_once(self) -> int:
+        """Frames of the largest batch."""
+        return self._graphs.at_once
+
+    def begin(self, due: Sequence[Due]) -> list[Batch]:
+        """Begin to draw frames of sessions, in order; nothing waits. Each batch's `pictures` are [n, ...] uint8."""
+        stretch = self._prepare(due)
+        steps = range(0, len(stretch), self.at_once)
+        parts = [stretch[slice(start, start + self.at_once)] for start in steps]
+        return [self._graphs.begin(part, self._pixels, self._readback) for part in parts]
+
+    def draw(self, due: Sequence[Due]) -> list[np.ndarray]:
+        """All frames of sessions, in order; waits for them."""
+        return [picture for batch in self.begin(due) for picture in batch.pictures()]
+
+    def _prepare(self, due: Sequence[Due]) -> Stretch:
+        motion = concatenate([one.motion for one in due])
+        choice = torch.tensor([one.avatar for one in due for _ in range(len(one.motion))], dtype=torch.int32)
+        own = Scaling(*(values.index_select(0, choice) for values in (self._rest, self._mean, self._scale)))
+        torso = motion.torso * self._torso.index_select(0, choice)
+        pose = ops.Pose(own(motion), motion.rotation, motion.translation, torso)
+        with self._graphs.joined():
+            there = ops.Pose(*(upload(value, self._graphs.device) for value in vars(pose).values()))
+            return Stretch(there, choice=upload(choice, self._graphs.device))
+
+
+def open_batched_drawing(
+    avatars: Sequence[Avatar], size: int, *, device: DeviceName = "cuda", pixels: ops.Pixels = "nv12"
+) -> BatchedDrawing:
+    """Open avatars to be drawn together at `size` px.
+
+    Raises: UserError without a GPU, or for an avatar that is not of splats that the native ops draw.
+    """
+    place, renderers = pick_device(device), []
+    for number, avatar in enumerate(avatars):
+        renderer = open_renderer(avatar, size)
+        renderer.to(place)
+        if not uses_graphs(renderer):
+            raise UserError(
+                f"avatar {number}: frames of many avatars are drawn from splats, by the native ops, on a GPU"
+            )
+        renderers.append(renderer)
+    plates = [resize_plate(avatar.plate, size) for avatar in avatars]
+    return BatchedDrawing(renderers, plates, [size / avatar.camera.size for avatar in avatars], pixels)

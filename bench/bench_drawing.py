@@ -1,0 +1,207 @@
+"""Drawing on a GPU: kernels, frames to the host, many avatars in a batch, live sessions.
+
+python -m bench.bench_drawing --device cuda --avatar F.avatar [--avatar ...] [--output FILE]: about a minute. Prints a
+table and writes one JSON object of named figures. `--device emulated --size 64` runs the same code on the kernels that
+are compiled for the CPU, to see that it runs. The live sessions need ffmpeg (imageio-ffmpeg) and the sound's model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from avatar.core.avatar_file import Avatar, load_avatar
+from avatar.core.motion_space import Motion
+from avatar.play.batched_drawing import BatchedDrawing, Due, open_batched_drawing
+from avatar.play.draw import Drawing, open_canvas
+from avatar.play.look import Look
+from avatar.render import open_renderer
+from avatar.render.device import DeviceName
+from avatar.render.gaussian import GaussianRenderer
+from cuda_ext import native, ops
+
+BATCHES = (1, 8, 32, 128)
+SIZES = (512, 1024)
+PEOPLE = 8  # of the batch of many avatars
+SESSIONS = (25, 50, 75, 100, 150, 200, 250)
+LIVE_SECONDS = 3.0
+SPENT = 1.0  # s that a figure is measured for
+
+Figures = dict[str, float]
+
+
+def rate(action: Callable[[], int], device: torch.device, seconds: float) -> float:
+    """Frames a second of an action that returns how many it made, its first run left out; the GPU is waited for."""
+
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    action()
+    finish()
+    frames, start = 0, time.perf_counter()
+    while frames == 0 or time.perf_counter() - start < seconds:
+        frames += action()
+    finish()
+    return frames / (time.perf_counter() - start)
+
+
+def motion_of(avatar: Avatar, frames: int) -> Motion:
+    """The person's own motion, again and again."""
+    own = avatar.style.own
+    return own[torch.arange(frames) % len(own)]
+
+
+def graphs(avatar: Avatar, device: torch.device, size: int, seconds: float) -> Iterator[tuple[str, float]]:
+    """Frames of a graph, launch after launch."""
+    renderer = open_renderer(avatar, size)
+    renderer.to(device)
+    assert isinstance(renderer, GaussianRenderer)
+    plate = torch.zeros(size, size, 3, dtype=torch.uint8, device=device)
+    for batch in BATCHES[: None if device.type == "cuda" else 2]:
+        graph = ops.FrameGraph(renderer.blendshapes, batch, plate)
+        pose = renderer.pose(motion_of(avatar, batch))
+        graph(pose)
+
+        def launch(graph: ops.FrameGraph = graph, pose: ops.Pose = pose, batch: int = batch) -> int:
+            graph.launch(pose)
+            return batch
+
+        yield f"graph of {batch}, {size} px", rate(launch, device, seconds)
+
+
+def kernel_times(avatar: Avatar, device: torch.device, size: int, batch: int) -> Iterator[tuple[str, float]]:
+    """Microseconds a frame that each kernel of a batch takes."""
+    renderer = open_renderer(avatar, size)
+    renderer.to(device)
+    assert isinstance(renderer, GaussianRenderer)
+    graph = ops.FrameGraph(renderer.blendshapes, batch, torch.zeros(size, size, 3, dtype=torch.uint8, device=device))
+    pose, repeats = renderer.pose(motion_of(avatar, batch)), 5
+    graph(pose)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(repeats):
+            graph.launch(pose)
+        torch.cuda.synchronize(device)
+    spent: dict[str, float] = defaultdict(float)
+    for event in profile.events():
+        spent[event.name.split("(")[0].split("<")[0][-40:]] += event.device_time_total / repeats / batch
+    for name, microseconds in sorted(spent.items(), key=lambda item: -item[1])[:12]:
+        yield f"kernel {name}, us a frame of {batch}", microseconds
+
+
+def to_host(avatar: Avatar, device: DeviceName, size: int, frames: int) -> Iterator[tuple[str, float]]:
+    """Frames of `Drawing` in the host's memory."""
+    motion = motion_of(avatar, frames)
+    for pixels in ("nv12", "rgb"):
+        canvas = open_canvas(avatar, Look(size=size), device)
+
+        def draw(canvas: Any = canvas, pixels: Any = pixels) -> int:
+            return sum(1 for _ in Drawing(canvas, pixels).draw(motion))
+
+        seconds = SPENT if canvas.device.type == "cuda" else 0
+        yield f"draw() to {pixels} on the host, {size} px", rate(draw, canvas.device, seconds)
+
+
+def many(drawing: BatchedDrawing, avatars: Sequence[Avatar], device: torch.device, seconds: float) -> float:
+    """Frames a second of many avatars in common batches, each frame of another than the one before, to the host."""
+    one = [motion_of(avatar, 1) for avatar in avatars]
+    due = [Due(index % len(avatars), one[index % len(avatars)]) for index in range(drawing.at_once)]
+    waiting = drawing.begin(due)
+
+    def draw() -> int:
+        waiting.extend(drawing.begin(due))
+        waiting.pop(0).pictures()
+        return len(due)
+
+    return rate(draw, device, seconds)
+
+
+def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """Live sessions, more and more of them until frames are late."""
+    from bench.live_sessions import Load, MotionProcesses, run
+
+    drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
+    for count in (1, 8, drawing.at_once) if options.drawn_on == "cuda" else ():  # graphs are made before sessions begin
+        drawing.draw([Due(0, motion_of(avatars[0], 1))] * count)
+    motion = MotionProcesses(paths, options.processes)
+    most = 0.0
+    for sessions in options.sessions:
+        load = Load(sessions, options.live_seconds, options.size)
+        figures = run(load, drawing, len(avatars), motion, options.writers)
+        for name, value in figures.items():
+            yield f"live, {sessions} sessions: {name}", value
+        if figures["late"]:
+            break
+        most = sessions
+    motion.close()
+    yield "live sessions at once, none late", most
+
+
+def measure(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """All figures."""
+    device, avatars = torch.device(options.drawn_on), [load_avatar(path) for path in options.avatar]
+    cuda = device.type == "cuda"
+    people = [avatars[index % len(avatars)] for index in range(PEOPLE if cuda else 2)]
+    if "graphs" in options.parts:
+        yield from graphs(avatars[0], device, options.size, SPENT if cuda else 0)
+    if "kernels" in options.parts and cuda:
+        yield from kernel_times(avatars[0], device, options.size, 32)
+    if "host" in options.parts:
+        for size in SIZES if cuda else (options.size,):
+            yield from to_host(avatars[0], options.drawn_on, size, 3200 * 512**2 // size**2 if cuda else 5)
+    if "many" in options.parts:
+        drawing = open_batched_drawing(people, options.size, device=options.drawn_on)
+        yield f"{len(people)} avatars in batches, to the host", many(drawing, people, device, SPENT if cuda else 0)
+    if "live" in options.parts:
+        yield from live(options.avatar, avatars, options)
+
+
+def emulate() -> None:
+    """Take the GPU's kernels as they are compiled for the CPU, as the tests do."""
+    vars(native).update(_native=importlib.import_module("cuda_ext._emulated"), stream=lambda _: 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cuda", "emulated"), default="cuda")
+    parser.add_argument("--avatar", type=Path, action="append", required=True)
+    parser.add_argument("--size", type=int, default=512, help="px a side, but for `draw()`")
+    parser.add_argument("--parts", nargs="+", default=["graphs", "kernels", "host", "many", "live"])
+    parser.add_argument("--sessions", type=int, nargs="+", default=SESSIONS)
+    parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS)
+    parser.add_argument(
+        "--processes", type=int, default=max(1, (os.cpu_count() or 1) * 3 // 4), help="that make motion"
+    )
+    parser.add_argument("--writers", type=int, default=4, help="threads that feed the encoders")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.drawn_on = "cpu" if options.device == "emulated" else "cuda"
+    if options.device == "emulated":
+        emulate()
+    figures: Figures = {}
+    for name, value in measure(options):
+        figures[name] = round(value, 3)
+        sys.stdout.write(f"{name:<72} {value:12.2f}\n")
+        sys.stdout.flush()
+    if options.output:
+        machine = torch.cuda.get_device_name() if options.drawn_on == "cuda" else "emulated"
+        options.output.write_text(
+            json.dumps({"device": machine, "cores": os.cpu_count(), "figures": figures}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

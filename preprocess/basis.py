@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mediapipe as mp
 import numpy as np
 import torch
 
@@ -21,7 +20,7 @@ from avatar.core.landmarks import (
     RIGHT_EYE_OUTLINE,
     RIGID,
 )
-from avatar.core.motion_space import MotionSpace
+from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.take import open_take, read_track
 from preprocess.fit import (
     FOCAL_PER_SIZE,
@@ -163,19 +162,7 @@ def _assemble(template: Array, basis: Array) -> MotionSpace:
         id="",
         template=torch.from_numpy(template).float(),
         basis=torch.from_numpy(basis).float(),
-        triangles=torch.tensor(_triangles(), dtype=torch.int64),
+        triangles=load_space().triangles,
         lips=torch.tensor(LIPS),
         rigid=torch.tensor(RIGID),
     )
-
-
-def _triangles() -> list[tuple[int, int, int]]:
-    """The mesh's triangles: the three-cycles of the detector's edge list."""
-    neighbours: dict[int, set[int]] = {}
-    for a, b in mp.solutions.face_mesh.FACEMESH_TESSELATION:
-        neighbours.setdefault(a, set()).add(b)
-        neighbours.setdefault(b, set()).add(a)
-    found = {
-        tuple(sorted((a, b, c))) for a, around in neighbours.items() for b in around for c in around & neighbours[b]
-    }
-    return sorted((a, b, c) for a, b, c in found)

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
-import mediapipe as mp
 import numpy as np
 
 from avatar.core.files import UserError
 from avatar.core.media import WHOLE, Stretch, VideoInfo, read_small
-from preprocess.quiet import quiet
+from preprocess.detectors import Box, PersonDetector
 
 FRAMES_PER_SECOND = 2.0
 MOST_FRAMES = 400  # of a clip, however long
 SMALL_SIDE = 640
 LONG_SECONDS = 120.0  # from here on keyframes are enough
-LEAST_SCORE = 0.5
+BATCH = 16  # frames looked at together
 WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
 FACE_FROM_TOP = 0.42
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
 
-Box = tuple[float, float, float, float]  # left, top, width, height in source px
 
-
-def find_faces(path: Path, info: VideoInfo, stretch: Stretch = WHOLE) -> list[list[Box]]:
+def find_faces(path: Path, info: VideoInfo, detector: PersonDetector, stretch: Stretch = WHOLE) -> list[list[Box]]:
     """Faces seen in frames taken twice a second over the clip (at most a few hundred), in source px."""
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     rate = min(FRAMES_PER_SECOND, MOST_FRAMES / max(info.seconds, 1))
-    with quiet():
-        detector = mp.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=LEAST_SCORE)
-        detector.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
-    with detector:
-        long = info.seconds > LONG_SECONDS
-        frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch, keyframes=long)
-        return [_boxes(detector.process(np.ascontiguousarray(f)).detections, info.width, info.height) for f in frames]
-
-
-def _boxes(detections: Iterable | None, width: int, height: int) -> list[Box]:
-    boxes = [detection.location_data.relative_bounding_box for detection in detections or ()]
-    return [(box.xmin * width, box.ymin * height, box.width * width, box.height * height) for box in boxes]
+    long = info.seconds > LONG_SECONDS
+    frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch, keyframes=long)
+    found: list[list[Box]] = []
+    while batch := list(islice(frames, BATCH)):
+        found += detector.faces(np.stack(batch))
+    across, down = info.width / width, info.height / height
+    return [[(x * across, y * down, wide * across, high * down) for x, y, wide, high in boxes] for boxes in found]
 
 
 def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from itertools import islice, pairwise, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,20 +16,28 @@ import numpy as np
 from avatar.core.files import whole
 from avatar.core.landmarks import POINTS
 from avatar.core.progress import Progress
-from preprocess.matte import Matting, median_of_three, refine_matte
+from avatar.core.threads import torch_threads
+from preprocess.matte import median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
 from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
 from preprocess.take_folder import TakeFolder
 
 FILE = "pass.npz"  # in the folder of a Take that is not finished
-BATCH = 16  # frames
 BATCHES_AHEAD = 2  # so that no thread waits for another, and few frames are in memory
 FAST = 0.008  # mean change of the mask over two frames from which the one between gets a mask of its own
 
 Array = np.ndarray
-Detect = Callable[[Array], Array | None]
-"""A frame [S, S, 3] uint8 RGB -> landmarks [478, 3] px, None without a face."""
-Detector = AbstractContextManager[Detect]
+Masked = list[tuple[Array, Array]]
+"""Frames [S, S, 3] and their soft masks [S / 2, S / 2]."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What looks at frames [B, S, S, 3] uint8 RGB, in order; see `preprocess.detectors.PersonDetector`."""
+
+    landmarks: Callable[[Array], list[Array | None]]
+    masks: Callable[[Array], Array]
+    batch: int  # frames that they are best given at a time
 
 
 @dataclass(frozen=True)
@@ -77,37 +87,39 @@ class _Rows:
 
 
 def observe(
-    frames: Iterator[Array], expected: int, folder: TakeFolder, detector: Detector, progress: Progress
+    frames: Iterator[Array], expected: int, folder: TakeFolder, networks: Networks, progress: Progress
 ) -> FrameObservations:
-    """Write frames [S, S, 3] uint8 RGB and their mattes, collect the rest; each kind of work in its own thread.
+    """Write frames [S, S, 3] uint8 RGB and their mattes, collect the rest.
 
-    expected: about how many frames there are.
+    Each network has a thread of its own, all else is done by one thread a core. expected: about how many frames there
+    are.
     """
     folder.create()
-    rows, masker, mattes = _Rows(expected), _Masker(), _MatteWriter(folder)
+    rows, masker, mattes = _Rows(expected), _Masker(networks.masks), _MatteWriter(folder)
     with (
-        detector as detect,
+        torch_threads(1),  # of each network: the cores are taken by the threads below
         ThreadPoolExecutor(1) as mesh,
         ThreadPoolExecutor(1) as network,
-        ThreadPoolExecutor(1) as refiner,
-        ThreadPoolExecutor(1) as writer,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        waiting: list[list[Future]] = []
-        for start, batch in _batches(frames):
-            masked = network.submit(masker.mask, batch)
-            waiting.append(
-                [
-                    mesh.submit(lambda b: [_observe_face(detect, frame) for frame in b], batch),
-                    writer.submit(_write_frames, folder, start, batch),
-                    refiner.submit(mattes.add, masked),
-                ]
-            )
-            while len(waiting) > BATCHES_AHEAD:
-                _collect(waiting.pop(0), rows)
-                progress("track", rows.count, expected)
-        for jobs in waiting:
-            _collect(jobs, rows)
-        refiner.submit(mattes.close, network.submit(masker.close)).result()
+        looked_at: deque[_Looked] = deque()
+        refining: deque[_Refining] = deque()
+
+        def advance(looked_ahead: int, refined_ahead: int) -> None:
+            """Go on with the oldest batches, until at most so many are left."""
+            while len(looked_at) > looked_ahead:
+                refining.append(_refine(looked_at.popleft(), pool))
+                while len(refining) > refined_ahead:
+                    _collect(refining.popleft(), rows, mattes, pool)
+                    progress("track", rows.count, expected)
+
+        for start, batch in _batches(frames, networks.batch):
+            written = [pool.submit(_write_frame, folder, index, frame) for index, frame in enumerate(batch, start)]
+            found, masked = mesh.submit(networks.landmarks, np.stack(batch)), network.submit(masker.mask, batch)
+            looked_at.append(_Looked(batch, found, masked, written))
+            advance(BATCHES_AHEAD, 1)
+        advance(0, 0)
+        mattes.close([refine_matte(frame, mask) for frame, mask in masker.close()], pool)
     progress("track", rows.count, rows.count)
     return rows.finish()
 
@@ -127,39 +139,54 @@ def load_observations(root: Path) -> FrameObservations | None:
         return FrameObservations(**{field.name: data[field.name] for field in fields(FrameObservations)})
 
 
-def _observe_face(detect: Detect, frame: Array) -> _FaceObservation | None:
-    points = detect(frame)
-    return (
-        None if points is None else _FaceObservation(points, sample_profile(frame, points), sample_patch(frame, points))
-    )
+@dataclass(frozen=True)
+class _Looked:
+    """A batch that the networks look at."""
+
+    frames: list[Array]
+    landmarks: Future[list[Array | None]]
+    masked: Future[Masked]
+    descriptions: list[Future[Array]]
 
 
-def _collect(jobs: list[Future], rows: _Rows) -> None:
-    faces, descriptions, _ = (job.result() for job in jobs)
-    for face, description in zip(faces, descriptions, strict=True):
-        rows.add(face, description)
+@dataclass(frozen=True)
+class _Refining:
+    """A batch whose landmarks are used, and mattes sharpened."""
+
+    faces: list[Future[_FaceObservation | None]]
+    descriptions: list[Future[Array]]
+    mattes: list[Future[Array]]
 
 
-def _batches(frames: Iterable[Array]) -> Iterator[tuple[int, list[Array]]]:
-    batch: list[Array] = []
+def _refine(batch: _Looked, pool: ThreadPoolExecutor) -> _Refining:
+    pairs = zip(batch.frames, batch.landmarks.result(), strict=True)
+    faces = [pool.submit(_observe_face, frame, points) for frame, points in pairs]
+    mattes = [pool.submit(refine_matte, frame, mask) for frame, mask in batch.masked.result()]
+    return _Refining(faces, batch.descriptions, mattes)
+
+
+def _collect(batch: _Refining, rows: _Rows, mattes: _MatteWriter, pool: ThreadPoolExecutor) -> None:
+    for face, description in zip(batch.faces, batch.descriptions, strict=True):
+        rows.add(face.result(), description.result())
+    mattes.add([matte.result() for matte in batch.mattes], pool)
+
+
+def _observe_face(frame: Array, points: Array | None) -> _FaceObservation | None:
+    if points is None:
+        return None
+    return _FaceObservation(points, sample_profile(frame, points), sample_patch(frame, points))
+
+
+def _batches(frames: Iterator[Array], size: int) -> Iterator[tuple[int, list[Array]]]:
     start = 0
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == BATCH:
-            yield start, batch
-            start, batch = start + BATCH, []
-    if batch:
+    while batch := list(islice(frames, size)):
         yield start, batch
+        start += len(batch)
 
 
-def _write_frames(folder: TakeFolder, start: int, batch: list[Array]) -> list[Array]:
-    for index, frame in enumerate(batch, start):
-        folder.write_frame(index, frame)
-    return [describe_frame(frame) for frame in batch]
-
-
-Masked = list[tuple[Array, Array]]
-"""Frames [S, S, 3] and their soft masks [S / 2, S / 2]."""
+def _write_frame(folder: TakeFolder, index: int, frame: Array) -> Array:
+    folder.write_frame(index, frame)
+    return describe_frame(frame)
 
 
 class _Masker:
@@ -167,30 +194,35 @@ class _Masker:
     where these are alike. The refined matte follows the frame's own edges anyway.
     """
 
-    def __init__(self) -> None:
-        self._network = Matting()
+    def __init__(self, find: Callable[[Array], Array]) -> None:
+        self._find = find
         self._last: Array | None = None
-        self._between: Array | None = None
+        self._open: list[Array] = []  # a frame whose next neighbour is not known
 
     def mask(self, batch: list[Array]) -> Masked:
         """Frames that are ready with these; one may stay open until the next call."""
-        ready: Masked = []
-        for frame in batch:
-            if self._last is not None and self._between is None:
-                self._between = frame
-                continue
-            mask = self._network(frame)
-            if self._last is not None and self._between is not None:
-                moved = np.abs(self._last - mask).mean() > FAST
-                ready.append((self._between, self._network(self._between) if moved else (self._last + mask) / 2))
-            ready.append((frame, mask))
-            self._last, self._between = mask, None
-        return ready
+        frames = [*self._open, *batch]
+        begun = self._last is not None
+        sure, between = frames[begun::2], frames[not begun :: 2]
+        masks = list(self._find(np.stack(sure))) if sure else []
+        ends = [self._last, *masks] if begun else masks
+        between, self._open = between[: len(ends) - 1], between[len(ends) - 1 :]
+        self._last = ends[-1]
+        means = [(one + other) / 2 for one, other in pairwise(ends)]
+        moved = [bool(np.abs(one - other).mean() > FAST) for one, other in pairwise(ends)]
+        quick = [frame for frame, fast in zip(between, moved, strict=True) if fast]
+        own = iter(self._find(np.stack(quick)) if quick else ())
+        middle = [(f, next(own) if fast else m) for f, fast, m in zip(between, moved, means, strict=True)]
+        pairs = (
+            zip_longest(middle, zip(sure, masks, strict=True))
+            if begun
+            else zip_longest(zip(sure, masks, strict=True), middle)
+        )
+        return [one for pair in pairs for one in pair if one is not None]
 
     def close(self) -> Masked:
-        left = [] if self._between is None else [(self._between, self._network(self._between))]
-        self._network.close()
-        return left
+        """The frame that stayed open."""
+        return [(frame, self._find(frame[None])[0]) for frame in self._open]
 
 
 class _MatteWriter:
@@ -200,22 +232,30 @@ class _MatteWriter:
         self._folder = folder
         self._last: list[Array] = []
         self._count = 0
+        self._written: deque[Future[None]] = deque()
 
-    def add(self, masked: Future[Masked]) -> None:
-        for frame, mask in masked.result():
-            matte = refine_matte(frame, mask)
+    def add(self, mattes: list[Array], pool: ThreadPoolExecutor) -> None:
+        """The next ones."""
+        while self._written:
+            self._written.popleft().result()
+        for matte in mattes:
             if not self._last:
                 self._last = [matte, matte]
                 continue
             before, now = self._last
-            self._write(median_of_three(before, now, matte))
+            self._write(pool, before, now, matte)
             self._last = [now, matte]
 
-    def close(self, masked: Future[Masked]) -> None:
-        self.add(masked)
+    def close(self, mattes: list[Array], pool: ThreadPoolExecutor) -> None:
+        """The last ones; waits until all are written."""
+        self.add(mattes, pool)
         if self._last:
-            self._write(self._last[1])
+            self._write(pool, *self._last, self._last[1])
+        self.add([], pool)
 
-    def _write(self, matte: Array) -> None:
-        self._folder.write_matte(self._count, matte)
+    def _write(self, pool: ThreadPoolExecutor, *three: Array) -> None:
+        self._written.append(pool.submit(self._write_median, self._count, three))
         self._count += 1
+
+    def _write_median(self, index: int, three: tuple[Array, ...]) -> None:
+        self._folder.write_matte(index, median_of_three(*three))

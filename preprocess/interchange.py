@@ -40,8 +40,9 @@ from avatar.core.take import (
     write_take,
 )
 from preprocess.checks import measure_track
+from preprocess.detectors import open_detector
 from preprocess.fit import fit_poses, fit_to_poses
-from preprocess.matte import Matting, refine_matte
+from preprocess.matte import refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
@@ -50,7 +51,7 @@ from preprocess.rotations import Poses
 from preprocess.sound import PredictArticulation, Sound, prepare_sound
 from preprocess.take_folder import TakeFolder, write_picture
 from preprocess.torso import with_torso
-from preprocess.trackers import LandmarkDetector, fill_gaps
+from preprocess.trackers import fill_gaps
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 COLORS = {BACKGROUND: (255, 255, 255), HEAD: (0, 0, 255), NECK: (0, 255, 0), TORSO: (255, 0, 0), MOUTH: (0, 0, 255)}
@@ -292,19 +293,21 @@ def _without_slip(folder: Path, poses: Poses, known: Array) -> tuple[Poses, Arra
 
 
 def _import_frames(folder: Path, frames: list[Path], pictures: TakeFolder, progress: Progress) -> tuple[Array, Array]:
-    landmarks, found, matting = np.zeros((len(frames), POINTS, 3)), np.zeros(len(frames), bool), Matting()
+    landmarks, found = np.zeros((len(frames), POINTS, 3)), np.zeros(len(frames), bool)
     profiles = np.zeros((len(frames), SAMPLES, 3), np.uint8)
-    with LandmarkDetector() as detector:
-        for index, path in enumerate(frames):
-            shutil.copy(path, pictures.frame_path(index))
-            picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-            points = detector(picture)
-            if points is not None:
-                found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
-            matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
-            pictures.write_matte(index, refine_matte(picture, matting(picture)) if matte is None else matte)
-            progress("import", index + 1, len(frames))
-    matting.close()
+    detector = open_detector("torch", torch.device("cpu"))
+    for index, path in enumerate(frames):
+        shutil.copy(path, pictures.frame_path(index))
+        picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        points = detector.landmarks(picture[None])[0]
+        if points is not None:
+            found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
+        matte = _matte_from_parsing(folder / "parsing" / f"{index}.png", picture.shape[0])
+        if matte is None:
+            matte = refine_matte(picture, detector.masks(picture[None])[0])
+        pictures.write_matte(index, matte)
+        progress("import", index + 1, len(frames))
+    detector.close()
     return refine_lips(landmarks, profiles, found.astype(np.float64)), found
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import cv2
-import mediapipe as mp
 import numpy as np
+import torch
 
-from preprocess.quiet import quiet
+from preprocess.networks.selfie import PersonMask
 
 BAND_PX = 8  # at 512: how far from the raw edge the refined one may lie
 GUIDE_RADIUS = 8
@@ -20,32 +20,14 @@ STRETCH = (0.15, 0.85)  # of the raw mask, whose ends never quite reach 0 and 1
 Array = np.ndarray
 
 
-class Matting:
-    """Raw person masks of a stream of frames, one call a frame."""
-
-    def __init__(self) -> None:
-        with quiet():
-            self._network = mp.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
-            self._network.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
-
-    def __call__(self, frame: Array) -> Array:
-        """Frame [S, S, 3] uint8 RGB -> soft mask [S / 2, S / 2] float32 0..1, as fine as the network's own."""
-        mask = self._network.process(np.ascontiguousarray(frame)).segmentation_mask
-        return cv2.resize(mask, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
-
-    def close(self) -> None:
-        self._network.close()
-
-
 def matte_of_picture(picture: Array) -> Array:
     """Matte [H, W] uint8 of the person in a single picture [H, W, 3] uint8 RGB of any shape."""
     height, width = picture.shape[:2]
     scale = 512 / max(height, width)  # about the size of the network's input
     even = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
     small = np.ascontiguousarray(cv2.resize(picture, even, interpolation=cv2.INTER_AREA))
-    network = Matting()
-    matte = refine_matte(small, network(small))
-    network.close()
+    mask = PersonMask(torch.device("cpu"))(torch.from_numpy(small)[None])[0].numpy()
+    matte = refine_matte(small, mask)
     return cv2.resize(matte, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

@@ -11,6 +11,7 @@ from avatar.core.take import Take, open_take, with_holdout, write_take
 
 NOT_STATED = "not stated"
 FACES = ("auto", "left", "right", "largest")
+ONLY_TRACKER = ("tracker", "facemesh")  # of Takes before there was a choice; the present ones find the same
 LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
 
 
@@ -18,7 +19,7 @@ LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
 class TakeRequest:
     """What a Take is to be made with. Raises: UserError when it cannot be."""
 
-    tracker: str = "facemesh"
+    tracker: str = "torch"  # of `detectors.DETECTORS`
     face: str = "auto"  # of FACES
     size: int = 512  # px a side
     consent: str = NOT_STATED  # who agreed to what; it travels with the take and every avatar made of it
@@ -72,8 +73,9 @@ def reuse_take(out: Path, source: dict[str, str], record: dict[str, str], holdou
         raise UserError(f"{out}: exists and is not a take of {source['name']}; remove it or choose another name")
     usual = TakeRequest().record()
     # Takes of older versions do not know everything; they count as what is usual, and as nothing else.
-    if other := [name for name in record if take.request.get(name, usual[name]) != record[name]]:
-        made = ", ".join(f"{name} {take.request.get(name, 'not known') or 'none'}" for name in other)
+    stored = {name: value for name, value in take.request.items() if (name, value) != ONLY_TRACKER}
+    if other := [name for name in record if stored.get(name, usual[name]) != record[name]]:
+        made = ", ".join(f"{name} {stored.get(name, 'not known') or 'none'}" for name in other)
         requested = ", ".join(f"{name} {record[name] or 'none'}" for name in other)
         raise UserError(f"{out}: was made with {made}, but {requested} was requested; remove it or choose another name")
     return with_holdout(state_consent(take, source["consent"]), holdout)

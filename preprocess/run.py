@@ -16,7 +16,7 @@ import torch
 
 from avatar.core.files import UserError, digest_file
 from avatar.core.geometry import Camera
-from avatar.core.media import SAMPLE_RATE, VideoInfo, probe, read_speech, read_still, read_video, write_wav
+from avatar.core.media import SAMPLE_RATE, VideoInfo, probe, read_speech, read_still, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, write_take
@@ -24,10 +24,12 @@ from preprocess import first_pass
 from preprocess.camera_motion import camera_motion
 from preprocess.checks import check_faces, measure_track
 from preprocess.crop import choose_crop, find_faces, pick_face, round_crop
-from preprocess.first_pass import FrameObservations
+from preprocess.detectors import PersonDetector, open_detector, open_landmarker
+from preprocess.first_pass import FrameObservations, Networks
 from preprocess.fit import Texture
 from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
+from preprocess.reading import read_frames
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
@@ -35,11 +37,13 @@ from preprocess.sound import PredictArticulation, prepare_sound
 from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
-from preprocess.trackers import TRACKERS, LandmarkDetector, TaskDetector
+from preprocess.trackers import fit_landmarks
 
 FPS = 25.0
 PLATE_VIEWS = 60  # frames that the plate is the median of: they are in memory together
 FIT_STEPS = 3  # that progress is reported in: poses, torso, the rest
+
+CPU = torch.device("cpu")
 
 Array = np.ndarray
 Crop = tuple[float, float, float]
@@ -52,6 +56,7 @@ def make_take(
     *,
     holdout: float = 0.1,
     predict: PredictArticulation | None = None,
+    device: torch.device = CPU,
     progress: Progress = no_progress,
 ) -> Take:
     """Preprocess a clip into a Take folder, written whole or not at all.
@@ -59,25 +64,25 @@ def make_take(
     A finished Take of the same clip and request is used again; a killed run goes on after its last finished stage.
     holdout: the share of frames, at the end, that are for testing.
     predict: articulation from sound (`avatar.motion.articulation`); without it, sound and picture are taken as in time.
+    device: where networks run.
     Raises: UserError for anything wrong with the clip or the output place, and for a finished Take of another request.
     """
     request = request or TakeRequest()
     info = probe(video)
     if not info.has_video:
         raise UserError(f"{video}: has no picture; give a video")
-    if request.tracker not in TRACKERS:
-        raise UserError(f"tracker '{request.tracker}' is unknown; choose one of {', '.join(TRACKERS)}")
+    detector = open_detector(request.tracker, device)
     info = request.stretch.within(info, str(video))
     source = {"name": video.name, "sha256": digest_file(video), "fps": f"{info.fps:g}", "consent": request.consent}
     if out.exists():
         return reuse_take(out, source, request.record(), holdout)
     key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
     with resumable(out, key) as part:
-        boxes = pick_face(find_faces(video, info, request.stretch), request.face, str(video))
+        boxes = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
         crop = round_crop(choose_crop(boxes, info.width, info.height), request.size)
         observations = first_pass.load_observations(part)
         if observations is None:
-            observations = _observe(video, info, request, crop, TakeFolder(part), progress)
+            observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
         seen = observations.found
         check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
         clip = _Clip(video, info, TakeFolder(part), request, source, crop, *split_frames(len(seen), holdout))
@@ -89,11 +94,19 @@ def make_take(
 
 
 def _observe(
-    video: Path, info: VideoInfo, request: TakeRequest, crop: Crop, folder: TakeFolder, progress: Progress
+    video: Path,
+    info: VideoInfo,
+    request: TakeRequest,
+    crop: Crop,
+    folder: TakeFolder,
+    detector: PersonDetector,
+    progress: Progress,
 ) -> FrameObservations:
-    frames = read_video(video, size=request.size, crop=crop, fps=FPS, stretch=request.stretch)
-    detector = TaskDetector(request.landmarker, FPS) if request.landmarker else LandmarkDetector()
-    observations = first_pass.observe(frames, round(info.seconds * FPS), folder, detector, progress)
+    frames = read_frames(video, info, size=request.size, crop=crop, fps=FPS, stretch=request.stretch)
+    landmarks = open_landmarker(request.landmarker, FPS).landmarks if request.landmarker else detector.landmarks
+    networks = Networks(landmarks, detector.masks, detector.batch)
+    observations = first_pass.observe(frames, round(info.seconds * FPS), folder, networks, progress)
+    detector.close()
     first_pass.save_observations(observations, folder.root)
     return observations
 
@@ -176,7 +189,7 @@ def _fit(
     read, found = clip.folder.grey_reader(), observations.found
     texture = Texture(read, same_shot(observations.descriptions))
     landmarks = refine_lips(observations.landmarks, observations.profiles, found.astype(np.float32))
-    track, camera = TRACKERS[clip.request.tracker](
+    track, camera = fit_landmarks(
         torch.from_numpy(landmarks),
         torch.from_numpy(found),
         load_space(),

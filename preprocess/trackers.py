@@ -1,97 +1,31 @@
-"""Landmark detectors; trackers, functions (landmarks, found, space, *, size, fps, texture) -> (Track, Camera)."""
+"""Landmarks of frames, with gaps filled; a track fitted to them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Iterable
 
-os.environ.setdefault("GLOG_minloglevel", "3")  # before mediapipe's C++ side starts to log
-
-import mediapipe as mp
 import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.landmarks import POINTS
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
+from preprocess.detectors import open_detector
 from preprocess.fit import Texture, fit_track
-from preprocess.quiet import quiet
 
 LONGEST_GAP = 5  # frames without a face that are filled in
 
-Tracker = Callable[..., tuple[Track, Camera]]
 
-
-class LandmarkDetector:
-    """FaceMesh in tracking mode: one call a frame, in order."""
-
-    def __init__(self) -> None:
-        with quiet():
-            self._mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # loads what is loaded on first use
-        self._warned = False  # it warns of something harmless at the first face
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
-        """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""
-        with nullcontext() if self._warned else quiet():
-            result = self._mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
-        self._warned = self._warned or bool(result)
-        return _to_pixels(result[0].landmark, frame.shape) if result else None
-
-    def __enter__(self) -> LandmarkDetector:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._mesh.close()
-
-
-class TaskDetector:
-    """A face landmarker of MediaPipe Tasks, from the user's own `.task` file; one call a frame, in order."""
-
-    def __init__(self, file: Path, fps: float) -> None:
-        self._file, self._step, self._now = file, 1000 / fps, 0.0
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
-        """Landmarks [478, 3] px (z relative) of a frame [S, S, 3] uint8 RGB; None without a face."""
-        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
-        found = self._task.detect_for_video(image, round(self._now)).face_landmarks
-        self._now += self._step
-        return _to_pixels(found[0], frame.shape) if found else None
-
-    def __enter__(self) -> TaskDetector:
-        options = mp.tasks.vision.FaceLandmarkerOptions(
-            base_options=mp.tasks.BaseOptions(model_asset_buffer=self._file.read_bytes()),
-            running_mode=mp.tasks.vision.RunningMode.VIDEO,
-        )
-        try:
-            with quiet():
-                self._task = mp.tasks.vision.FaceLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0][:160]
-            raise UserError(f"{self._file}: is not a face landmarker of MediaPipe Tasks ({reason})") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._task.close()
-
-
-def detect(frames: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+def detect(frames: Iterable[np.ndarray], tracker: str = "torch") -> tuple[Tensor, Tensor]:
     """Landmarks [T, 478, 3] px of frames (zeros without a face), and whether a face was found [T] bool."""
-    with LandmarkDetector() as detector:
-        points = [detector(frame) for frame in frames]
+    detector = open_detector(tracker, torch.device("cpu"))
+    points = [detector.landmarks(frame[None])[0] for frame in frames]
+    detector.close()
     found = torch.tensor([one is not None for one in points], dtype=torch.bool)
     filled = [np.zeros((POINTS, 3)) if one is None else one for one in points]
     return torch.from_numpy(np.stack(filled)).float() if filled else torch.zeros(0, POINTS, 3), found
-
-
-def _to_pixels(landmarks: Iterable, shape: tuple[int, ...]) -> np.ndarray:
-    height, width = shape[:2]
-    return np.array([(point.x * width, point.y * height, point.z * width) for point in landmarks])
 
 
 def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,12 +50,9 @@ def fill_gaps(landmarks: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return landmarks, confidence
 
 
-def facemesh(
+def fit_landmarks(
     landmarks: Tensor, found: Tensor, space: MotionSpace, *, size: int, fps: float, texture: Texture | None = None
 ) -> tuple[Track, Camera]:
-    """Fit FaceMesh landmarks [T, 478, 3] px of a whole clip. Returns: the track, torso at rest, and its camera."""
+    """Fit landmarks [T, 478, 3] px of a whole clip. Returns: the track, torso at rest, and its camera."""
     filled, confidence = fill_gaps(landmarks, found)
     return fit_track(filled, confidence, space, size=size, fps=fps, texture=texture)
-
-
-TRACKERS: dict[str, Tracker] = {"facemesh": facemesh}

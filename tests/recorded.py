@@ -109,11 +109,11 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
-    if verb == "preprocess" and name not in ("video", "output", "holdout"):
+    if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
         wanted = call["request"]
         moved = {"start": wanted.stretch.start, "end": wanted.stretch.stop, "select": wanted.seconds}
         return moved[name] if name in moved else getattr(wanted, name)
-    if verb == "build" and name in ("budget", "steps", "holdout", "recipe"):
+    if verb == "build" and name in ("budget", "steps", "holdout", "tracker", "recipe"):
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))

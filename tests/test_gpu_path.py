@@ -100,16 +100,16 @@ def inputs(trainable: TrainableGaussian, frame: int, picture: Tensor, rate: floa
     return make_inputs(*(part.to(trainable.device) for part in parts))
 
 
-def draw(trainable: TrainableGaussian, frame: int) -> tuple[Tensor, Tensor]:
+def draw_step(trainable: TrainableGaussian, frame: int) -> tuple[Tensor, Tensor]:
     trainable.prepare(motion(3))
     return trainable.draw(inputs(trainable, frame, torch.zeros(4, SIZE, SIZE, dtype=torch.uint8), 1.0))
 
 
 def test_every_device_draws_the_same_for_training(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    rgb, alpha = draw(trainable_on(device), 2)
+    rgb, alpha = draw_step(trainable_on(device), 2)
     assert rgb.device == device.torch
     monkeypatch.undo()
-    expected = draw(TrainableGaussian(person(), CAMERA, GaussianSettings(feature_noise=0.0)), 2)
+    expected = draw_step(TrainableGaussian(person(), CAMERA, GaussianSettings(feature_noise=0.0)), 2)
     assert decibels(rgb.detach().cpu(), expected[0].detach()) > 60
     assert decibels(alpha.detach().cpu(), expected[1].detach()) > 60
 

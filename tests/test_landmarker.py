@@ -12,9 +12,10 @@ from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import Met
 
 from avatar.core.files import UserError
 from avatar.core.take import read_frames
-from preprocess import trackers
+from preprocess.mediapipe_detector import TaskLandmarker
 from preprocess.request import TakeRequest
 from preprocess.run import make_take
+from preprocess.trackers import detect
 from tests.conftest import Filmed
 
 MODELS = Path(mediapipe.__file__).parent / "modules"
@@ -35,17 +36,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def look_once(bundle: Path, frame: np.ndarray) -> np.ndarray | None:
+    landmarker = TaskLandmarker(bundle, 25.0)
+    points = landmarker.landmarks(frame[None])[0]
+    landmarker.close()
+    return points
+
+
 def test_it_finds_the_same_face(actor: Filmed, bundle: Path) -> None:
     for frame in read_frames(actor.take, [0, 60, 120]).numpy():
-        points = trackers.detect([frame])[0][0].numpy()
-        with trackers.TaskDetector(bundle, 25.0) as detect:  # anew: it could not follow what it reads wrongly
-            found = detect(frame)
+        points = detect([frame])[0][0].numpy()
+        found = look_once(bundle, frame)  # anew: it could not follow what it reads wrongly
         assert found is not None
         assert found.shape == (478, 3)
         # this model gives 468 points in three numbers each, which are read as 478 in two: every third is whole
         assert np.linalg.norm(found[:450:3, :2] - points[:300:2, :2], axis=1).mean() < 6
-    with trackers.TaskDetector(bundle, 25.0) as detect:
-        assert detect(np.zeros_like(frame)) is None
+    assert look_once(bundle, np.zeros_like(frame)) is None
 
 
 def test_a_file_that_is_no_landmarker_is_one_line(actor: Filmed, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from avatar.core.media import Stretch
 from avatar.core.take import FORMAT, Take, open_take, read_track
 from avatar.pipelines.build import find_take
 from preprocess import first_pass, run
+from preprocess.detectors import DETECTORS
 from preprocess.request import NOT_STATED, TakeRequest, reuse_take, state_consent
 from preprocess.run import make_take
-from preprocess.trackers import TRACKERS
 from tests.actors import SHORT_SECONDS, short_film
 from tests.conftest import made_once
 
@@ -87,8 +87,8 @@ def test_another_landmarker_or_tracker_is_refused(
     digest = digest_file(landmarker)[:16]
     with pytest.raises(UserError, match=f"made with landmarker none, but landmarker {digest} was requested;"):
         make_take(clip, plain_take, replace(PLAIN, landmarker=landmarker))
-    monkeypatch.setitem(TRACKERS, "other", TRACKERS["facemesh"])
-    with pytest.raises(UserError, match="made with tracker facemesh, but tracker other was requested;"):
+    monkeypatch.setitem(DETECTORS, "other", DETECTORS["torch"])
+    with pytest.raises(UserError, match="made with tracker torch, but tracker other was requested;"):
         make_take(clip, plain_take, replace(PLAIN, tracker="other"))
 
 
@@ -109,7 +109,7 @@ def test_a_take_of_another_clip_is_refused(clip: Path, plain_take: Path, tmp_pat
 def test_options_reach_the_take_and_its_memory(clip: Path, tmp_path: Path) -> None:
     take = make_take(clip, tmp_path / "x.take", FULL)
     assert take.request == {
-        "tracker": "facemesh", "face": "largest", "size": "128", "start": "0.2", "end": "3.5", "select": "2",
+        "tracker": "torch", "face": "largest", "size": "128", "start": "0.2", "end": "3.5", "select": "2",
         "landmarker": "",
     }  # fmt: skip
     assert take.source["consent"] == FULL.consent

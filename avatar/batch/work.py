@@ -125,7 +125,7 @@ def _preprocess(options: Preprocess, replaces: bool) -> Made:
     request, out = arguments.take_request(options), Path(options.output)
     if replaces:
         _remove(out)  # made of another clip or with another request
-    take = make_take(Path(options.video), out, request, holdout=options.holdout)
+    take = make_take(Path(options.video), out, request, holdout=options.holdout, device=options.device)
     return Made(take.length / take.fps)
 
 

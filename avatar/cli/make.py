@@ -25,7 +25,9 @@ def preprocess(options: Preprocess) -> None:
 
     request, out = take_request(options), Path(options.output)
     with progress_bars() as progress:
-        take = make_take(Path(options.video), out, request, holdout=options.holdout, progress=progress)
+        take = make_take(
+            Path(options.video), out, request, holdout=options.holdout, device=options.device, progress=progress
+        )
     left_out = take.length - len(take.training_frames()) - len(take.test)
     print(
         f"{out}: {take.length} frames at {take.fps:g} fps, {left_out} left out of training; see {out / 'report.html'}"

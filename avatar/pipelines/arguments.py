@@ -77,6 +77,7 @@ def take_request(options: Preprocess) -> TakeRequest:
         parse_duration(text, "") if text else None for text in (options.start, options.end, options.select)
     )
     return TakeRequest(
+        tracker=options.tracker,
         face=options.face,
         size=options.size,
         consent=options.consent,
@@ -90,7 +91,7 @@ def final_recipe(options: Build) -> Recipe:
     """The recipe of a build, its options over those of the file. Raises: UserError."""
     given = options.recipe or {}
     recipe = load_recipe(Path(given)) if isinstance(given, str) else parse(Recipe, given, "recipe")
-    changes: dict[str, Any] = {name: getattr(options, name) for name in ("steps", "holdout", "seed")}
+    changes: dict[str, Any] = {name: getattr(options, name) for name in ("steps", "holdout", "seed", "tracker")}
     changes["budget_seconds"] = parse_duration(options.budget, "--budget") if options.budget else None
     changed = {name: value for name, value in changes.items() if value is not None}
     return parse(Recipe, recipe.model_dump() | changed | {"file": recipe.file}, "recipe")

@@ -77,16 +77,24 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
 Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]
 Face = Literal["auto", "left", "right", "largest"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+Tracker = Literal["torch", "mediapipe"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
 SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
 FACE = "Which face, when there are several all the way."
+TRACKER = "What runs the networks that find face and person: torch, or MediaPipe itself where it is installed."
 CONSENT = "Who agreed to this avatar and to what; travels with the file."
 
 
-class Preprocess(Settings):
+class Hardware(Settings):
+    """Where a verb runs."""
+
+    device: DeviceChoice = Field("auto", description=DEVICE)
+
+
+class Preprocess(Hardware):
     """Video to Take: crop, track, matte, background plate, sound, report."""
 
     video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
@@ -99,16 +107,11 @@ class Preprocess(Settings):
     start: Duration | None = Field(None, description="Where to begin, such as 12s or 1m.")
     end: Duration | None = Field(None, description="Where to stop.")
     select: Duration | None = Field(None, description="Train on the most informative part, such as 60s.")
+    tracker: Tracker = Field("torch", description=TRACKER)
     landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="Your own MediaPipe Tasks face landmarker (.task)."
     )
     consent: str = Field("not stated", description=CONSENT)
-
-
-class Hardware(Settings):
-    """Where a verb runs."""
-
-    device: DeviceChoice = Field("auto", description=DEVICE)
 
 
 class Build(Hardware):
@@ -134,6 +137,7 @@ class Build(Hardware):
     )
     seed: Annotated[int | None, Given(default="the recipe's")] = Field(None, description="Seed of every random draw.")
     face: Face = Field("auto", description=FACE)
+    tracker: Annotated[Tracker | None, Given(default="the recipe's")] = Field(None, description=TRACKER)
     consent: str = Field("not stated", description=CONSENT)
 
 

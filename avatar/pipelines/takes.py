@@ -7,6 +7,7 @@ from pathlib import Path
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import Take
 from avatar.motion.articulation import predict_articulation
+from avatar.render.device import DeviceName, pick_device
 from preprocess import interchange, run
 from preprocess.request import NOT_STATED, TakeRequest
 
@@ -17,11 +18,18 @@ def make_take(
     request: TakeRequest | None = None,
     *,
     holdout: float = 0.1,
+    device: DeviceName = "cpu",
     progress: Progress = no_progress,
 ) -> Take:
     """As `preprocess.run.make_take`, with the packaged encoder."""
     return run.make_take(
-        Path(video), Path(out), request, holdout=holdout, predict=predict_articulation, progress=progress
+        Path(video),
+        Path(out),
+        request,
+        holdout=holdout,
+        predict=predict_articulation,
+        device=pick_device(device),
+        progress=progress,
     )
 
 

@@ -114,18 +114,6 @@ uint64_t exchange(uint64_t value, int source) {
   return taken;
 }
 
-unsigned lanes_where(bool value) {
-  Block& b = block();
-  const unsigned mine = b.current, first = mine / kWarp * kWarp;
-  b.fibers[mine].given = value;
-  wait_for_warp();
-  unsigned lanes = 0;
-  for (unsigned lane = 0; lane < kWarp && first + lane < b.fibers.size(); ++lane)
-    lanes |= static_cast<unsigned>(b.fibers[first + lane].given) << lane;
-  wait_for_warp();
-  return lanes;
-}
-
 // Bits of a half: sign, five of exponent, ten of fraction; without exponent they are fractions of 2^-14.
 static float half_to_float(unsigned bits) {
   const unsigned exponent = bits >> 10 & 31u, fraction = bits & 1023u;

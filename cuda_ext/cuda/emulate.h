@@ -36,7 +36,6 @@ void emulate(dim3 grid, int threads, const std::function<void()>& thread);
 void wait_for_block();
 void wait_for_warp();
 uint64_t exchange(uint64_t value, int source);  // what the lane `source` of the warp gave
-unsigned lanes_where(bool value);               // the lanes of the warp that gave true, as bits
 float2 unpack_half2(unsigned bits);
 bool all_of_block(bool value);
 uint32_t ballot(bool value);  // a bit for each lane of the warp
@@ -45,7 +44,6 @@ inline void __syncthreads() { wait_for_block(); }
 inline void __syncwarp() { wait_for_warp(); }
 inline int __syncthreads_and(int value) { return all_of_block(value != 0); }
 inline uint32_t __ballot_sync(unsigned, int value) { return ballot(value != 0); }
-inline int __ffs(uint32_t value) { return __builtin_ffs(static_cast<int>(value)); }
 
 template <class T>
 T exchange_as(T value, int source) {
@@ -68,7 +66,6 @@ T __shfl_down_sync(unsigned, T value, int step) {
   return exchange_as(value, lane + step < 32 ? lane + step : lane);
 }
 
-inline unsigned __ballot_sync(unsigned, int value) { return lanes_where(value != 0); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 

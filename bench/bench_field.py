@@ -38,9 +38,9 @@ COARSEST, FINEST = 16, 512
 NETWORKS = ([32, 64, 64, 4], [43, 48, 16])  # wide, and the density network of recipes/nerf.yaml
 RAY = 32  # points along one ray, in the case of rays
 FORWARD = {
-    "float2": 0, "float2, 4 levels": 2, "float2, 16 levels": 4, "pairs": 8, "pairs, 4 levels": 10,
-    "pairs, 16 levels": 12, "half": 16 + 8, "half, 4 levels": 16 + 10, "half, 16 levels": 16 + 12,
-    "pairs, transposed": 32, "half, transposed": 16 + 32,
+    "float2": 0, "float2, 4 levels": 2, "float2, 16 levels": 4, "pairs": 8, "pairs, 2 levels": 9,
+    "pairs, 4 levels": 10, "pairs, 8 levels": 11, "pairs, 16 levels": 12, "half": 16 + 8, "half, 2 levels": 16 + 9,
+    "half, 4 levels": 16 + 10, "half, 16 levels": 16 + 12, "pairs, transposed": 32, "half, transposed": 16 + 32,
 }  # fmt: skip
 BACKWARD = {
     "float": 0, "float, 4 levels": 2, "float2": 16, "float2, 4 levels": 18, "float2, 16 levels": 20, "float4": 32,

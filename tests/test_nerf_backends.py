@@ -132,10 +132,10 @@ def test_an_avatar_of_a_gpu_backend_opens_anywhere_and_draws_natively_with_a_war
     with pytest.warns(UserWarning, match="drawn by the native ops: backend 'tcnn' runs on NVIDIA GPUs only"):
         drawn = backend.hash_grid(positions, tables, resolutions)
     assert torch.equal(drawn, ops.hash_grid(positions, tables, resolutions))
-    rays = positions, torch.ones(5, 3), torch.ones(8, 8, 8, dtype=torch.uint8)
+    rays, depths = (positions, torch.ones(5, 3), torch.ones(8, 8, 8, dtype=torch.uint8)), torch.tensor([0.0, 2.0])
     with pytest.warns(UserWarning, match="drawn by the native ops: marcher 'nerfacc'"):
-        samples = march(*rays, near=0.0, far=2.0, step=0.1)
-    assert torch.equal(samples.positions, ops.march(*rays, near=0.0, far=2.0, step=0.1).positions)
+        samples = march(*rays, depths=depths, step=0.1)
+    assert torch.equal(samples.positions, ops.march(*rays, depths=depths, step=0.1).positions)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # once is enough
         backend.hash_grid(positions, tables, resolutions)

@@ -6,7 +6,7 @@ from test_field import check_hash_grid, tables
 from cuda_ext import field
 
 
-@pytest.mark.parametrize("forward", [0, 2, 4, 8, 10, 12, 16, 18, 20, 24, 26, 28, 32, 48])
+@pytest.mark.parametrize("forward", [0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 16, 18, 20, 24, 25, 26, 28, 32, 48])
 @pytest.mark.parametrize("backward", [0, 2, 4, 16, 18, 20, 32, 34, 36, 64, 80, 96])
 def test_variant(device, monkeypatch, forward, backward):
     if device.name == "cpu" or (forward and backward):

@@ -232,7 +232,9 @@ void features(const HashGrid& args, void* stream) {
     return launch(stream, dim3(blocks_for(args.points, kTile), groups), kThreads, transpose_kernel, args);
   }
   if ((args.variant & 7) == 0) return start_features<D, 1, Table>(args, stream);
+  if ((args.variant & 7) == 1) return start_features<D, 2, Table>(args, stream);
   if ((args.variant & 7) == 2) return start_features<D, 4, Table>(args, stream);
+  if ((args.variant & 7) == 3) return start_features<D, 8, Table>(args, stream);
   start_features<D, 16, Table>(args, stream);
 }
 

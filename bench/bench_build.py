@@ -9,9 +9,12 @@ package imageio-ffmpeg brings one), OpenCV, SciPy, pydantic; not MediaPipe. A CP
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch
+
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time

@@ -84,9 +84,9 @@ def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: S
     if alone and left == right and top == bottom:
         return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
     x = F.pad(x, (left, right, top, bottom)) if any(pad) else x
-    if alone:
-        return F.conv2d(x, weight, bias, stride, groups=groups)
     side = weight.shape[2]
+    if alone or (side > 1 and x.device.type == "cpu"):
+        return F.conv2d(x, weight, bias, stride, groups=groups)
     if groups > 1:
         return _mix_lanes(x.flatten(2), weight, bias, groups).unflatten(2, x.shape[2:])
     if side == 1:

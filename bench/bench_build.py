@@ -1,17 +1,20 @@
 """Video to avatar, stage by stage: python -m bench.bench_build VIDEO --device cuda --output FILE.json [--parts].
 
-Every stage of `avatar build` from nothing, into a folder that is removed: the recipe's default, with a number of training
-steps in place of a time. --parts: also how many frames a second each part of the looking pass handles by itself, and how
-far the landmarks and masks of the device lie from those of the CPU, where frames are taken in turn. Needs ffmpeg (the
+Every stage of `avatar build` from nothing, into a folder that is removed: the default recipe, with a number of training
+steps in place of a time. --parts: also how many frames a second each part of the looking pass handles by itself, and
+how far landmarks and masks of the device lie from those of the CPU, where frames are taken in turn. Needs ffmpeg (the
 package imageio-ffmpeg brings one), OpenCV, SciPy, pydantic; not MediaPipe. A CPU's run of a ten-second clip with
 --steps 50 takes a minute or two.
 """
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch
+
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time

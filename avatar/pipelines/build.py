@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def build(
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent)
-    with torch_threads(1):  # the native pool uses the cores
+    # on a CPU the native pool uses the cores
+    with torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
         take = find_take(
             source,
             out.with_suffix(".take"),

@@ -80,12 +80,15 @@ def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: S
     convolutions are rounded to TF32 by default.
     """
     left, right, top, bottom = pad
-    if groups > 1 and left == right and top == bottom:
+    alone = weight.shape[1] == 1  # every channel by itself
+    if alone and left == right and top == bottom:
         return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
     x = F.pad(x, (left, right, top, bottom)) if any(pad) else x
-    if groups > 1:
-        return F.conv2d(x, weight, bias, stride, groups=groups)
     side = weight.shape[2]
+    if alone or (side > 1 and x.device.type == "cpu"):
+        return F.conv2d(x, weight, bias, stride, groups=groups)
+    if groups > 1:
+        return _mix_lanes(x.flatten(2), weight, bias, groups).unflatten(2, x.shape[2:])
     if side == 1:
         return _mix(x.flatten(2), weight, bias).unflatten(2, x.shape[2:])
     height, width = ((length - side) // stride + 1 for length in x.shape[2:])
@@ -100,14 +103,30 @@ def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], flat.expand(len(x), -1, -1), x)
 
 
-def _add(x: Tensor, y: Tensor) -> Tensor:
-    """The sum; the one with fewer channels has zeros in the others."""
+def _mix_lanes(x: Tensor, weight: Tensor, bias: Tensor, lanes: int) -> Tensor:
+    """As `_mix`, the channels of each lane among themselves."""
+    values, flat = x.unflatten(1, (lanes, -1)), weight.flatten(1).unflatten(0, (lanes, -1))
+    if x.device.type == "cpu":
+        rows = values.permute(1, 0, 3, 2).flatten(1, 2)  # [L, B P, C]
+        mixed = torch.baddbmm(bias.reshape(lanes, 1, -1), rows, flat.mT)
+        return mixed.permute(1, 0, 2).reshape(len(x), x.shape[2], -1).mT
+    return torch.einsum("blcp,loc->blop", values, flat).flatten(1, 2) + bias[:, None]
+
+
+def _lanes(x: Tensor, *, chosen: Sequence[int], count: int) -> Tensor:
+    """Some of the lanes that the channels are made of, in an order, also more than once."""
+    parts = x.chunk(count, 1)
+    return parts[chosen[0]] if len(chosen) == 1 else torch.cat([parts[lane] for lane in chosen], 1)
+
+
+def _add(x: Tensor, y: Tensor, *, lanes: int = 1) -> Tensor:
+    """The sum; the one with fewer channels has zeros in the others, lane by lane."""
     if x.shape[1] == y.shape[1]:
         return x + y
-    narrow, wide = (x, y) if x.shape[1] < y.shape[1] else (y, x)
+    narrow, wide = (one.unflatten(1, (lanes, -1)) for one in ((x, y) if x.shape[1] < y.shape[1] else (y, x)))
     both = wide.clone()
-    both[:, : narrow.shape[1]] += narrow
-    return both
+    both[:, :, : narrow.shape[2]] += narrow
+    return both.flatten(1, 2)
 
 
 def _rows(x: Tensor, *, width: int) -> Tensor:
@@ -170,6 +189,7 @@ OPS: dict[str, Run] = {
     "resize": lambda x, *, size: F.interpolate(x, size=size, mode="bilinear", align_corners=False),
     "depth_to_space": _depth_to_space,
     "rows": _rows,
+    "lanes": _lanes,
     "join": lambda *x: torch.cat(x, 1),
     "region": _region,
     "crop": _crop,

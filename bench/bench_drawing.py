@@ -130,22 +130,24 @@ def many(drawing: BatchedDrawing, avatars: Sequence[Avatar], device: torch.devic
 
 def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """Live sessions, more and more of them until frames are late."""
-    from bench.live_sessions import Load, MotionProcesses, run
+    from bench.live_sessions import BatchedSpeech, Load, Processes, Server, open_speech_model, run
 
     drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
     for count in (1, 8, drawing.at_once) if options.drawn_on == "cuda" else ():  # graphs are made before sessions begin
         drawing.draw([Due(0, motion_of(avatars[0], 1))] * count)
-    motion = MotionProcesses(paths, options.processes)
+    models = [open_speech_model(avatar.speech) for avatar in avatars]
+    speech, processes = BatchedSpeech(models, torch.device(options.drawn_on)), Processes(paths, options.processes)
+    server = Server(speech, drawing, len(avatars), processes, options.writers)
     most = 0.0
     for sessions in options.sessions:
         load = Load(sessions, options.live_seconds, options.size)
-        figures = run(load, drawing, len(avatars), motion, options.writers)
+        figures = run(load, server)
         for name, value in figures.items():
             yield f"live, {sessions} sessions: {name}", value
         if figures["late"]:
             break
         most = sessions
-    motion.close()
+    processes.close()
     yield "live sessions at once, none late", most
 
 

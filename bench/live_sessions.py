@@ -37,7 +37,7 @@ from avatar.motion.encoder import STRIDE
 from avatar.motion.features import LogMel
 from avatar.motion.live_encoder import Hop, first_frame
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
-from avatar.play.batched_drawing import BatchedDrawing, Due
+from avatar.play.batched_drawing import BatchedDrawing
 from avatar.play.frame_graphs import Batch
 from avatar.play.player import start_driver
 
@@ -314,9 +314,10 @@ def _serve(load: Load, server: Server, log: Log, begun: Begun, start: float) -> 
             for row in moved:
                 log.sound[int(row[1])].append(float(row[2]))
                 log.moved[int(row[1])].append(time.time())
-            due = [Due(int(row[1]) % server.avatars, _motion(row[HEADER:])) for row in moved]
-            (batch,) = server.drawing.begin(due)
-            begun.put((batch, [int(row[1]) for row in moved]))
+            sessions = [int(row[1]) for row in moved]
+            motion = _motion(np.stack([row[HEADER:] for row in moved]))
+            (batch,) = server.drawing.begin(motion, [session % server.avatars for session in sessions])
+            begun.put((batch, sessions))
             drawn.append(len(moved))
         rounds += 1
     spent = max(time.time() - start, 1e-3)
@@ -329,10 +330,10 @@ def _hop(row: np.ndarray) -> Hop:
 
 
 def _motion(values: np.ndarray) -> Motion:
-    row = torch.from_numpy(values).float()[None]
-    modes = row.shape[1] - 4 - 9 - 3 - 4
-    expression, eyes, rotation, translation, torso = row.split([modes, 4, 9, 3, 4], 1)
-    return Motion(expression, eyes, rotation.view(1, 3, 3), translation, torso, FPS)
+    rows = torch.from_numpy(values).float()
+    modes = rows.shape[1] - 4 - 9 - 3 - 4
+    expression, eyes, rotation, translation, torso = rows.split([modes, 4, 9, 3, 4], 1)
+    return Motion(expression, eyes, rotation.unflatten(1, (3, 3)), translation, torso, FPS)
 
 
 def _figures(load: Load, log: Log, start: float) -> dict[str, float]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
+import math
 import os
+import re
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,8 +27,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from avatar.core.avatar_file import Avatar, load_avatar
-from avatar.core.motion_space import Motion
-from avatar.play.batched_drawing import BatchedDrawing, Due, open_batched_drawing
+from avatar.core.motion_space import Motion, concatenate
+from avatar.play.batched_drawing import open_batched_drawing
 from avatar.play.draw import Drawing, open_canvas
 from avatar.play.look import Look
 from avatar.render import open_renderer
@@ -34,8 +38,9 @@ from cuda_ext import native, ops
 
 BATCHES = (1, 8, 32, 128)
 SIZES = (512, 1024)
+LAUNCHES = 16  # before a graph is waited for
 PEOPLE = 8  # of the batch of many avatars
-SESSIONS = (25, 50, 75, 100, 150, 200, 250)
+SESSIONS = (50, 100, 150, 200, 250)
 LIVE_SECONDS = 3.0
 SPENT = 1.0  # s that a figure is measured for
 
@@ -70,14 +75,18 @@ def graphs(avatar: Avatar, device: torch.device, size: int, seconds: float) -> I
     renderer.to(device)
     assert isinstance(renderer, GaussianRenderer)
     plate = torch.zeros(size, size, 3, dtype=torch.uint8, device=device)
+    launches = LAUNCHES if device.type == "cuda" else 1
     for batch in BATCHES[: None if device.type == "cuda" else 2]:
         graph = ops.FrameGraph(renderer.blendshapes, batch, plate)
         pose = renderer.pose(motion_of(avatar, batch))
         graph(pose)
 
         def launch(graph: ops.FrameGraph = graph, pose: ops.Pose = pose, batch: int = batch) -> int:
-            graph.launch(pose)
-            return batch
+            for _ in range(launches):
+                graph.launch(pose)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return launches * batch
 
         yield f"graph of {batch}, {size} px", rate(launch, device, seconds)
 
@@ -96,56 +105,60 @@ def kernel_times(avatar: Avatar, device: torch.device, size: int, batch: int) ->
         torch.cuda.synchronize(device)
     spent: dict[str, float] = defaultdict(float)
     for event in profile.events():
-        spent[event.name.split("(")[0].split("<")[0][-40:]] += event.device_time_total / repeats / batch
+        name = re.search(r"\w+_kernel\w*", event.name)
+        spent[name.group() if name else event.name[:40]] += event.device_time_total / repeats / batch
     for name, microseconds in sorted(spent.items(), key=lambda item: -item[1])[:12]:
         yield f"kernel {name}, us a frame of {batch}", microseconds
 
 
-def to_host(avatar: Avatar, device: DeviceName, size: int, frames: int) -> Iterator[tuple[str, float]]:
+def to_host(avatar: Avatar, device: DeviceName, sizes: Sequence[int]) -> Iterator[tuple[str, float]]:
     """Frames of `Drawing` in the host's memory."""
-    motion = motion_of(avatar, frames)
-    for pixels in ("nv12", "rgb"):
+    for size, pixels in itertools.product(sizes, ("nv12", "rgb")):
+        motion = motion_of(avatar, 3200 * 512**2 // size**2 if device == "cuda" else 5)
         canvas = open_canvas(avatar, Look(size=size), device)
 
-        def draw(canvas: Any = canvas, pixels: Any = pixels) -> int:
+        def draw(canvas: Any = canvas, pixels: Any = pixels, motion: Motion = motion) -> int:
             return sum(1 for _ in Drawing(canvas, pixels).draw(motion))
 
         seconds = SPENT if canvas.device.type == "cuda" else 0
         yield f"draw() to {pixels} on the host, {size} px", rate(draw, canvas.device, seconds)
 
 
-def many(drawing: BatchedDrawing, avatars: Sequence[Avatar], device: torch.device, seconds: float) -> float:
-    """Frames a second of many avatars in common batches, each frame of another than the one before, to the host."""
-    one = [motion_of(avatar, 1) for avatar in avatars]
-    due = [Due(index % len(avatars), one[index % len(avatars)]) for index in range(drawing.at_once)]
-    waiting = drawing.begin(due)
+def many(avatars: Sequence[Avatar], options: argparse.Namespace, seconds: float) -> Iterator[tuple[str, float]]:
+    """Frames of many avatars in common batches, each frame of another than the one before, to the host."""
+    drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
+    chosen = [index % len(avatars) for index in range(drawing.at_once)]
+    motion = concatenate([motion_of(avatars[who], 1) for who in chosen])
+    waiting = drawing.begin(motion, chosen)
 
     def draw() -> int:
-        waiting.extend(drawing.begin(due))
+        waiting.extend(drawing.begin(motion, chosen))
         waiting.pop(0).pictures()
-        return len(due)
+        return len(chosen)
 
-    return rate(draw, device, seconds)
+    yield f"{len(avatars)} avatars in batches, to the host", rate(draw, torch.device(options.drawn_on), seconds)
 
 
 def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """Live sessions, more and more of them until frames are late."""
-    from bench.live_sessions import Load, MotionProcesses, run
+    from bench.live_sessions import BatchedSpeech, Load, Processes, Server, open_speech_model, run
 
     drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
     for count in (1, 8, drawing.at_once) if options.drawn_on == "cuda" else ():  # graphs are made before sessions begin
-        drawing.draw([Due(0, motion_of(avatars[0], 1))] * count)
-    motion = MotionProcesses(paths, options.processes)
+        drawing.draw(motion_of(avatars[0], count), [0] * count)
+    models = [open_speech_model(avatar.speech) for avatar in avatars]
+    speech, processes = BatchedSpeech(models, torch.device(options.drawn_on)), Processes(paths, options.processes)
+    server = Server(speech, drawing, len(avatars), processes, options.writers)
     most = 0.0
     for sessions in options.sessions:
         load = Load(sessions, options.live_seconds, options.size)
-        figures = run(load, drawing, len(avatars), motion, options.writers)
+        figures = run(load, server)
         for name, value in figures.items():
             yield f"live, {sessions} sessions: {name}", value
         if figures["late"]:
             break
         most = sessions
-    motion.close()
+    processes.close()
     yield "live sessions at once, none late", most
 
 
@@ -153,19 +166,20 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """All figures."""
     device, avatars = torch.device(options.drawn_on), [load_avatar(path) for path in options.avatar]
     cuda = device.type == "cuda"
-    people = [avatars[index % len(avatars)] for index in range(PEOPLE if cuda else 2)]
-    if "graphs" in options.parts:
-        yield from graphs(avatars[0], device, options.size, SPENT if cuda else 0)
-    if "kernels" in options.parts and cuda:
-        yield from kernel_times(avatars[0], device, options.size, 32)
-    if "host" in options.parts:
-        for size in SIZES if cuda else (options.size,):
-            yield from to_host(avatars[0], options.drawn_on, size, 3200 * 512**2 // size**2 if cuda else 5)
-    if "many" in options.parts:
-        drawing = open_batched_drawing(people, options.size, device=options.drawn_on)
-        yield f"{len(people)} avatars in batches, to the host", many(drawing, people, device, SPENT if cuda else 0)
-    if "live" in options.parts:
-        yield from live(options.avatar, avatars, options)
+    seconds = SPENT if cuda else 0
+    parts: dict[str, Callable[[], Iterator[tuple[str, float]]]] = {
+        "graphs": lambda: graphs(avatars[0], device, options.size, seconds),
+        "kernels": lambda: kernel_times(avatars[0], device, options.size, 32) if cuda else iter(()),
+        "host": lambda: to_host(avatars[0], options.drawn_on, SIZES if cuda else (options.size,)),
+        "many": lambda: many([avatars[i % len(avatars)] for i in range(PEOPLE if cuda else 2)], options, seconds),
+        "live": lambda: live(options.avatar, avatars, options),
+    }
+    for part in options.parts:
+        try:
+            yield from parts[part]()
+        except Exception:  # the other parts are measured all the same
+            traceback.print_exc()
+            yield f"FAILED: {part}", math.nan
 
 
 def emulate() -> None:

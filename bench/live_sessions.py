@@ -1,8 +1,9 @@
 """Live sessions at once on one GPU: sound in, H.264 out, in real time. A part of `bench.bench_drawing`.
 
-Every session has a motion stream of its own, in one of several processes, and a video encoder of its own; this process
-draws the frames that are due together. Sound comes in pieces of 40 ms, each session's at its own phase. A frame is late
-when its coded picture comes out more than LATE after the sound that completes it came in.
+Features of sound, and behaviour (head, blinks, limits), are made in several processes; this one makes the mouth motion
+of all sessions that are due together, and draws their frames together; each session has a video encoder of its own.
+Sound comes in pieces of 40 ms, each session's at its own phase. A frame is late when its coded picture comes out more
+than LATE after the sound that completes it came in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import selectors
 import subprocess
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,14 +26,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar.core.avatar_file import load_avatar
+from avatar.core.avatar_file import Avatar, load_avatar
 from avatar.core.controls import resolve_controls
 from avatar.core.encode import encoder_works
 from avatar.core.media import SAMPLE_RATE, ffmpeg_binary
 from avatar.core.motion_space import MOTION_NAMES, Motion
+from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
 from avatar.motion.driver import FPS, LIVE_WINDOW, SAMPLES_PER_FRAME
-from avatar.motion.speech_to_motion import open_speech_model
-from avatar.play.batched_drawing import BatchedDrawing, Due
+from avatar.motion.encoder import STRIDE
+from avatar.motion.features import LogMel
+from avatar.motion.live_encoder import Hop, first_frame
+from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
+from avatar.play.batched_drawing import BatchedDrawing
 from avatar.play.frame_graphs import Batch
 from avatar.play.player import start_driver
 
@@ -40,9 +45,14 @@ LATE = 2 / FPS  # s: a player that buffers one frame does not stall
 WARM = 1.0  # s at the beginning that are not counted: encoders and streams start
 PIPE_BYTES = 1 << 20  # of an encoder's pipe: a frame is handed over in one call
 ACCESS_UNIT = b"\x00\x00\x00\x01\x09"  # begins each coded picture
+START_AFTER = 1.5  # s in which processes open their sessions
 LAST_WAIT = 2.0  # s for frames that are still on their way at the end
 
-Row = np.ndarray  # session, time its sound came, then the values of one frame's motion
+HOP, MOTION, END = 0.0, 1.0, -1.0  # the first value of a message
+HEADER = 4  # values before the content: kind, session, time its sound came, and the frame in a hop's window
+
+
+Order = tuple[list[int], float, float, dict[int, float]]  # sessions, when they begin, for how long, their phases
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Log:
     """When each session's frames passed each stage, s."""
 
     sound: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    spoken: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     moved: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     drawn: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     coded: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -76,30 +87,60 @@ def voice(seed: int, seconds: float) -> torch.Tensor:
     )
 
 
-def make_motion(channel: Connection, paths: Sequence[Path]) -> None:
-    """A process: motion of the sessions that it is asked for, rows of it as they come."""
+class Sessions:
+    """The sessions of one process: features of their sound, and behaviour."""
+
+    def __init__(self, channel: Connection, people: Sequence[tuple[Avatar, SpeechToMotion]], order: Order) -> None:
+        self._channel = channel
+        sessions, start, seconds, phases = order
+        self._drivers, self._due = {}, []
+        self._sounds = {}
+        for session in sessions:
+            avatar, model = people[session % len(people)]
+            self._drivers[session] = start_driver(avatar, model, resolve_controls(avatar), LIVE_WINDOW)
+            self._sounds[session] = voice(session, seconds).split(SAMPLES_PER_FRAME)
+            self._due += [(start + k / FPS + phases[session], session, k) for k in range(len(self._sounds[session]))]
+        self._hops: dict[int, deque[tuple[float, Hop]]] = {session: deque() for session in sessions}
+        self._seconds = seconds
+
+    def run(self) -> None:
+        """In real time; hops go out as sound comes in, motion as their mouths come back."""
+        begun, end = time.process_time(), 0.0
+        for when, session, k in sorted(self._due):
+            end = when + LAST_WAIT
+            while (left := when - time.time()) > 0:
+                if self._channel.poll(left):
+                    self._behave()
+            for hop in self._drivers[session].hops(self._sounds[session][k]):
+                self._hops[session].append((when, hop))
+                first = first_frame(hop.frames)
+                header = [HOP, session, when, hop.frames.start - first]
+                window = hop.window[first * STRIDE :].double().flatten()
+                self._channel.send_bytes(np.concatenate([header, window.numpy()]).tobytes())
+        while any(self._hops.values()) and time.time() < end:
+            if self._channel.poll(0.1):
+                self._behave()
+        busy = (time.process_time() - begun) / self._seconds
+        self._channel.send_bytes(np.array([END, busy, 0, 0]).tobytes())
+
+    def _behave(self) -> None:
+        """The motion of a mouth that came."""
+        session, *row = self._channel.recv()
+        when, hop = self._hops[int(session)].popleft()
+        motion = self._drivers[int(session)].behave(mouth_motion(hop, torch.tensor(row, dtype=torch.float32)))
+        values = torch.cat([getattr(motion, name).flatten() for name in MOTION_NAMES]).double()
+        self._channel.send_bytes(np.concatenate([[MOTION, session, when, 0], values.numpy()]).tobytes())
+
+
+def serve(channel: Connection, paths: Sequence[Path]) -> None:
+    """A process: sessions, each time some are asked for."""
     torch.set_num_threads(1)
     avatars = [load_avatar(path) for path in paths]
-    speech = [open_speech_model(avatar.speech) for avatar in avatars]
+    people = [(avatar, open_speech_model(avatar.speech)) for avatar in avatars]
     channel.send_bytes(b"ready")
     while (order := channel.recv()) is not None:
-        sessions, start, seconds, phases = order
-        drivers, sounds = {}, {}
-        for session in sessions:
-            who = session % len(avatars)
-            drivers[session] = start_driver(avatars[who], speech[who], resolve_controls(avatars[who]), LIVE_WINDOW)
-            sounds[session] = voice(session, seconds).split(SAMPLES_PER_FRAME)
-        due = [(start + k / FPS + phases[s], s, k) for s in sessions for k in range(len(sounds[s]))]
-        busy = 0.0
-        for when, session, k in sorted(due):
-            time.sleep(max(0.0, when - time.time()))
-            begun = time.process_time()
-            motion = drivers[session].push(sounds[session][k])
-            rows = torch.cat([getattr(motion, name).flatten(1) for name in MOTION_NAMES], 1).double()
-            for row in rows:
-                channel.send_bytes(np.concatenate([[session, when], row.numpy()]).tobytes())
-            busy += time.process_time() - begun
-        channel.send_bytes(np.array([-1.0, busy / seconds]).tobytes())
+        if not isinstance(order, np.ndarray):  # a mouth that came too late for its session
+            Sessions(channel, people, order).run()
 
 
 class Encoder:
@@ -178,8 +219,8 @@ class Encoders:
             encoder.process.wait()
 
 
-class MotionProcesses:
-    """Processes that make the motion of all sessions."""
+class Processes:
+    """Processes that hold all sessions."""
 
     def __init__(self, paths: Sequence[Path], count: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -187,7 +228,7 @@ class MotionProcesses:
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=make_motion, args=(theirs, list(paths)), daemon=True)
+            process = context.Process(target=serve, args=(theirs, list(paths)), daemon=True)
             process.start()
             self.channels.append(ours)
             self._processes.append(process)
@@ -208,11 +249,25 @@ class MotionProcesses:
             process.join()
 
 
-def run(load: Load, drawing: BatchedDrawing, avatars: int, motion: MotionProcesses, writers: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Server:
+    """What all sessions share."""
+
+    speech: BatchedSpeech
+    drawing: BatchedDrawing
+    avatars: int
+    processes: Processes
+    writers: int  # threads that feed encoders
+
+
+Begun = queue.Queue[tuple[Batch, list[int]] | None]
+
+
+def run(load: Load, server: Server) -> dict[str, float]:
     """Run sessions for a while: figures of how long frames took, and how many were late."""
     log = Log()
-    encoders = Encoders(load, log, writers)
-    begun: queue.Queue[tuple[Batch, list[int]] | None] = queue.Queue(2)
+    encoders = Encoders(load, log, server.writers)
+    begun: Begun = queue.Queue(2)
 
     def collect() -> None:
         while (item := begun.get()) is not None:
@@ -222,55 +277,72 @@ def run(load: Load, drawing: BatchedDrawing, avatars: int, motion: MotionProcess
 
     collector = threading.Thread(target=collect)
     collector.start()
-    start = time.time() + 0.5
-    motion.begin(load, start)
-    busy, batches = _draw_all(load, drawing, avatars, motion, log, begun, start)
+    start = time.time() + START_AFTER
+    server.processes.begin(load, start)
+    taken = _serve(load, server, log, begun, start)
     begun.put(None)
     collector.join()
     encoders.close()
-    return _figures(load, log, start) | {"motion_busy": busy, "frames_a_batch": float(np.mean(batches or [0]))}
+    return _figures(load, log, start) | taken
 
 
-def _draw_all(
-    load: Load, drawing: BatchedDrawing, avatars: int, motion: MotionProcesses, log: Log,
-    begun: queue.Queue[tuple[Batch, list[int]] | None], start: float,
-) -> tuple[float, list[int]]:  # fmt: skip
-    """Draw what is due until all motion was made: the share of a core that motion took, and frames of each batch."""
+def _serve(load: Load, server: Server, log: Log, begun: Begun, start: float) -> dict[str, float]:
+    """Make what is due until all sessions have ended: what it took."""
     busy: list[float] = []
-    batches: list[int] = []
-    while len(busy) < len(motion.channels) and time.time() < start + load.seconds + LAST_WAIT:
-        rows: list[Row] = []
-        for channel in wait(motion.channels, timeout=0.01):
+    rounds = waited = 0.0
+    drawn: list[int] = []
+    streams = {session: server.speech.open(session % server.avatars) for session in range(load.sessions)}
+    channels = server.processes.channels
+    while len(busy) < len(channels) and time.time() < start + load.seconds + 2 * LAST_WAIT:
+        idle = time.time()
+        hops: list[tuple[Connection, np.ndarray]] = []
+        moved: list[np.ndarray] = []
+        for channel in wait(channels, timeout=0.01):
             assert isinstance(channel, Connection)
-            while channel.poll() and len(rows) < drawing.at_once:
-                row = np.frombuffer(channel.recv_bytes())
-                busy += [float(row[1])] if row[0] < 0 else []
-                rows += [row] if row[0] >= 0 else []
-        if not rows:
-            continue
-        sessions = [int(row[0]) for row in rows]
-        for session, row in zip(sessions, rows, strict=True):
-            log.sound[session].append(float(row[1]))
-            log.moved[session].append(time.time())
-        (batch,) = drawing.begin([Due(s % avatars, _motion(row[2:])) for s, row in zip(sessions, rows, strict=True)])
-        begun.put((batch, sessions))
-        batches.append(len(rows))
-    return sum(busy), batches
+            while channel.poll() and len(moved) < server.drawing.at_once:
+                row = np.frombuffer(channel.recv_bytes()).copy()
+                busy += [float(row[1])] if row[0] == END else []
+                hops += [(channel, row)] if row[0] == HOP else []
+                moved += [row] if row[0] == MOTION else []
+        waited += time.time() - idle
+        if hops:
+            rows = server.speech.push([(streams[int(row[1])], _hop(row)) for _, row in hops])
+            for channel, row, mouth in ((*hop, mouth) for hop, mouth in zip(hops, rows, strict=True)):
+                log.spoken[int(row[1])].append(time.time())
+                channel.send(np.concatenate([row[1:2], mouth.double().numpy()]))
+        if moved:
+            for row in moved:
+                log.sound[int(row[1])].append(float(row[2]))
+                log.moved[int(row[1])].append(time.time())
+            sessions = [int(row[1]) for row in moved]
+            motion = _motion(np.stack([row[HEADER:] for row in moved]))
+            (batch,) = server.drawing.begin(motion, [session % server.avatars for session in sessions])
+            begun.put((batch, sessions))
+            drawn.append(len(moved))
+        rounds += 1
+    spent = max(time.time() - start, 1e-3)
+    return {"cores of sessions": sum(busy), "frames a batch": float(np.mean(drawn or [0])), "waiting": waited / spent}
+
+
+def _hop(row: np.ndarray) -> Hop:
+    window = torch.from_numpy(row[HEADER:]).float().view(-1, LogMel.width)
+    return Hop(window, slice(int(row[3]), int(row[3]) + 1))
 
 
 def _motion(values: np.ndarray) -> Motion:
-    row = torch.from_numpy(values).float()[None]
-    modes = row.shape[1] - 4 - 9 - 3 - 4
-    expression, eyes, rotation, translation, torso = row.split([modes, 4, 9, 3, 4], 1)
-    return Motion(expression, eyes, rotation.view(1, 3, 3), translation, torso, FPS)
+    rows = torch.from_numpy(values).float()
+    modes = rows.shape[1] - 4 - 9 - 3 - 4
+    expression, eyes, rotation, translation, torso = rows.split([modes, 4, 9, 3, 4], 1)
+    return Motion(expression, eyes, rotation.unflatten(1, (3, 3)), translation, torso, FPS)
 
 
 def _figures(load: Load, log: Log, start: float) -> dict[str, float]:
     """Milliseconds from sound to each stage, and frames that were late or never came."""
-    spent: dict[str, list[float]] = {"motion": [], "drawn": [], "coded": []}
+    spent: dict[str, list[float]] = {"mouth": [], "motion": [], "drawn": [], "coded": []}
     frames = missing = 0
     for session, came in log.sound.items():
-        stages = {"motion": log.moved[session], "drawn": log.drawn[session], "coded": log.coded[session]}
+        passed = log.spoken[session], log.moved[session], log.drawn[session], log.coded[session]
+        stages = dict(zip(spent, passed, strict=True))
         for k, when in enumerate(came):
             if when < start + WARM:
                 continue

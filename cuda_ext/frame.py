@@ -189,7 +189,7 @@ def draw_frames(shapes: SplatBlendshapes, pose: Pose) -> tuple[Tensor, Tensor]:
 def with_alpha(rgb: Tensor, alpha: Tensor) -> Tensor:
     """Premultiplied rgb [B, 3, S, S] and alpha -> RGB and alpha, not premultiplied, [B, S, S, 4] uint8."""
     straight = rgb / alpha.clamp_min(1 / 255)
-    return (torch.cat([straight, alpha], 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return (torch.cat([straight, alpha], 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 class _Replay:

@@ -18,9 +18,9 @@ from torch import Tensor
 pytest.importorskip("pydantic")  # the kernels alone can be tested without it
 
 from avatar.core.geometry import Camera
-from avatar.core.motion_space import Motion, scale_torso
+from avatar.core.motion_space import Motion, concatenate, scale_torso
 from avatar.play import draw, frame_graphs
-from avatar.play.batched_drawing import BatchedDrawing, Due
+from avatar.play.batched_drawing import BatchedDrawing
 from avatar.play.composite import Pixels
 from avatar.play.draw import Canvas, Drawing
 from avatar.play.frame_graphs import Behind, FrameGraphs, uses_graphs
@@ -275,13 +275,14 @@ def test_sessions_are_drawn_together_as_alone(graphs: Device) -> None:
         renderer.to(graphs.torch)
     plates = list(torch.randint(0, 256, (3, SIZE, SIZE, 3), generator=rng(5), dtype=torch.uint8))
     whole, enlargement = motion(9), [1.0, 2.0, 1.0]
-    due = [Due(who, whole[slice(start, stop)]) for who, start, stop in ((1, 0, 1), (0, 2, 5), (2, 5, 6), (1, 7, 9))]
-    drawn = BatchedDrawing(renderers, plates, enlargement, "nv12").draw(due)
+    due = [(1, whole[:1]), (0, whole[2:5]), (2, whole[5:6]), (1, whole[7:9])]
+    avatars = [who for who, part in due for _ in range(len(part))]
+    together = concatenate([part for _, part in due])
+    drawn = BatchedDrawing(renderers, plates, enlargement, "nv12").draw(together, avatars)
     expected = []
-    for one in due:
-        graph = ops.FrameGraph(renderers[one.avatar].blendshapes, 3, plates[one.avatar].to(graphs.torch))
-        pose = renderers[one.avatar].pose(scale_torso(one.motion, enlargement[one.avatar]))
-        expected += list(graph(pose).cpu().numpy())
+    for who, part in due:
+        graph = ops.FrameGraph(renderers[who].blendshapes, 3, plates[who].to(graphs.torch))
+        expected += list(graph(renderers[who].pose(scale_torso(part, enlargement[who]))).cpu().numpy())
     assert len(drawn) == 7
     assert_same(graphs, drawn, expected)
 

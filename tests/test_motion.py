@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -16,14 +16,16 @@ from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
+from avatar.core.speech_model import KernelRegression, PostNet
 from avatar.core.take import read_audio, read_track
 from avatar.metrics import correlation
+from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
 from avatar.motion.behaviour import Blinker, project
 from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
-from avatar.motion.live_encoder import LiveSpeech
+from avatar.motion.live_encoder import Hop, LiveSpeech
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.motion.style import restyle
 from preprocess.actor import speech
@@ -320,6 +322,37 @@ def test_projection_pulls_towards_own_motion() -> None:
     assert torch.equal(project(wild, own, 0.0), wild)
     distance = [torch.cdist(project(wild, own, s), own).min(1).values.mean() for s in (0.0, 0.5, 1.0)]
     assert distance[0] > distance[1] > distance[2]
+
+
+def test_streams_in_a_batch_are_each_as_alone(adapted: Adapted) -> None:
+    """Three streams of two people, begun at different times, past the frames where the backbone's positions restart."""
+    own = open_speech_model(adapted[0])
+    other = replace(own, model=replace(own.model, decoder=_moved(own.model.decoder)))
+    models, starts = [own, other], {0: 0, 1: 31, 2: 0}
+    batched = BatchedSpeech(models, torch.device("cpu"))
+    streams = {name: batched.open(name % 2) for name in starts}
+    drivers = {name: start(adapted, LIVE_WINDOW) for name in starts}
+    alone = {name: LiveSpeech(models[name % 2]) for name in starts}
+    pieces = {name: (1 - 0.2 * name) * speech(9.0)[0] for name in starts}
+    compared, due = 0, list[tuple[int, Hop]]()
+    for step in range(220):
+        due = due if step % 20 == 7 else []  # now and then two hops of each stream come at once
+        for name, begun in starts.items():
+            frame = step - begun
+            if frame >= 0:
+                due += [(name, hop) for hop in drivers[name].hops(pieces[name][640 * frame : 640 * (frame + 1)])]
+        if step % 20 == 6:
+            continue
+        for (name, hop), row in zip(due, batched.push([(streams[name], hop) for name, hop in due]), strict=True):
+            made, expected = mouth_motion(hop, row), alone[name](hop.window, hop.frames)
+            for field in fields(expected):
+                assert torch.allclose(getattr(made, field.name), getattr(expected, field.name), atol=1e-4), field.name
+            compared += 1
+    assert compared > 500
+
+
+def _moved(decoder: KernelRegression | PostNet) -> KernelRegression | PostNet:
+    return replace(decoder, offset=decoder.offset + 1)
 
 
 def test_the_live_encoder_is_the_encoder(adapted: Adapted) -> None:

@@ -108,8 +108,8 @@ def warn_of_encoder(coding: Coding) -> None:
     """Warn, in a line, that an encoder on the processor will limit what a GPU draws; not where hardware encodes."""
     if (name := str(encoder_options(coding)["vcodec"])) not in (f"{coding.codec}_{maker}" for maker in HARDWARE):
         warnings.warn(
-            f"the encoder limits this film, not the GPU: no hardware here encodes {coding.codec} (of NVIDIA's, A100, H100 "
-            f"and H200 have no NVENC), so {name} does on {os.cpu_count()} cores; --quality draft is the fastest",
+            f"the encoder limits this film, not the GPU: no hardware here encodes {coding.codec} (A100, H100 and H200 "
+            f"lack NVENC), so {name} does on {os.cpu_count()} cores; --quality draft is the fastest",
             stacklevel=2,
         )
 

@@ -17,7 +17,7 @@ from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, pr
 from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
 from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, compute, open_features
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
-from avatar.motion.live_encoder import LiveSpeech
+from avatar.motion.live_encoder import Hop, LiveSpeech
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 
 FPS = FEATURE_RATE / STRIDE
@@ -86,8 +86,15 @@ class Driver:
 
     def push(self, pcm: Tensor) -> Motion:
         """The frames (perhaps none) that more sound [n] float32 at 16 kHz completes."""
+        return self.behave(self._stream.push(pcm))
+
+    def hops(self, pcm: Tensor) -> list[Hop]:
+        """What `push` would make frames of, for a `BatchedSpeech` to do so; then give `behave` what it made."""
+        return list(self._stream.hops(pcm))
+
+    def behave(self, mouth: MouthMotion) -> Motion:
+        """The frames of a mouth that goes on speaking: the second half of `push`."""
         tail, self._tail = self._tail, None
-        mouth = self._stream.push(pcm)
         return self._behave(mouth if tail is None else _join([tail, mouth]), idle=False)
 
     def finish(self) -> Motion:
@@ -209,18 +216,22 @@ class _Stream:
         return round(self._samples / SAMPLE_RATE * FPS) > self._made
 
     def push(self, pcm: Tensor) -> MouthMotion:
+        made = [self._nothing()]
+        for hop in self.hops(pcm):
+            made.append(self._live(hop.window, hop.frames) if self._live else self._speech(hop.window)[hop.frames])
+        return _join(made)
+
+    def hops(self, pcm: Tensor) -> Iterator[Hop]:
         self._samples += len(pcm)
         self._held = torch.cat([self._held, self._features.push(pcm)])
-        made, hop = [self._nothing()], self._window.hop
+        hop = self._window.hop
         while len(self._held) // STRIDE >= self._before + hop + self._window.lookahead:
             window = self._held[: (self._before + hop + self._window.lookahead) * STRIDE]
-            frames = slice(self._before, self._before + hop)
-            made.append(self._live(window, frames) if self._live else self._speech(window)[frames])
+            yield Hop(window, slice(self._before, self._before + hop))
             self._made += hop
             keep = min(self._window.history, self._before + hop)
             self._held = self._held[(self._before + hop - keep) * STRIDE :]
             self._before = keep
-        return _join(made)
 
     def _nothing(self) -> MouthMotion:
         modes = len(self._speech.model.mean)

@@ -29,20 +29,26 @@ def regression_inputs(encoder: Encoder, features: Tensor) -> Tensor:
 
 
 def assemble_inputs(encoder: Encoder, encoded: EncoderOutput, features: Tensor) -> Tensor:
-    """Inputs [T, I] of an encoder's output and the features [4 T, D] that it was made of."""
-    mean = features.unflatten(0, (-1, STRIDE)).mean(1)
-    frames = torch.cat([encoded.hidden, encoded.articulation, encoded.lips, encoded.backbone, mean], 1)
-    return torch.cat([splice(frames, REACH), splice_backbone(encoded.backbone) @ encoder.directions.T], 1)
+    """Inputs [..., T, I] of an encoder's output and the features [..., 4 T, D] that it was made of."""
+    return join_inputs(encoder.directions, encoded, features)
+
+
+def join_inputs(directions: Tensor, encoded: EncoderOutput, features: Tensor) -> Tensor:
+    """As `assemble_inputs`, by an encoder's directions alone."""
+    mean = features.unflatten(-2, (-1, STRIDE)).mean(-2)
+    frames = torch.cat([encoded.hidden, encoded.articulation, encoded.lips, encoded.backbone, mean], -1)
+    return torch.cat([splice(frames, REACH), splice_backbone(encoded.backbone) @ directions.T], -1)
 
 
 def splice(frames: Tensor, reach: int) -> Tensor:
-    """Frames [T, D] concatenated with their neighbours [T, (2 reach + 1) D]; the ends are repeated."""
-    index, shifts = torch.arange(len(frames)), range(-reach, reach + 1)
-    return torch.cat([frames[(index + shift).clamp(0, len(frames) - 1)] for shift in shifts], 1)
+    """Frames [..., T, D] concatenated with their neighbours [..., T, (2 reach + 1) D]; the ends are repeated."""
+    count = frames.shape[-2]
+    index, shifts = torch.arange(count, device=frames.device), range(-reach, reach + 1)
+    return torch.cat([frames[..., (index + shift).clamp(0, count - 1), :] for shift in shifts], -1)
 
 
 def splice_backbone(backbone: Tensor) -> Tensor:
-    """Backbone features [T, W] spliced over the 5 frames that directions look at [T, 5 W]."""
+    """Backbone features [..., T, W] spliced over the 5 frames that directions look at [..., T, 5 W]."""
     return splice(backbone, DIRECTION_REACH)
 
 

@@ -62,8 +62,12 @@ class SpeechToMotion:
         if self.model.features != DEFAULT_FEATURES:  # other features have no known columns of energy and voicing
             silent = torch.zeros(len(lip_closure), PROSODY_WIDTH)
             return MouthMotion(expression, lip_closure, torch.ones_like(lip_closure), silent)
-        prosody = prosody_features(to_whole_frames(features))[frames]
-        return MouthMotion(expression, lip_closure, voicing_ahead(features)[frames], prosody)
+        return MouthMotion(expression, lip_closure, *describe_sound(features, frames))
+
+
+def describe_sound(features: Tensor, frames: slice) -> tuple[Tensor, Tensor]:
+    """Voicing ahead [N] and prosody [N, 10] of some motion frames of log-mel features [t, 83]."""
+    return voicing_ahead(features)[frames], prosody_features(to_whole_frames(features))[frames]
 
 
 def open_speech_model(model: SpeechModel) -> SpeechToMotion:

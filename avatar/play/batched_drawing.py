@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
-from avatar.core.motion_space import Motion, concatenate
+from avatar.core.motion_space import Motion
 from avatar.play.frame_graphs import Batch, Behind, FrameGraphs, Stretch, uses_graphs
 from avatar.play.look import resize_plate
 from avatar.play.transfer import Readback, upload
@@ -20,14 +19,6 @@ from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import Scaling
 from avatar.render.gaussian import GaussianRenderer
 from cuda_ext import ops
-
-
-@dataclass(frozen=True)
-class Due:
-    """Frames of one session that are to be drawn."""
-
-    avatar: int  # index in the list that the drawing was opened with
-    motion: Motion
 
 
 class BatchedDrawing:
@@ -56,20 +47,21 @@ class BatchedDrawing:
         """Frames of the largest batch."""
         return self._graphs.at_once
 
-    def begin(self, due: Sequence[Due]) -> list[Batch]:
-        """Begin to draw frames of sessions, in order; nothing waits. Each batch's `pictures` are [n, ...] uint8."""
-        stretch = self._prepare(due)
+    def begin(self, motion: Motion, avatars: Sequence[int]) -> list[Batch]:
+        """Begin to draw frames, in order; nothing waits. Each batch's `pictures` are [n, ...] uint8.
+
+        motion: frames of all sessions; avatars: whom each of them shows, an index in what the drawing was opened with.
+        """
+        stretch = self._prepare(motion, torch.tensor(avatars, dtype=torch.int32))
         steps = range(0, len(stretch), self.at_once)
         parts = [stretch[slice(start, start + self.at_once)] for start in steps]
         return [self._graphs.begin(part, self._pixels, self._readback) for part in parts]
 
-    def draw(self, due: Sequence[Due]) -> list[np.ndarray]:
-        """All frames of sessions, in order; waits for them."""
-        return [picture for batch in self.begin(due) for picture in batch.pictures()]
+    def draw(self, motion: Motion, avatars: Sequence[int]) -> list[np.ndarray]:
+        """As `begin`: all frames; waits for them."""
+        return [picture for batch in self.begin(motion, avatars) for picture in batch.pictures()]
 
-    def _prepare(self, due: Sequence[Due]) -> Stretch:
-        motion = concatenate([one.motion for one in due])
-        choice = torch.tensor([one.avatar for one in due for _ in range(len(one.motion))], dtype=torch.int32)
+    def _prepare(self, motion: Motion, choice: Tensor) -> Stretch:
         own = Scaling(*(values.index_select(0, choice) for values in (self._rest, self._mean, self._scale)))
         torso = motion.torso * self._torso.index_select(0, choice)
         pose = ops.Pose(own(motion), motion.rotation, motion.translation, torso)

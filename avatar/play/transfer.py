@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuda_ext import ops
 
-MOST_PINNED = 8  # batches of one reader in memory that cannot be swapped, those that the caller keeps included
+MOST_PINNED = 256 << 20  # bytes of one reader's frames in memory that cannot be swapped, with those a caller keeps
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
@@ -46,7 +46,7 @@ class Readback:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._pinned: list[weakref.ref[np.ndarray]] = []
+        self._pinned: list[tuple[weakref.ref[np.ndarray], int]] = []  # frames that are still in use, and their bytes
 
     def start(self, launched: ops.Launched) -> Transfer:
         """Begin to copy frames that the current stream draws. What they were drawn into may be overwritten at once."""
@@ -67,10 +67,10 @@ class Readback:
             tensor.record_stream(self._stream)
         picture = there.numpy()
         if there.is_pinned():
-            self._pinned.append(weakref.ref(picture))
+            self._pinned.append((weakref.ref(picture), picture.nbytes))
         return Transfer(picture, count, done)
 
     def _buffer(self, like: Tensor) -> Tensor:
-        self._pinned = [reference for reference in self._pinned if reference() is not None]
-        pinned = len(self._pinned) < MOST_PINNED
-        return torch.empty(like.shape, dtype=like.dtype, pin_memory=pinned)
+        self._pinned = [(frames, count) for frames, count in self._pinned if frames() is not None]
+        room = MOST_PINNED - sum(count for _, count in self._pinned)
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=like.nbytes <= room)

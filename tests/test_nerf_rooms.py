@@ -16,6 +16,7 @@ from avatar.core.geometry import Camera, exponential
 from avatar.core.motion_space import Motion, load_space
 from avatar.render.base import StepInputs
 from avatar.render.captured import capture_graph
+from avatar.render.losses import picture_loss
 from avatar.render.nerf import NerfRenderer, NerfSettings
 from avatar.render.nerf import field as nerf_field
 from avatar.render.nerf import model as nerf_model

@@ -157,7 +157,7 @@ class CapturedRun:
 
     def _inputs(self) -> StepInputs:
         row, frame = self._where[self._at].split(1, 1)
-        (picture,), (blobs,) = self._pool.pictures[row[0]], self._pool.blobs[frame[0]]
+        (picture,), (blobs,) = self._pool.pictures.index_select(0, row[0]), self._pool.blobs[frame[0]]
         return make_inputs(frame[0], picture, blobs, self._values[self._at])
 
     def _fit_rooms(self) -> None:

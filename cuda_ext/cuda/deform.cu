@@ -43,6 +43,27 @@ KERNEL deform_kernel(Deform args) {
   store(args.base, sums, column, args.columns, first, args.batch, args.out);
 }
 
+// One frame: a thread a column, whose loads do not wait for each other.
+KERNEL deform_one_kernel(Deform args) {
+  SHARED float coefficients[kMostRows];
+  const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const bool inside = column < args.columns;
+  float sums[kRun] = {inside ? args.base[column] : 0.0f};
+  for (int64_t from = 0; from < args.rows; from += kMostRows) {
+    const int rows = static_cast<int>(args.rows - from < kMostRows ? args.rows - from : kMostRows);
+    __syncthreads();
+    for (int k = threadIdx.x; k < rows; k += blockDim.x) coefficients[k] = args.coefficients[from + k];
+    __syncthreads();
+    if (!inside) continue;
+    const float* deltas = args.deltas + from * args.columns + column;
+    int k = 0;
+    for (; k + kRun <= rows; k += kRun)
+      for (int j = 0; j < kRun; ++j) sums[j] += coefficients[k + j] * deltas[(k + j) * args.columns];
+    for (; k < rows; ++k) sums[0] += coefficients[k] * deltas[k * args.columns];
+  }
+  if (inside) args.out[column] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 // Four codes in one load where they lie so.
 DEVICE void load_codes(const int8_t* codes, int64_t column, int64_t columns, int8_t to[kRun]) {
   if (columns % kRun == 0) {
@@ -110,11 +131,28 @@ KERNEL adam_kernel(DeformAdam args, AdamCorrection correction) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= args.columns) return;
   const float gradient = args.gradient[i];
+  float* values = args.deltas + i;
+  float *first = args.moment1 + i, *second = args.moment2 + i;
   const float rate = (args.rate != nullptr ? args.rate[i] : args.rate_all) * adam_factor(args, correction);
-  for (int64_t k = 0; k < args.rows; ++k) {
-    const int64_t at = k * args.columns + i;
-    adam_update(args.deltas[at], args.moment1[at], args.moment2[at], args.coefficients[k] * gradient, args.beta1,
-                args.beta2, rate, correction.inv_root_second, args.eps);
+  // kRun rows are loaded before any is stored, so that they are on their way together.
+  for (int64_t k = 0; k < args.rows; k += kRun) {
+    float value[kRun], m1[kRun], m2[kRun];
+    for (int j = 0; j < kRun; ++j) {
+      if (k + j >= args.rows) break;
+      const int64_t at = (k + j) * args.columns;
+      value[j] = values[at];
+      m1[j] = first[at];
+      m2[j] = second[at];
+    }
+    for (int j = 0; j < kRun; ++j) {
+      if (k + j >= args.rows) break;
+      const int64_t at = (k + j) * args.columns;
+      adam_update(value[j], m1[j], m2[j], args.coefficients[k + j] * gradient, args.beta1, args.beta2, rate,
+                  correction.inv_root_second, args.eps);
+      values[at] = value[j];
+      first[at] = m1[j];
+      second[at] = m2[j];
+    }
   }
 }
 
@@ -125,7 +163,12 @@ dim3 grid_of(const Args& args) {
 
 }  // namespace
 
-void cuda::deform(const Deform& args, void* stream) { launch(stream, grid_of(args), kThreads, deform_kernel, args); }
+void cuda::deform(const Deform& args, void* stream) {
+  if (args.batch == 1)
+    launch(stream, dim3(blocks_for(args.columns, kThreads)), kThreads, deform_one_kernel, args);
+  else
+    launch(stream, grid_of(args), kThreads, deform_kernel, args);
+}
 
 void cuda::deform_int8(const DeformInt8& args, void* stream) {
   if (args.choice == nullptr) return launch(stream, grid_of(args), kThreads, deform_int8_kernel, args);

@@ -35,11 +35,11 @@ def relocate(splats: SplatParameters, moments: dict[str, Tensor]) -> int:
     offset = HALF_OFFSET * steps * base["log_scales"][split].exp()
     base["log_scales"][split] -= HALF_LOG_SCALE
     base["opacity_logits"][split] -= HALF_LOGIT
-    for row in (splats.base, *splats.deltas):
-        for values in ops.split_attributes(row).values():
-            values[transparent] = values[split]
-    for row in splats.basis:
-        row.view(-1, 3)[transparent] = row.view(-1, 3)[split]
+    for rows in (splats.base[None], splats.deltas):
+        for values in ops.split_attributes(rows).values():
+            values[:, transparent] = values[:, split]
+    places = splats.basis.unflatten(1, (splats.count, 3))
+    places[:, transparent] = places[:, split]
     base["means"][transparent] += offset
     splats.quaternions[transparent] = splats.quaternions[split]
     splats.rigidity[transparent] = splats.rigidity[split]
@@ -52,6 +52,5 @@ def _reset_moments(moments: dict[str, Tensor], chosen: Tensor, count: int) -> No
         if name.startswith(("quaternions", "rigidity")):
             moment.view(count, -1)[chosen] = 0
             continue
-        for row in moment:
-            for values in ops.split_attributes(row).values():
-                values[chosen] = 0
+        for values in ops.split_attributes(moment).values():
+            values[:, chosen] = 0

@@ -157,7 +157,7 @@ def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Nam
         figures = run(load, server)
         for name, value in figures.items():
             yield f"live, {sessions} sessions: {name}", value
-        if figures["late"]:
+        if figures["late"] or not figures["frames"]:
             break
         most = sessions
     processes.close()

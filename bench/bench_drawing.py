@@ -28,6 +28,8 @@ import torch
 
 from avatar.core.avatar_file import Avatar, load_avatar
 from avatar.core.motion_space import Motion, concatenate
+from avatar.motion.batched_speech import BatchedSpeech
+from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.batched_drawing import open_batched_drawing
 from avatar.play.draw import Drawing, open_canvas
 from avatar.play.look import Look
@@ -104,9 +106,9 @@ def kernel_times(avatar: Avatar, device: torch.device, size: int, batch: int) ->
             graph.launch(pose)
         torch.cuda.synchronize(device)
     spent: dict[str, float] = defaultdict(float)
-    for event in profile.events():
-        name = re.search(r"\w+_kernel\w*", event.name)
-        spent[name.group() if name else event.name[:40]] += event.device_time_total / repeats / batch
+    for event in profile.key_averages():
+        name = re.search(r"\w+_kernel\w*", event.key)
+        spent[name.group() if name else event.key[:40]] += event.self_device_time_total / repeats / batch
     for name, microseconds in sorted(spent.items(), key=lambda item: -item[1])[:12]:
         yield f"kernel {name}, us a frame of {batch}", microseconds
 
@@ -141,7 +143,7 @@ def many(avatars: Sequence[Avatar], options: argparse.Namespace, seconds: float)
 
 def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """Live sessions, more and more of them until frames are late."""
-    from bench.live_sessions import BatchedSpeech, Load, Processes, Server, open_speech_model, run
+    from bench.live_sessions import Load, Processes, Server, run
 
     drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
     for count in (1, 8, drawing.at_once) if options.drawn_on == "cuda" else ():  # graphs are made before sessions begin
@@ -155,7 +157,7 @@ def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Nam
         figures = run(load, server)
         for name, value in figures.items():
             yield f"live, {sessions} sessions: {name}", value
-        if figures["late"]:
+        if figures["late"] or not figures["frames"]:
             break
         most = sessions
     processes.close()

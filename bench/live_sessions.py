@@ -2,7 +2,7 @@
 
 Features of sound, and behaviour (head, blinks, limits), are made in several processes; this one makes the mouth motion
 of all sessions that are due together, and draws their frames together; each session has a video encoder of its own.
-Sound comes in pieces of 40 ms, each session's at its own phase. A frame is late when its coded picture comes out more
+Sound comes in pieces of 40 ms, at four phases. A frame is late when its coded picture comes out more
 than LATE after the sound that completes it came in.
 """
 
@@ -16,7 +16,7 @@ import selectors
 import subprocess
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,33 +26,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar.core.avatar_file import Avatar, load_avatar
-from avatar.core.controls import resolve_controls
 from avatar.core.encode import encoder_works
-from avatar.core.media import SAMPLE_RATE, ffmpeg_binary
-from avatar.core.motion_space import MOTION_NAMES, Motion
-from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
-from avatar.motion.driver import FPS, LIVE_WINDOW, SAMPLES_PER_FRAME
-from avatar.motion.encoder import STRIDE
-from avatar.motion.features import LogMel
-from avatar.motion.live_encoder import Hop, first_frame
-from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
+from avatar.core.media import ffmpeg_binary
+from avatar.core.motion_space import Motion
+from avatar.motion.batched_speech import BatchedSpeech, SpeechStream
+from avatar.motion.driver import FPS
+from avatar.motion.live_encoder import Hop
 from avatar.play.batched_drawing import BatchedDrawing
 from avatar.play.frame_graphs import Batch
-from avatar.play.player import start_driver
+from bench.live_process import LAST_WAIT, End, Hops, Motions, Mouths, Order, serve
 
 LATE = 2 / FPS  # s: a player that buffers one frame does not stall
 WARM = 1.0  # s at the beginning that are not counted: encoders and streams start
 PIPE_BYTES = 1 << 20  # of an encoder's pipe: a frame is handed over in one call
 ACCESS_UNIT = b"\x00\x00\x00\x01\x09"  # begins each coded picture
 START_AFTER = 1.5  # s in which processes open their sessions
-LAST_WAIT = 2.0  # s for frames that are still on their way at the end
-
-HOP, MOTION, END = 0.0, 1.0, -1.0  # the first value of a message
-HEADER = 4  # values before the content: kind, session, time its sound came, and the frame in a hop's window
-
-
-Order = tuple[list[int], float, float, dict[int, float]]  # sessions, when they begin, for how long, their phases
 
 
 @dataclass(frozen=True)
@@ -73,74 +61,6 @@ class Log:
     moved: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     drawn: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     coded: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-
-def voice(seed: int, seconds: float) -> torch.Tensor:
-    """A voice-like sound [n] at 16 kHz: harmonics of a wandering pitch, in syllables."""
-    g = torch.Generator().manual_seed(seed)
-    time_ = torch.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    pitch = 110 + 60 * float(torch.rand(1, generator=g)) + 15 * torch.sin(2 * torch.pi * 0.4 * time_)
-    phase = 2 * torch.pi * torch.cumsum(pitch, 0) / SAMPLE_RATE
-    tone = sum(torch.sin(n * phase) / n for n in range(1, 12))
-    return 0.1 * tone * torch.sin(2 * torch.pi * 2.1 * time_).clamp_min(0) + 0.002 * torch.randn(
-        len(time_), generator=g
-    )
-
-
-class Sessions:
-    """The sessions of one process: features of their sound, and behaviour."""
-
-    def __init__(self, channel: Connection, people: Sequence[tuple[Avatar, SpeechToMotion]], order: Order) -> None:
-        self._channel = channel
-        sessions, start, seconds, phases = order
-        self._drivers, self._due = {}, []
-        self._sounds = {}
-        for session in sessions:
-            avatar, model = people[session % len(people)]
-            self._drivers[session] = start_driver(avatar, model, resolve_controls(avatar), LIVE_WINDOW)
-            self._sounds[session] = voice(session, seconds).split(SAMPLES_PER_FRAME)
-            self._due += [(start + k / FPS + phases[session], session, k) for k in range(len(self._sounds[session]))]
-        self._hops: dict[int, deque[tuple[float, Hop]]] = {session: deque() for session in sessions}
-        self._seconds = seconds
-
-    def run(self) -> None:
-        """In real time; hops go out as sound comes in, motion as their mouths come back."""
-        begun, end = time.process_time(), 0.0
-        for when, session, k in sorted(self._due):
-            end = when + LAST_WAIT
-            while (left := when - time.time()) > 0:
-                if self._channel.poll(left):
-                    self._behave()
-            for hop in self._drivers[session].hops(self._sounds[session][k]):
-                self._hops[session].append((when, hop))
-                first = first_frame(hop.frames)
-                header = [HOP, session, when, hop.frames.start - first]
-                window = hop.window[first * STRIDE :].double().flatten()
-                self._channel.send_bytes(np.concatenate([header, window.numpy()]).tobytes())
-        while any(self._hops.values()) and time.time() < end:
-            if self._channel.poll(0.1):
-                self._behave()
-        busy = (time.process_time() - begun) / self._seconds
-        self._channel.send_bytes(np.array([END, busy, 0, 0]).tobytes())
-
-    def _behave(self) -> None:
-        """The motion of a mouth that came."""
-        session, *row = self._channel.recv()
-        when, hop = self._hops[int(session)].popleft()
-        motion = self._drivers[int(session)].behave(mouth_motion(hop, torch.tensor(row, dtype=torch.float32)))
-        values = torch.cat([getattr(motion, name).flatten() for name in MOTION_NAMES]).double()
-        self._channel.send_bytes(np.concatenate([[MOTION, session, when, 0], values.numpy()]).tobytes())
-
-
-def serve(channel: Connection, paths: Sequence[Path]) -> None:
-    """A process: sessions, each time some are asked for."""
-    torch.set_num_threads(1)
-    avatars = [load_avatar(path) for path in paths]
-    people = [(avatar, open_speech_model(avatar.speech)) for avatar in avatars]
-    channel.send_bytes(b"ready")
-    while (order := channel.recv()) is not None:
-        if not isinstance(order, np.ndarray):  # a mouth that came too late for its session
-            Sessions(channel, people, order).run()
 
 
 class Encoder:
@@ -233,14 +153,13 @@ class Processes:
             self.channels.append(ours)
             self._processes.append(process)
         for channel in self.channels:
-            assert channel.recv_bytes() == b"ready"
+            assert channel.recv() == End(0.0)
 
     def begin(self, load: Load, start: float) -> None:
-        """Ask for sessions; their phases are spread over a frame's time."""
-        phases = {session: session / load.sessions / FPS for session in range(load.sessions)}
+        """Ask for sessions."""
         for index, channel in enumerate(self.channels):
             sessions = list(range(index, load.sessions, len(self.channels)))
-            channel.send((sessions, start, load.seconds, phases))
+            channel.send(Order(sessions, start, load.seconds))
 
     def close(self) -> None:
         for channel in self.channels:
@@ -288,45 +207,53 @@ def run(load: Load, server: Server) -> dict[str, float]:
 
 def _serve(load: Load, server: Server, log: Log, begun: Begun, start: float) -> dict[str, float]:
     """Make what is due until all sessions have ended: what it took."""
-    busy: list[float] = []
-    rounds = waited = 0.0
+    ended: list[float] = []
     drawn: list[int] = []
+    waited = 0.0
     streams = {session: server.speech.open(session % server.avatars) for session in range(load.sessions)}
     channels = server.processes.channels
-    while len(busy) < len(channels) and time.time() < start + load.seconds + 2 * LAST_WAIT:
+    while len(ended) < len(channels) and time.time() < start + load.seconds + 2 * LAST_WAIT:
         idle = time.time()
-        hops: list[tuple[Connection, np.ndarray]] = []
-        moved: list[np.ndarray] = []
+        hops: list[tuple[Connection, Hops]] = []
+        motions: list[Motions] = []
         for channel in wait(channels, timeout=0.01):
             assert isinstance(channel, Connection)
-            while channel.poll() and len(moved) < server.drawing.at_once:
-                row = np.frombuffer(channel.recv_bytes()).copy()
-                busy += [float(row[1])] if row[0] == END else []
-                hops += [(channel, row)] if row[0] == HOP else []
-                moved += [row] if row[0] == MOTION else []
+            message = channel.recv()
+            hops += [(channel, message)] if isinstance(message, Hops) else []
+            motions += [message] if isinstance(message, Motions) else []
+            ended += [message.cores] if isinstance(message, End) else []
         waited += time.time() - idle
         if hops:
-            rows = server.speech.push([(streams[int(row[1])], _hop(row)) for _, row in hops])
-            for channel, row, mouth in ((*hop, mouth) for hop, mouth in zip(hops, rows, strict=True)):
-                log.spoken[int(row[1])].append(time.time())
-                channel.send(np.concatenate([row[1:2], mouth.double().numpy()]))
-        if moved:
-            for row in moved:
-                log.sound[int(row[1])].append(float(row[2]))
-                log.moved[int(row[1])].append(time.time())
-            sessions = [int(row[1]) for row in moved]
-            motion = _motion(np.stack([row[HEADER:] for row in moved]))
-            (batch,) = server.drawing.begin(motion, [session % server.avatars for session in sessions])
-            begun.put((batch, sessions))
-            drawn.append(len(moved))
-        rounds += 1
+            _speak(server.speech, streams, hops, log)
+        if motions:
+            sessions = [session for one in motions for session in one.sessions]
+            for session in sessions:
+                log.moved[session].append(time.time())
+            motion = _motion(np.concatenate([one.rows for one in motions]))
+            for batch in server.drawing.begin(motion, [session % server.avatars for session in sessions]):
+                begun.put((batch, sessions[: server.drawing.at_once]))
+                del sessions[: server.drawing.at_once]
+            drawn.append(len(motion))
     spent = max(time.time() - start, 1e-3)
-    return {"cores of sessions": sum(busy), "frames a batch": float(np.mean(drawn or [0])), "waiting": waited / spent}
+    return {"cores of sessions": sum(ended), "frames at once": float(np.mean(drawn or [0])), "waiting": waited / spent}
 
 
-def _hop(row: np.ndarray) -> Hop:
-    window = torch.from_numpy(row[HEADER:]).float().view(-1, LogMel.width)
-    return Hop(window, slice(int(row[3]), int(row[3]) + 1))
+def _speak(
+    speech: BatchedSpeech, streams: dict[int, SpeechStream], hops: list[tuple[Connection, Hops]], log: Log
+) -> None:
+    """Make mouths, and send them back to the processes of their sessions."""
+    due = [
+        (streams[session], Hop(window, slice(message.frame, message.frame + 1)))
+        for _, message in hops
+        for session, window in zip(message.sessions, torch.from_numpy(message.windows), strict=True)
+    ]
+    rows = iter(speech.push(due))
+    for channel, message in hops:
+        mouths = torch.stack([next(rows) for _ in message.sessions]).numpy()
+        channel.send(Mouths(message.sessions, mouths))
+        for session, came in zip(message.sessions, message.came, strict=True):
+            log.sound[session].append(came)
+            log.spoken[session].append(time.time())
 
 
 def _motion(values: np.ndarray) -> Motion:

@@ -93,7 +93,7 @@ class BatchedSpeech:
         features = torch.stack([hop.window[first * STRIDE :] for _, hop in due]).to(self._device)
         inputs = join_inputs(self._directions[model], self._heads[model](backbone, count), features)
         inputs = inputs[:, frames.start - first]
-        lip_closure = center_articulation(inputs)[:, [LIP_CLOSURE]]
+        lip_closure = center_articulation(inputs)[:, LIP_CLOSURE : LIP_CLOSURE + 1]
         return torch.cat([decode(self._decoders[model], inputs), lip_closure], 1).cpu().unbind()
 
 

@@ -149,10 +149,11 @@ class LiveBackbone:
                 values = torch.cat([_together([pair[1] for pair in before])[:, :, :kept], values], 2)
             hidden = layer.advance(hidden, keys, values)
             caches.append((keys, values))
+        if kept:
+            hidden = torch.cat([_together([stream.backbone for stream in streams])[:, :kept], hidden], 1)
         for index, stream in enumerate(streams):
             stream.cache = [(keys[index], values[index]) for keys, values in caches]
-            whole = stream.backbone
-            stream.backbone = hidden[index] if whole is None else torch.cat([whole[:kept], hidden[index]])
+            stream.backbone = hidden[index]
 
 
 def _together(parts: Sequence[Tensor | None]) -> Tensor:

@@ -1,6 +1,7 @@
 // How kernels are written and launched here. nvcc compiles them for GPUs; with AVATAR_EMULATE g++ compiles the same
 // files for the CPU (emulate.h), so that the kernels themselves can be tested where there is no GPU.
 //   KERNEL name(args)                    a kernel
+//   KERNEL_FOR(threads, blocks) name     one whose registers let so many blocks of so many threads share a processor
 //   SHARED float values[256];            memory of one block
 //   launch(stream, grid, threads, name, args...)
 #pragma once
@@ -14,6 +15,7 @@
 #else
 #include <cuda_fp16.h>
 #define KERNEL static __global__ void
+#define KERNEL_FOR(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED __shared__

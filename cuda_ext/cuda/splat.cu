@@ -191,7 +191,6 @@ DEVICE void sort_long(uint64_t* keys, uint32_t n, uint64_t* sorted) {
     sorted[padded(high)] = other;
   };
   uint64_t key[kRun];
-  __syncthreads();
   for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) sorted[padded(i)] = keys[i];
   __syncthreads();
   for (uint32_t from = warp * kChunk; from < n; from += warps * kChunk) {
@@ -224,23 +223,26 @@ DEVICE void sort_long(uint64_t* keys, uint32_t n, uint64_t* sorted) {
   for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) keys[i] = sorted[padded(i)];
 }
 
-// A warp for each tile's list; the block together for those that are too long for one.
-KERNEL sort_kernel(SplatInputs batch, SplatSpace space) {
+// A warp for each tile whose list fits into a chunk.
+KERNEL sort_short_kernel(SplatInputs batch, SplatSpace space) {
+  SHARED uint64_t sorted[kSortThreads / kWarp][kChunk + kWarp];
+  const Frame frame(batch, space, blockIdx.y);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int tile = static_cast<int>(blockIdx.x) * (kSortThreads / kWarp) + warp;
+  const uint32_t n = tile < frame.tiles ? frame.tile_count[tile] : 0;
+  if (n > 1 && n <= kChunk) sort_short(frame.keys + frame.tile_start[tile], n, sorted[warp]);
+}
+
+// A block for each of the others.
+KERNEL sort_long_kernel(SplatInputs batch, SplatSpace space) {
   SHARED uint64_t sorted[kSorted + kSorted / kRun];
   const Frame frame(batch, space, blockIdx.y);
-  const int warps = static_cast<int>(blockDim.x) / kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int first = static_cast<int>(blockIdx.x) * warps;
-  const int mine = first + warp;
-  const uint32_t n = mine < frame.tiles ? frame.tile_count[mine] : 0;
-  if (n > 1 && n <= kChunk) sort_short(frame.keys + frame.tile_start[mine], n, sorted + warp * (kChunk + kWarp));
-  for (int tile = first; tile < first + warps && tile < frame.tiles; ++tile) {
-    const uint32_t count = frame.tile_count[tile];
-    uint64_t* keys = frame.keys + frame.tile_start[tile];
-    if (count > kSorted)
-      sort_keys(keys, count);
-    else if (count > kChunk)
-      sort_long(keys, count, sorted);
-  }
+  const uint32_t n = frame.tile_count[blockIdx.x];
+  uint64_t* keys = frame.keys + frame.tile_start[blockIdx.x];
+  if (n > kSorted)
+    sort_keys(keys, n);
+  else if (n > kChunk)
+    sort_long(keys, n, sorted);
 }
 
 // The splats that a block works on together.
@@ -327,7 +329,7 @@ DEVICE void store_bytes(const SplatForwardGpu& args, const Pixel& pixel, const L
 }
 
 // One block a tile, one thread a pixel, one warp a patch. Every kBucket splats the tile may end, and the way back gets a checkpoint.
-KERNEL blend_kernel(SplatForwardGpu args) {
+KERNEL_FOR(kTilePixels, 8) blend_kernel(SplatForwardGpu args) {
   SHARED Shelf shelf;
   const Frame frame(args.in, args.space, blockIdx.y);
   const uint32_t tile = blockIdx.x, n = frame.tile_count[tile], bucket = frame.bucket_start[tile];
@@ -378,7 +380,9 @@ void cuda::splat_forward(const SplatForwardGpu& args, void* stream) {
   launch(stream, splats, kThreads, project_kernel, args.in, args.space);
   launch(stream, dim3(frames), 4 * kThreads, layout_kernel, args.in, args.space);
   launch(stream, splats, kThreads, fill_kernel, args.in, args.space);
-  launch(stream, dim3(blocks_for(tiles, kSortThreads / kWarp), frames), kSortThreads, sort_kernel, args.in, args.space);
+  const dim3 warps(blocks_for(tiles, kSortThreads / kWarp), frames);
+  launch(stream, warps, kSortThreads, sort_short_kernel, args.in, args.space);
+  launch(stream, lists, kSortThreads, sort_long_kernel, args.in, args.space);
   launch(stream, lists, kTilePixels, blend_kernel, args);
 }
 

@@ -1,1 +1,1 @@
-"""Video -> Take. The only package that needs mediapipe and OpenCV."""
+"""Video -> Take. The only package that needs OpenCV."""

@@ -5,8 +5,8 @@ The focal length cannot be observed in talking-head clips, so it is fixed at twi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,12 +30,12 @@ from avatar.core.landmarks import (
 )
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
+from preprocess.parallel import map_chunks
 from preprocess.rotations import Poses, exponential, nearest_rotation
 from preprocess.take_folder import ReadFrame
 from preprocess.texture import Footage, Mesh, refine_by_texture
 
 FOCAL_PER_SIZE = 2.0
-CHUNK = 2000  # frames worked on at a time, in double precision
 NEUTRAL_FRAMES = 1000  # that the neutral is the median of
 ALTERNATIONS = 2  # of poses and identity
 ITERATIONS = 5  # of Gauss-Newton, which starts within a few degrees
@@ -116,7 +116,7 @@ def _track(
 
     neutral = pick_neutral(pixels, confidence.numpy())
     rest = np.median(offsets(neutral[:: -(-len(neutral) // NEUTRAL_FRAMES)]), axis=0)
-    expression = [fit_modes(offsets(part) - rest, basis) for part in chunks(len(pixels))]
+    expression = map_chunks(lambda part: fit_modes(offsets(part) - rest, basis), len(pixels))
     return Track(
         landmarks=landmarks,
         rotation=torch.from_numpy(poses.rotation).float(),
@@ -130,11 +130,6 @@ def _track(
     )
 
 
-def chunks(length: int) -> Iterator[slice]:
-    """Slices of frames that are worked on at a time, so that memory stays small."""
-    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
-
-
 def fit_poses(pixels: Array, weight: Array, space: MotionSpace, camera: Camera) -> tuple[Poses, Array]:
     """Fit poses and one identity in turn, to landmarks [T, 478, 2..3] px of weight [T] 0..1.
 
@@ -146,10 +141,8 @@ def fit_poses(pixels: Array, weight: Array, space: MotionSpace, camera: Camera) 
     rays = to_rays(pixels[:, rigid, :2].astype(np.float64), camera)
     poses = first_poses(rays, template, rigid)
     for _ in range(ALTERNATIONS):
-        parts = [
-            refine_poses(rays[part], identity[rigid], poses.at(part), HUBER_PX / camera.focal)
-            for part in chunks(len(pixels))
-        ]
+        work = partial(_refine_part, rays, identity[rigid], poses, HUBER_PX / camera.focal)
+        parts = map_chunks(work, len(pixels))
         poses = Poses(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in ("rotation", "translation"))
         )
@@ -179,6 +172,10 @@ def first_poses(rays: Array, template: Array, rigid: Array) -> Poses:
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).reshape(-1, 3, 3)
     return Poses(rotation, translation - np.einsum("tij,j->ti", rotation, template[rigid].mean(0)))
+
+
+def _refine_part(rays: Array, points: Array, poses: Poses, huber: float, part: slice) -> Poses:
+    return refine_poses(rays[part], points, poses.at(part), huber)
 
 
 def refine_poses(rays: Array, points: Array, poses: Poses, huber: float) -> Poses:
@@ -223,9 +220,9 @@ def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, ca
 
     pixels: landmarks [T, 478, 2..3] px, weight: [T] 0..1.
     """
-    normal = np.zeros((POINTS, 3, 3))
-    right = np.zeros((POINTS, 3))
-    for part in chunks(len(pixels)):
+
+    def equations(part: slice) -> tuple[Array, Array]:
+        normal, right = np.zeros((POINTS, 3, 3)), np.zeros((POINTS, 3))
         rays = to_rays(pixels[part, :, :2].astype(np.float64), camera)
         rotation, translation = poses.rotation[part], poses.translation[part]
         for axis in range(2):
@@ -234,6 +231,10 @@ def fit_identity(pixels: Array, weight: Array, template: Array, poses: Poses, ca
             heavy = (row * weight[part, None, None]).transpose(1, 2, 0)  # [V, 3, T]
             normal += heavy @ row.transpose(1, 0, 2)
             right += (heavy @ value.T[..., None])[..., 0]
+        return normal, right
+
+    parts = map_chunks(equations, len(pixels))
+    normal, right = (np.sum(sums, axis=0) for sums in zip(*parts, strict=True))
     depth = np.median(poses.translation[:, 2])
     # one pixel of noise, and as many independent frames as a clip really has
     strength = max(weight.sum(), 1) / EFFECTIVE_FRAMES * (depth / camera.focal) ** 2

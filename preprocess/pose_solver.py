@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from avatar.core.geometry import Camera, project, to_camera
+from preprocess.parallel import map_chunks
 from preprocess.rotations import Poses, exponential, logarithm
 
 CORNER_SD, CORNER_HUBER = 0.5, 1.0  # px at the usual size of a face
@@ -23,9 +24,10 @@ SUDDEN = 0.7  # standard deviations at which a change of speed counts half
 LEAST_SD = 0.25  # px of a landmark: none is better
 LEAST_WEIGHT = 0.3  # of a frame, below which its face was not seen
 MEDIAN_TO_SD = 1.48 / 1.18  # of distances in a plane
-CHUNK = 2000  # frames whose equations are made at a time
 
 Array = np.ndarray
+_Sums = tuple[Array, Array, Array]
+"""Pairs of frame and keyframe [G, 2], normal matrices [G, 6, 6], right sides [G, 6]."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,19 @@ def refine_poses(
     length = len(landmarks.pixels)
     normal, right = np.zeros((length, 6, 6)), np.zeros((length, 6))
     pairs: list[tuple[Array, Array, Array]] = []
-    for start in range(0, length, CHUNK):
-        frames = np.arange(start, min(start + CHUNK, length))
-        owners, pull, force = _sum_equations(_corner_residuals(matches, points, frames, scale), mesh.camera, poses)
+
+    def equations(part: slice) -> tuple[_Sums, _Sums]:
+        frames = np.arange(part.start, part.stop)
+        corners = _sum_equations(_corner_residuals(matches, points, frames, scale), mesh.camera, poses)
+        return corners, _sum_equations(_landmark_residuals(landmarks, mesh, frames), mesh.camera, poses)
+
+    for (owners, pull, force), (frames, landmark_pull, landmark_force) in map_chunks(equations, length):
         for side, sign in ((0, 1.0), (1, -1.0)):
             np.add.at(normal, owners[:, side], pull)
             np.add.at(right, owners[:, side], sign * force)
         pairs.append((owners[:, 0], owners[:, 1], pull))
-        owners, pull, force = _sum_equations(_landmark_residuals(landmarks, mesh, frames), mesh.camera, poses)
-        normal[owners[:, 0]] += pull
-        right[owners[:, 0]] += force
+        normal[frames[:, 0]] += landmark_pull
+        right[frames[:, 0]] += landmark_force
     ties = tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
     step = _smooth_step(normal / CORRELATED, right / CORRELATED, ties, joined, poses)
     return Poses(exponential(step[:, :3]) @ poses.rotation, poses.translation + step[:, 3:])
@@ -128,7 +133,7 @@ def _landmark_residuals(landmarks: Landmarks, mesh: Mesh, frames: Array) -> _Res
     return _Residuals(frame, frame, points, pixels, deviation, weight, LANDMARK_HUBER)
 
 
-def _sum_equations(residuals: _Residuals, camera: Camera, poses: Poses) -> tuple[Array, Array, Array]:
+def _sum_equations(residuals: _Residuals, camera: Camera, poses: Poses) -> _Sums:
     """Normal equations of residuals, summed for each run of equal (frame, key).
 
     Returns: the pairs [G, 2], their normal matrices [G, 6, 6] and right sides [G, 6].

@@ -14,7 +14,7 @@ import numpy as np
 from avatar.core.files import UserError
 from avatar.core.media import Stretch, VideoInfo, read_video
 
-PIECE_SECONDS = 4.0
+PIECE_SECONDS = 6.0
 EARLIER_SECONDS = 1.0  # that a piece begins before its first frame: what it shows may have begun then
 CORES_EACH = 2  # of a process
 LEAST_PROCESSES = 3  # with fewer, what the pieces share costs more than is gained

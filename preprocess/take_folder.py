@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from avatar.core.files import UserError, check_writable
 JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
 PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
 TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}  # by channels
-KEPT_FRAMES = 64  # decoded at a time: those that a keyframe is compared with
+KEPT_FRAMES = 64 + 12 * (os.cpu_count() or 1)  # decoded: those that each of the threads' keyframes is compared with
 
 Array = np.ndarray
 ReadFrame = Callable[[int], Array]

@@ -16,6 +16,7 @@ from avatar.core.geometry import apply_torso
 from avatar.core.landmarks import CHIN, FOREHEAD
 from avatar.core.take import Track
 from preprocess.flow import follow
+from preprocess.parallel import ahead
 from preprocess.take_folder import ReadFrame
 
 POINTS_MOST = 120
@@ -24,8 +25,8 @@ BELOW_CHIN = 0.14  # of the face's height
 WINDOW, LEVELS = 21, 1
 BACK_AND_FORTH = 0.5  # px, how exactly a point must be found again on the way back
 RANSAC_PX = 0.7
-STEP = 5  # frames followed in turn; those between them by many threads, each from the nearest
 SMOOTHING = 0.8  # frames
+READ_AHEAD = 8  # frames, by other threads
 
 Array = np.ndarray
 
@@ -53,20 +54,14 @@ def fit_torso(read: ReadFrame, matte: Array, landmarks: Array, reference: int) -
         return torso
 
     def go(order: range) -> None:
-        """Follow frames in turn, from the one that the order starts at, which is known."""
-        last = torso[order.start]
-        for frame in order[1:]:
-            found = _follow(first, read(frame), points, last)
+        last = np.zeros(4)
+        for frame, now in zip(order, ahead(read, order, readers, READ_AHEAD), strict=True):
+            found = _follow(first, now, points, last)
             last = last if found is None else found
             torso[frame] = last
 
-    last = len(landmarks) - 1
-    ways = (range(reference, last + 1, STEP), range(reference, -1, -STEP))
-    between = [range(one, min(one + STEP, last + 1)) for one in ways[0]]
-    between += [range(one, max(one - STEP, -1), -1) for one in ways[1]]
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(go, ways))
-        list(pool.map(go, between))
+    with ThreadPoolExecutor() as readers, ThreadPoolExecutor(2) as pool:
+        list(pool.map(go, (range(reference + 1, len(landmarks)), range(reference - 1, -1, -1))))
     return gaussian_filter1d(torso, SMOOTHING, axis=0, mode="nearest")
 
 

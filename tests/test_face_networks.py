@@ -15,10 +15,10 @@ from avatar.core.media import probe, read_small, read_video
 from avatar.core.take import read_frames
 from preprocess.detectors import open_detector
 from preprocess.matte import refine_matte
-from preprocess.networks import warp
+from preprocess.networks import graph, warp
 from preprocess.networks.detector import TorchDetector
 from preprocess.networks.face_mesh import FaceMesh, region_of_landmarks
-from preprocess.networks.graph import load_graph
+from preprocess.networks.graph import NetworkName, load_graph
 from preprocess.networks.warp import Regions
 from preprocess.trackers import detect
 from tests.conftest import Filmed
@@ -123,6 +123,22 @@ def test_parts_of_pictures_are_opencvs() -> None:
     places = warp._places(regions, 32)
     for black in (False, True):
         assert torch.equal(warp._interpolate(pictures, places, black), warp._remap(pictures, places, black))
+
+
+@pytest.mark.parametrize("name", ["face_mesh", "short_range", "full_range", "selfie"])
+def test_sums_of_a_gpu_are_those_of_a_cpu(name: NetworkName, actor: Filmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the actor's face; the GPU's way to sum, run by the CPU."""
+    pictures = read_frames(actor.take, [0, 60])
+    side = {"face_mesh": 192, "short_range": 128, "full_range": 192, "selfie": 256}[name]
+    image = warp.cut_out(pictures, warp.whole_picture(2, *pictures.shape[1:3], CPU), side) / 255
+    network = load_graph(name)
+    with torch.inference_mode():
+        expected = network(image)
+        monkeypatch.setattr(graph, "_on_cpu", lambda x: False)
+        found = network(image)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
+        assert float(other.abs().max()) > 0.1
 
 
 def test_a_file_without_the_networks_is_one_line(tmp_path: Path) -> None:

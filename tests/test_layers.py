@@ -29,7 +29,7 @@ ROOMS = {
     "avatar": set(),  # public names are resolved on first use
 }  # fmt: skip
 HEAVY = {
-    "mediapipe": "preprocess",
+    "mediapipe": "preprocess.mediapipe_detector",
     "cv2": "preprocess",
     "ffmpeg": "avatar.core.encode",
     "imageio_ffmpeg": "avatar.core.media",

@@ -6,6 +6,7 @@ import io
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,8 +135,9 @@ def _check_take(take: Take, source: Path) -> None:
 def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stages) -> Avatar:
     """Adapt the speech model and train the renderer, in the recipe's budget."""
     recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
-    with stages.time("speech model"):
-        speech, style = adapt(
+    with ThreadPoolExecutor(1) as beside:
+        adapted = beside.submit(
+            adapt,
             read_audio(take),
             track,
             frames=take.training_frames(),
@@ -143,23 +145,28 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
             encoder=plan.encoder,
             calibration=plan.motion.calibration,
         )
-    with stages.time("start of the renderer"):
-        trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
-        trainable.to(plan.device)
-    left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
-    with stages.time("train"):
-        train(
-            trainable,
-            take,
-            track,
-            Schedule(left, recipe.steps, recipe.mouth_from),
-            seed=recipe.seed,
-            checkpoint=Checkpoint(
-                out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
-            ),
-            progress=_training_progress(recipe.steps, left, progress),
-            watch=TrainingView(out.with_suffix(".training")),
-        )
+        if plan.device.type == "cpu":  # both take all of its cores
+            with stages.time("speech model"):
+                adapted.result()
+        with stages.time("start of the renderer"):
+            trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
+            trainable.to(plan.device)
+        left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
+        with stages.time("train"):
+            train(
+                trainable,
+                take,
+                track,
+                Schedule(left, recipe.steps, recipe.mouth_from),
+                seed=recipe.seed,
+                checkpoint=Checkpoint(
+                    out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
+                ),
+                progress=_training_progress(recipe.steps, left, progress),
+                watch=TrainingView(out.with_suffix(".training")),
+            )
+        with stages.time("speech model"):
+            speech, style = adapted.result()
     with stages.time("save"):
         frame, matte = read_frame(take.still_path)
     return Avatar(

@@ -79,7 +79,7 @@ def _ffmpeg() -> Finding:
 def _mediapipe() -> Finding:
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or spec.origin is None:
-        return Finding("mediapipe", False, False, "needed to preprocess; pip install mediapipe==0.10.21")
+        return Finding("mediapipe", False, False, "optional: --tracker mediapipe; pip install mediapipe==0.10.21")
     modules = Path(spec.origin).parent / "modules"
     models = sorted(path.name for path in modules.rglob("*.tflite"))
     needed = {"face_landmark_with_attention.tflite", "selfie_segmentation.tflite"}
@@ -92,7 +92,7 @@ def _mediapipe() -> Finding:
 def _assets() -> Finding:
     folder = Path(__file__).parent.parent / "assets"
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    good = {"motion_space.safetensors", "encoder.safetensors"} <= set(names)
+    good = {"motion_space.safetensors", "encoder.safetensors", "face_networks.safetensors"} <= set(names)
     return Finding("shipped weights", good, True, ", ".join(names) or "none; install the package again")
 
 

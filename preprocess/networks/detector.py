@@ -20,7 +20,7 @@ from preprocess.networks.warp import Regions
 
 MOST_FACES = 8  # of a picture that are looked for
 MOST_PASSES = 14  # over a batch; each halves what is left, and all is noise from about ten on
-CPU_BATCH, GPU_BATCH = 16, 128  # pictures: on a GPU so many that it has enough to do, and few GB are needed
+CPU_BATCH, GPU_BATCH = 16, 256  # pictures: on a GPU so many that it has enough to do, and few GB are needed
 SETTLED_PX = 0.03  # root mean square change of a pass: below the noise of the tracker itself
 
 Array = np.ndarray

@@ -44,9 +44,7 @@ class Graph(nn.Module):
         return [node["with"]["points_of"] for node in self._nodes if node["op"] == "region"]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        # a GPU's convolutions of single channels keep full precision only where channels come first
-        order = torch.channels_last if image.device.type == "cpu" else torch.contiguous_format
-        values = {0: image.contiguous(memory_format=order)}
+        values = {0: image.contiguous(memory_format=_order(image))}
         buffers = self._buffers
         for node, done in zip(self._nodes, self._done, strict=True):
             out = node["out"]
@@ -73,6 +71,15 @@ def load_graph(name: NetworkName, path: Path = FILE) -> Graph:
         raise UserError(f"{path}: holds no network {name}; install the package again") from error
 
 
+def _order(x: Tensor) -> torch.memory_format:
+    """The fastest order in memory; a GPU keeps full precision for single channels only where channels come first."""
+    return torch.channels_last if _on_cpu(x) else torch.contiguous_format
+
+
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: Sequence[int], groups: int) -> Tensor:
     """pad: left, right, top, bottom.
 
@@ -85,7 +92,7 @@ def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: S
         return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
     x = F.pad(x, (left, right, top, bottom)) if any(pad) else x
     side = weight.shape[2]
-    if alone or (side > 1 and x.device.type == "cpu"):
+    if alone or (side > 1 and _on_cpu(x)):
         return F.conv2d(x, weight, bias, stride, groups=groups)
     if groups > 1:
         return _mix_lanes(x.flatten(2), weight, bias, groups).unflatten(2, x.shape[2:])
@@ -98,7 +105,7 @@ def _convolution(x: Tensor, *, weight: Tensor, bias: Tensor, stride: int, pad: S
 def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Values [B, C, P] of places to [B, O, P]; on a CPU with the channels last in memory."""
     flat = weight.flatten(1)
-    if x.device.type == "cpu":
+    if _on_cpu(x):
         return F.linear(x.mT, flat, bias).mT
     return torch.baddbmm(bias[:, None], flat.expand(len(x), -1, -1), x)
 
@@ -106,7 +113,7 @@ def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _mix_lanes(x: Tensor, weight: Tensor, bias: Tensor, lanes: int) -> Tensor:
     """As `_mix`, the channels of each lane among themselves."""
     values, flat = x.unflatten(1, (lanes, -1)), weight.flatten(1).unflatten(0, (lanes, -1))
-    if x.device.type == "cpu":
+    if _on_cpu(x):
         rows = values.permute(1, 0, 3, 2).flatten(1, 2)  # [L, B P, C]
         mixed = torch.baddbmm(bias.reshape(lanes, 1, -1), rows, flat.mT)
         return mixed.permute(1, 0, 2).reshape(len(x), x.shape[2], -1).mT
@@ -123,10 +130,10 @@ def _add(x: Tensor, y: Tensor, *, lanes: int = 1) -> Tensor:
     """The sum; the one with fewer channels has zeros in the others, lane by lane."""
     if x.shape[1] == y.shape[1]:
         return x + y
-    narrow, wide = (one.unflatten(1, (lanes, -1)) for one in ((x, y) if x.shape[1] < y.shape[1] else (y, x)))
-    both = wide.clone()
-    both[:, :, : narrow.shape[2]] += narrow
-    return both.flatten(1, 2)
+    narrow, wide = (x, y) if x.shape[1] < y.shape[1] else (y, x)
+    both = wide.clone(memory_format=_order(wide))
+    both.unflatten(1, (lanes, -1))[:, :, : narrow.shape[1] // lanes] += narrow.unflatten(1, (lanes, -1))
+    return both
 
 
 def _rows(x: Tensor, *, width: int) -> Tensor:
@@ -167,7 +174,8 @@ def _crop(x: Tensor, matrix: Tensor, *, side: int) -> Tensor:
     limit = torch.tensor([width - 1, height - 1], device=x.device, dtype=x.dtype)
     inside = ((at >= 0) & (at <= limit)).all(-1).reshape(-1, 1, side, side)
     grid = ((2 * at + 1) / (limit + 1) - 1).reshape(-1, side, side, 2)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False) * inside
+    cut = F.grid_sample(x, grid, padding_mode="border", align_corners=False) * inside
+    return cut.contiguous(memory_format=_order(cut))
 
 
 def _move(points: Tensor, matrix: Tensor) -> Tensor:

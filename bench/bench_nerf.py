@@ -167,14 +167,15 @@ def measure_trainings(options: argparse.Namespace) -> list[dict]:
     take = with_size(take, options.size or take.camera.size)
     found = []
     for text in options.settings:
-        found.append(measure_training(take, device, options.seconds, parse_settings(text)))
+        schedule = Schedule(options.seconds, options.steps)
+        found.append(measure_training(take, device, schedule, parse_settings(text)))
         sys.stderr.write(f"{text}: {json.dumps(found[-1])}\n")
     if options.profile:
         options.profile.write_text(profile_steps(take, device, parse_settings(options.settings[0])))
     return found
 
 
-def measure_training(take: Take, device: torch.device, seconds: float, settings: NerfSettings) -> dict:
+def measure_training(take: Take, device: torch.device, schedule: Schedule, settings: NerfSettings) -> dict:
     """Train, draw, and score."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -182,7 +183,7 @@ def measure_training(take: Take, device: torch.device, seconds: float, settings:
     trainable = begin(take, read_track(take), load_space(), settings, 0)
     trainable.to(device)
     prepared = time.perf_counter()
-    losses = train(trainable, take, read_track(take), Schedule(seconds), seed=0)
+    losses = train(trainable, take, read_track(take), schedule, seed=0)
     spent = time.perf_counter() - prepared
     samples = [room.size for room in trainable.rooms or ()]
     renderer, last = trainable.renderer(), losses[-len(losses) // 10 :]
@@ -251,13 +252,13 @@ def main() -> None:
             kind.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         kind.add_argument("take", type=Path)
         kind.add_argument("--output", type=Path, help="JSON file (default: of bench/results)")
-        kind.add_argument("--steps", type=int, default=300 if name == "adapt" else 1000)
+        kind.add_argument("--steps", type=int, default={"adapt": 300, "train": None}.get(name, 1000))
         kind.add_argument("--size", type=int, default=None if name == "train" else 128, help="px a side")
         if name == "torso":
             kind.add_argument("--seeds", type=int, default=3)
             kind.add_argument("--pictures", type=Path, help="folder for a picture of the neck")
         if name == "train":
-            kind.add_argument("--seconds", type=float, default=40.0, help="of each training")
+            kind.add_argument("--seconds", type=float, default=40.0, help="of each training, without --steps")
             kind.add_argument("--settings", nargs="+", default=["upscale=2 levels=16 finest=2048"])
             kind.add_argument("--profile", type=Path, help="text file for a table of kernels, of the first settings")
         if name == "adapt":

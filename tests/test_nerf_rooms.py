@@ -262,7 +262,7 @@ def test_the_renderer_draws_in_a_room_what_it_draws_without(roomy: Device, monke
     shots = ((range(3), None), (range(1, 3), views))
     pictures = [torch.cat(renderer.render(motion(), *shot), 1) for shot in shots]
     again = torch.cat(renderer.render(motion(), range(3)), 1)
-    assert torch.equal(again, pictures[0])
+    assert torch.allclose(again, pictures[0], atol=1e-5)
     monkeypatch.undo()
     plain = NerfRenderer(person(), CAMERA, SETTINGS.model_copy(update={"stop": 0.0}))
     expected = [torch.cat(plain.render(motion(), *shot), 1) for shot in shots]

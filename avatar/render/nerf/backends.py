@@ -74,6 +74,13 @@ def open_backends(settings: NerfSettings, device: torch.device) -> tuple[Backend
     return Backend(settings.backend, hash_grid, mlp), lambda *rays, **limits: march()(*rays, **limits)
 
 
+def uses_native(settings: NerfSettings, device: torch.device) -> bool:
+    """Whether settings come to our own ops on a device, which wait for nothing there, and so can be captured."""
+    if settings.marcher != "native" or settings.backend not in ("auto", "native"):
+        return False
+    return pick_backend(settings.backend, device, settings.precision).name == "native"
+
+
 def _usable(check: Callable[[str, torch.device], None], name: str, device: torch.device) -> str:
     try:
         check(name, device)
@@ -140,8 +147,10 @@ def time_backends(device: torch.device, precision: ops.Precision = "bfloat16") -
     return times
 
 
+@torch.inference_mode(mode=False)
+@torch.enable_grad()
 def _milliseconds(backend: Backend, device: torch.device) -> float:
-    """The better of two passes, after one to warm up."""
+    """The better of two passes, after one to warm up; with gradients, though a drawing may ask that has none."""
     generator = torch.Generator(device).manual_seed(0)
     positions = torch.rand(TRIAL_POINTS, 3, generator=generator, device=device)
     tables = torch.zeros(12, 2**15, 2, device=device, requires_grad=True)

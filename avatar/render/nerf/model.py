@@ -16,7 +16,7 @@ from torch import Tensor
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import MOTION_NAMES, Motion, load_space, scale_torso
 from avatar.render.features import POSE_FEATURES, Scaling
-from avatar.render.nerf.backends import March, open_backends
+from avatar.render.nerf.backends import March, open_backends, uses_native
 from avatar.render.nerf.field import HeadField, Values
 from avatar.render.nerf.occupancy import filled_box, head_box
 from avatar.render.nerf.rays import Box, Rays, cast_rays
@@ -133,7 +133,8 @@ def sample_room(model: NerfModel) -> ops.Room | None:
     None where a frame is drawn in parts, or its samples are counted before they are drawn, as on the CPU.
     """
     settings, rays = model.settings, model.ray_camera.size**2
-    if native.stream(model.device) is None or settings.marcher != "native" or rays > settings.rays_at_once:
+    waits = native.stream(model.device) is None or not uses_native(settings, model.device)
+    if waits or rays > settings.rays_at_once:
         return None
     return ops.Room(rays, model.device, least=rays, spare=SPARE_SAMPLES)
 

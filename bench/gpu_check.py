@@ -41,6 +41,11 @@ SHARED = "cuda and (splat_and_its or a_batch_is or photo_error_and or hash_grid 
 """Of the kernels that use shared memory, where races are looked for: many times as slow as the others."""
 # Each tensor its own allocation, so that what lies beside it is not another's, nor initialized by one before it.
 PLAIN_MEMORY = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+NERFS = (
+    "backend=native upscale=2 levels=16 finest=2048",
+    "backend=native levels=16 log2_entries=18 finest=512 torso_log2_entries=16 torso_finest=512",
+)
+"""Settings of the NeRFs that are trained: rays at half the picture's size, and at all of it."""
 BUILT = ("build",)
 FAIL = {"FAIL_WITHOUT_CUDA": "1"}
 
@@ -183,7 +188,7 @@ def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
         bench("drawing", 90, "bench_drawing", "--avatar", avatar, needs={"avatar"}),
         bench("fields", 60, "bench_field"),
         bench("ops", 60, "bench_ops", "--repeats", "15"),
-        bench("nerf", 75, "bench_nerf", "train", take, "--seconds", "30", needs={"take"}),
+        bench("nerf", 90, "bench_nerf", "train", take, "--seconds", "20", "--settings", *NERFS, needs={"take"}),
     ]
     return stages + ([bench("video", 120, "bench_build", video, needs={"video"})] if video else [])
 

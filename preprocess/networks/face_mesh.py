@@ -41,7 +41,7 @@ def region_of_landmarks(points: Tensor) -> Regions:
     left, right = points[:, EYE_CORNERS[0], :2], points[:, EYE_CORNERS[1], :2]
     angle = torch.atan2(right[:, 1] - left[:, 1], right[:, 0] - left[:, 0])
     low, high = points[..., :2].amin(1), points[..., :2].amax(1)
-    side = GROWTH * (high - low).amax(1, keepdim=True)
+    side = GROWTH * (high - low).amax(1, keepdim=True).clamp_min(1.0)
     return Regions(low + (high - low) / 2, side.expand(-1, 2), angle)
 
 

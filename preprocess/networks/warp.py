@@ -23,13 +23,6 @@ class Regions:
     size: Tensor  # [B, 2] width, height
     angle: Tensor  # [B] rad, clockwise as the picture is seen
 
-    def __len__(self) -> int:
-        return len(self.angle)
-
-    def at(self, rows: Tensor | slice) -> Regions:
-        """Some of them."""
-        return Regions(self.center[rows], self.size[rows], self.angle[rows])
-
 
 def whole_picture(count: int, height: int, width: int, device: torch.device, *, square: bool = False) -> Regions:
     """The region of all of a picture; square: with what lies outside of its shorter sides."""
@@ -45,7 +38,7 @@ def cut_out(pictures: Tensor, regions: Regions, side: int, *, black_outside: boo
 
     black_outside: else the border's colours are repeated.
     """
-    places = _places(regions, side)
+    places = _places(regions, side).clamp(-FAR * STEPS, FAR * STEPS)
     # OpenCV's sums are these, and five times as fast on a CPU
     levels = (_remap if pictures.device.type == "cpu" else _interpolate)(pictures, places, black_outside)
     return levels.permute(0, 3, 1, 2)
@@ -54,7 +47,7 @@ def cut_out(pictures: Tensor, regions: Regions, side: int, *, black_outside: boo
 def _interpolate(pictures: Tensor, places: Tensor, black_outside: bool) -> Tensor:
     """Levels [B, side, side, 3] of pictures at places [B, side, side, 2] in steps."""
     count, height, width, _ = pictures.shape
-    whole = torch.div(places.flatten(1, 2), STEPS, rounding_mode="floor").clamp(-FAR, FAR).long()
+    whole = torch.div(places.flatten(1, 2), STEPS, rounding_mode="floor").long()
     share = (places.flatten(1, 2) - whole * STEPS).float() / STEPS
     rows = pictures.reshape(count, height * width, 3)
     total = torch.zeros(*whole.shape[:2], 3, device=pictures.device)
@@ -73,7 +66,7 @@ def _interpolate(pictures: Tensor, places: Tensor, black_outside: bool) -> Tenso
 def _remap(pictures: Tensor, places: Tensor, black_outside: bool) -> Tensor:
     border = cv2.BORDER_CONSTANT if black_outside else cv2.BORDER_REPLICATE
     cut = []
-    for picture, steps in zip(pictures.numpy(), places.clamp(-FAR * STEPS, FAR * STEPS).int().numpy(), strict=True):
+    for picture, steps in zip(pictures.numpy(), places.int().numpy(), strict=True):
         share, whole = steps % STEPS, (steps // STEPS).astype(np.int16)
         table = (share[..., 1] * STEPS + share[..., 0]).astype(np.uint16)
         cut.append(cv2.remap(picture, whole, table, cv2.INTER_LINEAR, borderMode=border))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -58,7 +59,17 @@ def _load(what: str) -> ModuleType:
     return mediapipe_detector
 
 
-DETECTORS: dict[str, Callable[[torch.device], PersonDetector]] = {"torch": _torch, "mediapipe": _mediapipe}
+def _faster(device: torch.device) -> PersonDetector:
+    """On a processor MediaPipe's own code is half as fast again as torch; on a GPU only torch runs, in batches."""
+    has_mediapipe = importlib.util.find_spec("mediapipe") is not None
+    return _mediapipe(device) if device.type == "cpu" and has_mediapipe else _torch(device)
+
+
+DETECTORS: dict[str, Callable[[torch.device], PersonDetector]] = {
+    "auto": _faster,
+    "torch": _torch,
+    "mediapipe": _mediapipe,
+}
 """By the name of a tracker."""
 
 

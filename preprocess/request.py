@@ -19,7 +19,7 @@ LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
 class TakeRequest:
     """What a Take is to be made with. Raises: UserError when it cannot be."""
 
-    tracker: str = "torch"  # of `detectors.DETECTORS`
+    tracker: str = "auto"  # of `detectors.DETECTORS`
     face: str = "auto"  # of FACES
     size: int = 512  # px a side
     consent: str = NOT_STATED  # who agreed to what; it travels with the take and every avatar made of it

@@ -18,7 +18,7 @@ from preprocess.fit import Texture, fit_track
 LONGEST_GAP = 5  # frames without a face that are filled in
 
 
-def detect(frames: Iterable[np.ndarray], tracker: str = "torch") -> tuple[Tensor, Tensor]:
+def detect(frames: Iterable[np.ndarray], tracker: str = "auto") -> tuple[Tensor, Tensor]:
     """Landmarks [T, 478, 3] px of frames (zeros without a face), and whether a face was found [T] bool."""
     detector = open_detector(tracker, torch.device("cpu"))
     points = [detector.landmarks(frame[None])[0] for frame in frames]

@@ -60,7 +60,7 @@ def test_landmarks_are_mediapipes_where_the_region_is(frames: Array, mediapipes:
 
 @pytest.mark.clips
 def test_landmarks_are_mediapipes_running_freely(frames: Array, mediapipes: Array) -> None:
-    points, found = detect(frames)
+    points, found = detect(frames, "torch")
     assert bool(found.all())
     apart = np.linalg.norm(points.numpy()[..., :2] - mediapipes[..., :2], axis=-1)
     assert np.sqrt(np.square(apart).mean()) < 0.1
@@ -146,5 +146,5 @@ def test_a_file_without_the_networks_is_one_line(tmp_path: Path) -> None:
     wrong.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"wrong\.safetensors: holds no network selfie; install the package again"):
         load_graph("selfie", wrong)
-    with pytest.raises(UserError, match="tracker 'x' is unknown; choose one of torch, mediapipe"):
+    with pytest.raises(UserError, match="tracker 'x' is unknown; choose one of auto, torch, mediapipe"):
         open_detector("x", CPU)

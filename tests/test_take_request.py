@@ -88,7 +88,7 @@ def test_another_landmarker_or_tracker_is_refused(
     with pytest.raises(UserError, match=f"made with landmarker none, but landmarker {digest} was requested;"):
         make_take(clip, plain_take, replace(PLAIN, landmarker=landmarker))
     monkeypatch.setitem(DETECTORS, "other", DETECTORS["torch"])
-    with pytest.raises(UserError, match="made with tracker torch, but tracker other was requested;"):
+    with pytest.raises(UserError, match="made with tracker auto, but tracker other was requested;"):
         make_take(clip, plain_take, replace(PLAIN, tracker="other"))
 
 
@@ -109,7 +109,7 @@ def test_a_take_of_another_clip_is_refused(clip: Path, plain_take: Path, tmp_pat
 def test_options_reach_the_take_and_its_memory(clip: Path, tmp_path: Path) -> None:
     take = make_take(clip, tmp_path / "x.take", FULL)
     assert take.request == {
-        "tracker": "torch", "face": "largest", "size": "128", "start": "0.2", "end": "3.5", "select": "2",
+        "tracker": "auto", "face": "largest", "size": "128", "start": "0.2", "end": "3.5", "select": "2",
         "landmarker": "",
     }  # fmt: skip
     assert take.source["consent"] == FULL.consent

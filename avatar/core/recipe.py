@@ -73,7 +73,7 @@ class Recipe(Settings):
     train_size: int | None = Field(None, ge=64, le=1024, multiple_of=16)  # px a side of what is learned; the Take's own
     mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
-    tracker: str = "torch"
+    tracker: str = "auto"
     encoder: FilePath = ""  # a file of `avatar a2m`, instead of the packaged one
     motion: dict[str, Any] = Field(default_factory=dict)  # how sound becomes the person's motion
     controls: dict[str, Any] = Field(default_factory=dict)  # default controls of the avatar

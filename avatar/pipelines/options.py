@@ -77,14 +77,14 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
 Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]
 Face = Literal["auto", "left", "right", "largest"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
-Tracker = Literal["torch", "mediapipe"]
+Tracker = Literal["auto", "torch", "mediapipe"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
 SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
 FACE = "Which face, when there are several all the way."
-TRACKER = "What runs the networks that find face and person: torch, or MediaPipe itself where it is installed."
+TRACKER = "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 CONSENT = "Who agreed to this avatar and to what; travels with the file."
 
 
@@ -107,7 +107,7 @@ class Preprocess(Hardware):
     start: Duration | None = Field(None, description="Where to begin, such as 12s or 1m.")
     end: Duration | None = Field(None, description="Where to stop.")
     select: Duration | None = Field(None, description="Train on the most informative part, such as 60s.")
-    tracker: Tracker = Field("torch", description=TRACKER)
+    tracker: Tracker = Field("auto", description=TRACKER)
     landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="Your own MediaPipe Tasks face landmarker (.task)."
     )

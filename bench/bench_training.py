@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -57,6 +58,7 @@ def measure_training(take: Take, device: torch.device, steps: int, splats: int) 
         "size": take.camera.size,
         "steps": len(losses),
         "ms a step": round(1e3 * (ends[-1] - ends[skipped]) / (len(ends) - 1 - skipped), 4),
+        "longest pause ms": round(1e3 * max(after - before for before, after in pairwise(ends[skipped:])), 1),
         "seconds before": round(prepared - begun, 2),
         "seconds to the first losses": round(ends[0] - prepared, 2),
         "seconds in all": round(finished - begun, 2),

@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,21 +30,13 @@ from torch.nn import functional
 
 from bench.bench_ops import machine, result_name
 from bench.timing import Action
-from cuda_ext import field, native, ops, reference_field
+from cuda_ext import native, ops, reference_field
 
 LEVELS, ENTRIES = 16, 2**16
 COARSEST, FINEST = 16, 512
 NETWORKS = ([32, 64, 64, 4], [43, 48, 16])  # wide, and the density network of recipes/nerf.yaml
 RAY = 32  # points along one ray, in the case of rays
-FORWARD = {
-    "float2": 0, "float2, 4 levels": 2, "float2, 16 levels": 4, "pairs": 8, "pairs, 2 levels": 9,
-    "pairs, 4 levels": 10, "pairs, 8 levels": 11, "pairs, 16 levels": 12, "half": 16 + 8, "half, 2 levels": 16 + 9,
-    "half, 4 levels": 16 + 10, "half, 16 levels": 16 + 12, "pairs, transposed": 32, "half, transposed": 16 + 32,
-}  # fmt: skip
-BACKWARD = {
-    "float": 0, "float, 4 levels": 2, "float2": 16, "float2, 4 levels": 18, "float2, 16 levels": 20, "float4": 32,
-    "float4, 4 levels": 34, "float4, 16 levels": 36, "float, runs": 64, "float2, runs": 80, "float4, runs": 96,
-}  # fmt: skip
+FEW_LEVELS, FEW_ENTRIES, FEW_CELLS = 6, 4096, (4, 64)  # as of the NeRF's ambient coordinates
 
 
 @dataclass(frozen=True)
@@ -130,9 +121,9 @@ def tiny_cuda_nn(place: Place) -> Any:
         return None
 
 
-def level_sizes() -> Tensor:
-    growth = (FINEST / COARSEST) ** (1 / (LEVELS - 1))
-    return torch.tensor([round(COARSEST * growth**level) for level in range(LEVELS)], dtype=torch.int32)
+def level_sizes(coarsest: int = COARSEST, finest: int = FINEST, levels: int = LEVELS) -> Tensor:
+    growth = (finest / coarsest) ** (1 / (levels - 1))
+    return torch.tensor([round(coarsest * growth**level) for level in range(levels)], dtype=torch.int32)
 
 
 def along_rays(place: Place, count: int) -> Tensor:
@@ -154,8 +145,6 @@ def grid_cases(place: Place) -> Iterator[Case]:
             yield Case(f"{label}, forward", forward)
             yield Case(f"{label}, backward", gradients(ops.hash_grid(positions, leaf, resolutions), [leaf], weights))
             yield from other_grids(place, label, positions, leaf, weights)
-            if place.on_gpu or native.stream(place.device) is not None:
-                yield from grid_variants(label, forward, positions, leaf, weights)
 
 
 def other_grids(place: Place, label: str, positions: Tensor, leaf: Tensor, weights: Tensor) -> Iterator[Case]:
@@ -181,34 +170,15 @@ def other_grids(place: Place, label: str, positions: Tensor, leaf: Tensor, weigh
         yield Case(f"{label}, backward, tiny-cuda-nn {name}", backward, f"{label}, backward")
 
 
-@contextmanager
-def variant(**chosen: int) -> Iterator[None]:
-    before = {name: getattr(field, name) for name in chosen}
-    for name, value in chosen.items():
-        setattr(field, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(field, name, value)
-
-
-def grid_variants(label: str, forward: Action, positions: Tensor, leaf: Tensor, weights: Tensor) -> Iterator[Case]:
-    for name, number in FORWARD.items():
-
-        def other_forward(number: int = number) -> None:
-            with variant(FORWARD_VARIANT=number):
-                forward()
-
-        yield Case(f"{label}, forward: {name}", other_forward, f"{label}, forward")
-    out = ops.hash_grid(positions, leaf, level_sizes().to(positions.device))
-    for name, number in BACKWARD.items():
-
-        def other_backward(number: int = number) -> None:
-            with variant(BACKWARD_VARIANT=number):
-                gradients(out, [leaf], weights)()
-
-        yield Case(f"{label}, backward: {name}", other_backward, f"{label}, backward")
+def crowded_cases(place: Place) -> Iterator[Case]:
+    """A small table whose points all lie about one place, as those of one expression do."""
+    leaf = (0.01 * place.normal(FEW_LEVELS, FEW_ENTRIES, 2)).requires_grad_()
+    resolutions = level_sizes(*FEW_CELLS, FEW_LEVELS).to(place.device)
+    for count in place.points:
+        positions, label = 0.4 + 0.01 * place.random(count, 3), f"hash grid, crowded, {count} points"
+        yield Case(f"{label}, forward", lambda p=positions: ops.hash_grid(p, leaf.detach(), resolutions))
+        out, weights = ops.hash_grid(positions, leaf, resolutions), place.normal(count, 2 * FEW_LEVELS)
+        yield Case(f"{label}, backward", gradients(out, [leaf], weights))
 
 
 def network_cases(place: Place) -> Iterator[Case]:
@@ -231,9 +201,7 @@ def network_cases(place: Place) -> Iterator[Case]:
                 gradients(out, [inputs, weights], wanted),
                 beside and beside % "backward",
             )
-        if place.on_gpu:
-            yield from product_cases(place, label, widths, count)
-        else:
+        if not place.on_gpu:
             again = reference_field.mlp(inputs, weights, widths)
             plain = lambda s=still, w=widths: reference_field.mlp(*s, w)  # noqa: E731
             yield Case(f"{label}, forward, plain torch", plain, f"{label}, forward, float32")
@@ -274,27 +242,6 @@ def layer_cases(place: Place, label: str, inputs: Tensor, widths: list[int], wan
     yield Case(f"{label}, forward, tiny-cuda-nn", forward, f"{label}, forward, torch bfloat16")
     backward = gradients(fused(half), [half, fused.params], wanted)
     yield Case(f"{label}, backward, tiny-cuda-nn", backward, f"{label}, backward, torch bfloat16")
-
-
-def product_cases(place: Place, label: str, widths: list[int], count: int) -> Iterator[Case]:
-    """What the network's products could be made of: the weights' gradient, and product with ReLU."""
-    wide, parts = max(widths), 256
-    slope, values = (place.normal(count, wide, seed=seed).bfloat16() for seed in (3, 4))
-    matrix, no_bias = place.normal(wide, wide).bfloat16(), torch.zeros(wide, device=place.device, dtype=torch.bfloat16)
-    split = [tensor[: count // parts * parts].view(parts, -1, wide) for tensor in (slope, values)]
-    trials = {
-        "weights: mm to float32": lambda: torch.mm(slope.T, values, out_dtype=torch.float32),
-        "weights: mm": lambda: slope.T @ values,
-        "weights: parts": lambda: torch.bmm(split[0].mT, split[1], out_dtype=torch.float32).sum(0),
-        "ReLU: fused": lambda: torch._addmm_activation(no_bias, values, matrix.T),
-        "ReLU: in place": lambda: (values @ matrix.T).relu_(),
-        "slope: mm": lambda: slope @ matrix,
-        "slope: threshold": lambda: torch.ops.aten.threshold_backward.grad_input(slope, values, 0, grad_input=slope),
-        "cast": lambda: field_inputs.bfloat16(),
-    }
-    field_inputs = place.normal(count, wide, seed=5)
-    for name, action in trials.items():
-        yield Case(f"{label}, {wide} wide, {name}", action)
 
 
 def graph_cases(place: Place) -> Iterator[Case]:
@@ -361,7 +308,7 @@ def run(place: Place) -> tuple[dict[str, float], list[str]]:
     """Milliseconds by name, and what stopped the stages that could not go on."""
     figures: dict[str, float] = {}
     stopped: list[str] = []
-    for stage in (grid_cases, network_cases, ray_cases, graph_cases, adapter_cases):
+    for stage in (grid_cases, crowded_cases, network_cases, ray_cases, graph_cases, adapter_cases):
         try:
             for case in stage(place):
                 figures[case.name] = found = place.milliseconds(case.action)

@@ -15,9 +15,9 @@ COARSE = 8  # cells a side of a coarse cell; the kernels' own
 MOST_CHANNELS = 16  # of a composited colour; the kernels' own
 MOST_COUNTED = 32  # samples of a ray, up to which one number fewer is tried where a room is too small
 
-
-FORWARD_VARIANT, BACKWARD_VARIANT = 10, 2 + 32
-HALF, TRANSPOSED = 16, 32
+# Where all points of a picture lie in a few cells of a small table, as those of the NeRF's ambient coordinates do, a
+# GPU adds them to the same few numbers one after the other. So many copies let as many of them be added at once.
+SMALL_TABLE, COPIES = 4096, 32
 
 
 class _HashGrid(torch.autograd.Function):
@@ -25,32 +25,29 @@ class _HashGrid(torch.autograd.Function):
     def forward(ctx: Any, positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
         arrays = [native.plain(positions), _aligned(tables), native.plain(resolutions)]
         (points, dimensions), (levels, entries, _) = positions.shape, tables.shape
-        sizes = (points, dimensions, levels, entries)
+        ctx.sizes = (points, dimensions, levels, entries)
         out = torch.empty(points, 2 * levels, device=positions.device)
-        variant = FORWARD_VARIANT if native.stream(positions.device) is not None else 0
-        read = arrays[1].half() if variant & HALF else arrays[1]
-        scratch = torch.empty_like(out) if variant & TRANSPOSED else None
-        call = (arrays[0], read, arrays[2], *sizes, out, variant, scratch)
-        native.call("hash_grid", positions.device, *call)
+        native.call("hash_grid", positions.device, *arrays, *ctx.sizes, out)
         ctx.save_for_backward(*arrays)
-        ctx.sizes = sizes
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         positions, tables, resolutions = ctx.saved_tensors
-        grad_tables = torch.empty_like(tables)
+        on_gpu = native.stream(positions.device) is not None
+        copies = COPIES if on_gpu and tables.shape[1] <= SMALL_TABLE else 1
+        grad_tables = tables.new_empty(copies, *tables.shape)
         grad_positions = torch.empty_like(positions) if ctx.needs_input_grad[0] else None
         arrays = (positions, tables, resolutions, *ctx.sizes, _aligned(gradient))
-        native.call("hash_grid_backward", positions.device, *arrays, grad_tables, grad_positions, BACKWARD_VARIANT)
-        return grad_positions, grad_tables, None
+        native.call("hash_grid_backward", positions.device, *arrays, grad_tables, grad_positions, copies)
+        return grad_positions, grad_tables[0] if copies == 1 else grad_tables.sum(0), None
 
 
 def _aligned(tensor: Tensor) -> Tensor:
-    """As `native.plain`, at an address that is a multiple of 16 bytes: a GPU loads two entries at once."""
+    """As `native.plain`, at an address that is a multiple of 8 bytes: a GPU loads an entry's two numbers at once."""
     tensor = native.plain(tensor)
-    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+    return tensor if tensor.data_ptr() % 8 == 0 else tensor.clone()
 
 
 def hash_grid(positions: Tensor, tables: Tensor, resolutions: Tensor) -> Tensor:
@@ -132,7 +129,7 @@ def march(
         near, far = depths.tolist()
         if not 0 <= near < far or not (far - near) / step <= 2**20:
             raise ValueError(
-                f"march: near is {near}, far {far}, step {step}; expected 0 <= near < far, and at most 2^20 steps"
+                f"march: depths are {near} to {far}, step {step}; expected 0 <= near < far, and at most 2^20 steps"
             )
     native.check_finite("march", {"origins": origins, "directions": directions})
     rays, counts = sizes["R"], torch.empty(sizes["R"], dtype=torch.int32, device=where)

@@ -67,7 +67,7 @@ def check(
 ) -> dict[str, int]:
     """`check_shapes`, and that all tensors are dense and on one device (`device`, if given) the ops can run on."""
     known = check_shapes(where, tensors, dtype=dtype, sizes=sizes)
-    for name, (tensor, _) in tensors.items():
+    for name, (tensor, pattern) in tensors.items():
         device = device or tensor.device
         if tensor.layout != torch.strided:
             raise ValueError(f"{where}.{name} is {tensor.layout}, expected a dense tensor")
@@ -75,8 +75,8 @@ def check(
             raise ValueError(f"{where}.{name} is on {tensor.device}, expected cpu or cuda")
         if tensor.device != device:
             raise ValueError(f"{where}.{name} is on {tensor.device}, expected {device} as the others")
-    if known.get("B", 1) < 1:
-        raise ValueError(f"{where}: a batch of no frames, expected B > 0")
+        if "B" in pattern.split() and known["B"] < 1:
+            raise ValueError(f"{where}.{name} is a batch of no frames, expected B > 0")
     return known
 
 

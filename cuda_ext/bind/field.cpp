@@ -6,16 +6,17 @@ namespace avatar {
 namespace {
 
 void hash_grid(In positions, In tables, Address<const int32_t> resolutions, int64_t points, int dimensions, int levels,
-               int64_t entries, Out out, int variant, Out scratch, Stream stream) {
-  run(cpu::hash_grid, cuda::hash_grid,
-      {positions, tables, resolutions, points, dimensions, levels, entries, out, variant, scratch}, stream);
+               int64_t entries, Out out, Stream stream) {
+  run(cpu::hash_grid, cuda::hash_grid, {positions, tables, resolutions, points, dimensions, levels, entries, out},
+      stream);
 }
 
 void hash_grid_backward(In positions, In tables, Address<const int32_t> resolutions, int64_t points, int dimensions,
-                        int levels, int64_t entries, In gradient, Out grad_tables, Out grad_positions, int variant,
-                        Stream stream) {
-  const HashGrid in{positions, tables, resolutions, points, dimensions, levels, entries, nullptr, variant};
-  run(cpu::hash_grid_backward, cuda::hash_grid_backward, {in, gradient, grad_tables, grad_positions}, stream);
+                        int levels, int64_t entries, In gradient, Out grad_tables, Out grad_positions,
+                        int64_t copies, Stream stream) {
+  const HashGrid in{positions, tables, resolutions, points, dimensions, levels, entries, nullptr};
+  run(cpu::hash_grid_backward, cuda::hash_grid_backward, {in, gradient, grad_tables, grad_positions, copies},
+      stream);
 }
 
 March march(In origins, In directions, In jitter, Address<const uint8_t> occupancy, Address<const uint8_t> coarse,

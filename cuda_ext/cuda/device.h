@@ -13,7 +13,6 @@
 #if defined(AVATAR_EMULATE)
 #include "emulate.h"
 #else
-#include <cuda_fp16.h>
 #define KERNEL static __global__ void
 #define KERNEL_FOR(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE static __device__ __forceinline__
@@ -43,13 +42,6 @@ static void launch(void* stream, dim3 grid, int threads, void (*kernel)(Paramete
 static inline void zero(void* stream, void* data, size_t bytes) {
   const cudaError_t error = cudaMemsetAsync(data, 0, bytes, static_cast<cudaStream_t>(stream));
   if (error != cudaSuccess) throw std::runtime_error(std::string("GPU memory could not be set: ") + cudaGetErrorString(error));
-}
-
-// Two half floats of one word.
-DEVICE float2 unpack_half2(unsigned bits) {
-  __half2 both;
-  memcpy(&both, &bits, sizeof both);
-  return __half22float2(both);
 }
 #endif
 

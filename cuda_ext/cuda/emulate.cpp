@@ -114,16 +114,6 @@ uint64_t exchange(uint64_t value, int source) {
   return taken;
 }
 
-// Bits of a half: sign, five of exponent, ten of fraction; without exponent they are fractions of 2^-14.
-static float half_to_float(unsigned bits) {
-  const unsigned exponent = bits >> 10 & 31u, fraction = bits & 1023u;
-  const float size = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
-                                   : std::ldexp(static_cast<float>(1024u + fraction), static_cast<int>(exponent) - 25);
-  return (bits & 0x8000u) != 0 ? -size : size;
-}
-
-float2 unpack_half2(unsigned bits) { return {half_to_float(bits & 0xffffu), half_to_float(bits >> 16)}; }
-
 bool all_of_block(bool value) {
   Block& b = block();
   b.fibers[b.current].flag = value;

@@ -24,10 +24,6 @@ struct alignas(8) float2 {
   float x, y;
 };
 
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 
@@ -37,7 +33,6 @@ void emulate(dim3 grid, int threads, const std::function<void()>& thread);
 void wait_for_block();
 void wait_for_warp();
 uint64_t exchange(uint64_t value, int source);  // what the lane `source` of the warp gave
-float2 unpack_half2(unsigned bits);
 bool all_of_block(bool value);
 uint32_t ballot(bool value);  // a bit for each lane of the warp
 
@@ -61,13 +56,6 @@ T __shfl_up_sync(unsigned, T value, int step) {
   return exchange_as(value, lane < step ? lane : lane - step);
 }
 
-template <class T>
-T __shfl_down_sync(unsigned, T value, int step) {
-  const int lane = threadIdx.x % 32;
-  return exchange_as(value, lane + step < 32 ? lane + step : lane);
-}
-
-inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 template <class T>

@@ -20,15 +20,14 @@ struct HashGrid {
   int levels;
   int64_t entries;
   float* out;                  // [P,2L]
-  int variant = 0;             // of the GPU's kernels, while they are compared
-  float* scratch = nullptr;    // [L,P,2] of the variant that transposes
 };
 
 struct HashGridBackward {
   HashGrid in;
   const float* gradient;   // [P,2L]
-  float* grad_tables;      // [L,T,2]
+  float* grad_tables;      // [C,L,T,2], whose sum over C is the gradient
   float* grad_positions;   // [P,D] or null
+  int64_t copies;          // C, a power of two; 1 on the CPU
 };
 
 struct March {

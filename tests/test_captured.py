@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+pytest.importorskip("pydantic")  # the kernels alone can be tested without it
+
 from avatar.core.take import Take, Track
 from avatar.render import train as training
 from avatar.render.base import StepInputs, Trainable

@@ -13,6 +13,7 @@ from avatar.core.files import UserError
 from avatar.pipelines.doctor import examine
 from avatar.pipelines.options import VERBS, Hardware
 from avatar.render import device
+from avatar.render.nerf import backends
 from cuda_ext import native
 
 CARD = "NVIDIA Test 9000"
@@ -102,6 +103,10 @@ def test_the_command_names_the_gpu_that_auto_found(
 
 
 def test_doctor_says_what_auto_does(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(backends, "time_backends", lambda _: {"native": 2.0, "tcnn": 1.0})  # on a GPU that is not there
+    (timed,) = (finding for finding in examine() if finding.name == "NeRF backends")
+    assert "native 2.00 ms, tcnn 1.00 ms" in timed.detail
+    assert "auto picks tcnn" in timed.detail
     (found,) = (finding for finding in examine() if finding.name == "CUDA")
     assert found.good
     assert CARD in found.detail

@@ -48,7 +48,7 @@ KERNEL deform_one_kernel(Deform args) {
   SHARED float coefficients[kMostRows];
   const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const bool inside = column < args.columns;
-  float sums[kRun] = {inside ? args.base[column] : 0.0f};
+  float sum = 0;
   for (int64_t from = 0; from < args.rows; from += kMostRows) {
     const int rows = static_cast<int>(args.rows - from < kMostRows ? args.rows - from : kMostRows);
     __syncthreads();
@@ -57,11 +57,14 @@ KERNEL deform_one_kernel(Deform args) {
     if (!inside) continue;
     const float* deltas = args.deltas + from * args.columns + column;
     int k = 0;
-    for (; k + kRun <= rows; k += kRun)
-      for (int j = 0; j < kRun; ++j) sums[j] += coefficients[k + j] * deltas[(k + j) * args.columns];
-    for (; k < rows; ++k) sums[0] += coefficients[k] * deltas[k * args.columns];
+    for (; k + kRun <= rows; k += kRun) {
+      float values[kRun];
+      for (int j = 0; j < kRun; ++j) values[j] = deltas[(k + j) * args.columns];
+      for (int j = 0; j < kRun; ++j) sum += coefficients[k + j] * values[j];  // in the order of a batch's frames
+    }
+    for (; k < rows; ++k) sum += coefficients[k] * deltas[k * args.columns];
   }
-  if (inside) args.out[column] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  if (inside) args.out[column] = args.base[column] + sum;
 }
 
 // Four codes in one load where they lie so.

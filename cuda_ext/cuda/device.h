@@ -1,7 +1,7 @@
 // How kernels are written and launched here. nvcc compiles them for GPUs; with AVATAR_EMULATE g++ compiles the same
 // files for the CPU (emulate.h), so that the kernels themselves can be tested where there is no GPU.
 //   KERNEL name(args)                    a kernel
-//   KERNEL_FOR(threads, blocks) name     one whose registers let so many blocks of so many threads share a processor
+//   KERNEL_FOR(threads) name             one of so many threads a block, whose registers let a processor be full of them
 //   SHARED float values[256];            memory of one block
 //   launch(stream, grid, threads, name, args...)
 #pragma once
@@ -14,7 +14,17 @@
 #include "emulate.h"
 #else
 #define KERNEL static __global__ void
-#define KERNEL_FOR(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
+// Threads of a processor: CUDA C++ Programming Guide, technical specifications by compute capability.
+#if !defined(__CUDA_ARCH__)
+#define RESIDENT_THREADS 2048
+#elif __CUDA_ARCH__ == 750
+#define RESIDENT_THREADS 1024
+#elif __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 870 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200
+#define RESIDENT_THREADS 1536
+#else
+#define RESIDENT_THREADS 2048
+#endif
+#define KERNEL_FOR(threads) static __global__ void __launch_bounds__(threads, RESIDENT_THREADS / (threads))
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED __shared__

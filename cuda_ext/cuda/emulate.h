@@ -4,7 +4,7 @@
 #include <functional>
 
 #define KERNEL static void
-#define KERNEL_FOR(threads, blocks) static void
+#define KERNEL_FOR(threads) static void
 #define DEVICE static inline
 #define DEVICE_MEMBER
 #define SHARED static

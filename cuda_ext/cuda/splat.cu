@@ -329,7 +329,7 @@ DEVICE void store_bytes(const SplatForwardGpu& args, const Pixel& pixel, const L
 }
 
 // One block a tile, one thread a pixel, one warp a patch. Every kBucket splats the tile may end, and the way back gets a checkpoint.
-KERNEL_FOR(kTilePixels, 8) blend_kernel(SplatForwardGpu args) {
+KERNEL_FOR(kTilePixels) blend_kernel(SplatForwardGpu args) {
   SHARED Shelf shelf;
   const Frame frame(args.in, args.space, blockIdx.y);
   const uint32_t tile = blockIdx.x, n = frame.tile_count[tile], bucket = frame.bucket_start[tile];

@@ -176,8 +176,8 @@ def splat(
 
     means [N,3] cm, camera frame (OpenCV axes); quaternions [N,4] wxyz, any length; log_scales [N,3] of cm;
     opacity_logits [N]; colors [N,3]; focal and size in px. Every tensor may have a leading dimension B, then so have
-    the pictures; `expand` shares one tensor among all frames without a copy. room: of (splat,
-    tile) pairs a frame; with it a GPU's drawing waits for nothing, and a frame that needs more of them is left empty.
+    the pictures; `expand` shares one tensor among all frames without a copy. room: of (splat, tile) pairs a frame;
+    with it a GPU's drawing waits for nothing, and a frame that needs more of them is left empty.
     Raises ValueError or TypeError naming the argument. Source: EWA projection of 3D Gaussian Splatting (Kerbl 2023).
     """
     batched = isinstance(means, Tensor) and means.dim() == 3

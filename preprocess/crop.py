@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from preprocess.detectors import Box, PersonDetector
 FRAMES_PER_SECOND = 2.0
 MOST_FRAMES = 400  # of a clip, however long
 SMALL_SIDE = 640
-LONG_SECONDS = 120.0  # from here on keyframes are enough
+LONG_SECONDS = 120.0  # from here on keyframes are enough,
+LEAST_KEYFRAMES = 12  # if there are so many different ones
 BATCH = 16  # frames looked at together
 WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
@@ -27,13 +28,33 @@ def find_faces(path: Path, info: VideoInfo, detector: PersonDetector, stretch: S
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     rate = min(FRAMES_PER_SECOND, MOST_FRAMES / max(info.seconds, 1))
-    long = info.seconds > LONG_SECONDS
-    frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch, keyframes=long)
-    found: list[list[Box]] = []
-    while batch := list(islice(frames, BATCH)):
-        found += detector.faces(np.stack(batch))
+    seen: list[list[Box]] = []
+    different = 0
+    if info.seconds > LONG_SECONDS:
+        frames = read_small(path, width=width, height=height, fps=rate, stretch=stretch, keyframes=True)
+        seen, different = _look(detector, frames)
+    if different < LEAST_KEYFRAMES:
+        seen, _ = _look(detector, read_small(path, width=width, height=height, fps=rate, stretch=stretch))
     across, down = info.width / width, info.height / height
-    return [[(x * across, y * down, wide * across, high * down) for x, y, wide, high in boxes] for boxes in found]
+    return [[(x * across, y * down, wide * across, high * down) for x, y, wide, high in boxes] for boxes in seen]
+
+
+def _look(detector: PersonDetector, frames: Iterable[np.ndarray]) -> tuple[list[list[Box]], int]:
+    """The faces in each frame, in its px, and how many frames are not the one before, shown again."""
+    found: list[list[Box]] = []
+    batch: list[np.ndarray] = []
+    places: list[int] = []  # of each frame, among those that differ
+    last: np.ndarray | None = None
+    for frame in frames:
+        if last is None or not np.array_equal(frame, last):
+            if len(batch) == BATCH:
+                found += detector.faces(np.stack(batch))
+                batch = []
+            batch.append(frame)
+        places.append(len(found) + len(batch) - 1)
+        last = frame
+    found += detector.faces(np.stack(batch)) if batch else []
+    return [found[place] for place in places], len(found)
 
 
 def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:

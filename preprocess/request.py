@@ -24,6 +24,7 @@ class TakeRequest:
     size: int = 512  # px a side
     consent: str = NOT_STATED  # who agreed to what; it travels with the take and every avatar made of it
     stretch: Stretch = WHOLE  # the part of the clip to use
+    audio_track: int | None = None  # from 1 on; None: the one with speech
     seconds: float | None = None  # train on about so many, the most informative ones
     landmarker: Path | None = None  # a MediaPipe Tasks `.task` file to find landmarks with
 
@@ -50,6 +51,7 @@ class TakeRequest:
             "tracker": self.tracker,
             "face": self.face,
             "size": str(self.size),
+            "audio_track": "" if self.audio_track is None else str(self.audio_track),
             "start": _to_text(self.stretch.start),
             "end": _to_text(self.stretch.stop),
             "select": _to_text(self.seconds),

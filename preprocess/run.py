@@ -14,9 +14,19 @@ import cv2
 import numpy as np
 import torch
 
-from avatar.core.files import UserError, digest_file
+from avatar.core.files import UserError, digest_file, plain_text
 from avatar.core.geometry import Camera
-from avatar.core.media import SAMPLE_RATE, VideoInfo, probe, read_speech, read_still, write_wav
+from avatar.core.media import (
+    SAMPLE_RATE,
+    VideoInfo,
+    find_speech,
+    is_cut_short,
+    measure,
+    probe,
+    read_speech,
+    read_still,
+    write_wav,
+)
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
@@ -74,10 +84,15 @@ def make_take(
     if not info.has_video:
         raise UserError(f"{video}: has no picture; give a video")
     detector = open_detector(request.tracker, device)
-    info = request.stretch.within(info, str(video))
-    source = {"name": video.name, "sha256": digest_file(video), "fps": f"{info.fps:g}", "consent": request.consent}
+    source = {
+        "name": plain_text(video.name),
+        "sha256": digest_file(video),
+        "fps": f"{info.fps:g}",
+        "consent": request.consent,
+    }
     if out.exists():
         return reuse_take(out, source, request.record(), holdout)
+    announced, info = info.seconds, request.stretch.within(measure(video, info), str(video))
     key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
     with resumable(out, key) as part:
         with stages.time("find face"):
@@ -88,9 +103,11 @@ def make_take(
             with stages.time("landmarks and mattes"):
                 observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
         seen = observations.found
+        read = request.stretch.start + len(seen) / FPS
+        missing = announced if is_cut_short(video, min(announced, request.stretch.stop or announced), read) else 0.0
         check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
         train, test = split_frames(len(seen), holdout)
-        clip = _Clip(video, info, TakeFolder(part), request, source, crop, train, test, stages)
+        clip = _Clip(video, info, TakeFolder(part), request, source, crop, missing, train, test, stages)
         track = _finish(clip, observations, predict, progress)
         del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
@@ -126,6 +143,7 @@ class _Clip:
     request: TakeRequest
     source: dict[str, str]
     crop: Crop
+    announced: float  # s, where the file holds less than it says; else 0
     train: range
     test: range
     stages: Stages
@@ -139,7 +157,8 @@ class _Clip:
         if not self.info.has_audio:
             return torch.zeros(0)
         samples, count = torch.zeros(ceil(self.info.seconds * SAMPLE_RATE)), 0
-        for chunk in read_speech(self.video, stretch=self.request.stretch):
+        sound = find_speech(self.video, track=self.request.audio_track, stretch=self.request.stretch)
+        for chunk in read_speech(sound, check_length=False):  # the picture's was checked
             if count + len(chunk) > len(samples):  # longer than the file says
                 samples = torch.cat([samples, torch.zeros(len(samples) // 4 + len(chunk))])
             samples[count : count + len(chunk)] = chunk
@@ -185,6 +204,8 @@ def _describe(
     quality = measure_track(track, bad) | sound.quality
     quality |= {"plate_seen": plate_seen, "camera_px": _camera_motion(folder, clip.train, bad)}
     quality["captions"] = float(has_caption(observations.descriptions).mean())
+    if clip.announced:
+        quality |= {"announced_seconds": clip.announced, "read_seconds": len(track) / FPS}
     take = Take(
         root=part,
         fps=FPS,

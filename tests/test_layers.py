@@ -32,7 +32,7 @@ HEAVY = {
     "mediapipe": "preprocess.mediapipe_detector",
     "cv2": "preprocess",
     "ffmpeg": "avatar.core.encode",
-    "imageio_ffmpeg": "avatar.core.media",
+    "imageio_ffmpeg": "avatar.core.media_command",
     "pydantic": "avatar",
     "yaml": "avatar.core",
     "typer": "avatar.cli",

@@ -110,7 +110,7 @@ def test_options_reach_the_take_and_its_memory(clip: Path, tmp_path: Path) -> No
     take = make_take(clip, tmp_path / "x.take", FULL)
     assert take.request == {
         "tracker": "auto", "face": "largest", "size": "128", "start": "0.2", "end": "3.5", "select": "2",
-        "landmarker": "",
+        "landmarker": "", "audio_track": "",
     }  # fmt: skip
     assert take.source["consent"] == FULL.consent
     assert abs(take.length - 3.3 * take.fps) <= 1
@@ -158,7 +158,7 @@ def test_requests_that_cannot_be_met_are_refused(given: dict[str, Any], said: st
 def test_every_field_but_the_consent_is_remembered(landmarker: Path) -> None:
     other: dict[str, Any] = {
         "tracker": "x", "face": "left", "size": 256, "consent": "signed", "stretch": Stretch(1.0, 2.0), "seconds": 3.0,
-        "landmarker": landmarker,
+        "landmarker": landmarker, "audio_track": 1,
     }  # fmt: skip
     assert set(other) == {field.name for field in fields(TakeRequest)}
     same = [name for name, value in other.items() if TakeRequest(**{name: value}).record() == TakeRequest().record()]

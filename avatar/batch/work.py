@@ -138,7 +138,15 @@ def _build(options: Build, replaces: bool) -> Made:
         if source.is_file():
             _remove(out.with_suffix(".take"))
     recipe = arguments.final_recipe(options)
-    build(source, out, recipe=recipe, face=options.face, consent=options.consent, device=options.device)
+    build(
+        source,
+        out,
+        recipe=recipe,
+        face=options.face,
+        audio_track=options.audio_track,
+        consent=options.consent,
+        device=options.device,
+    )
     return Made()
 
 
@@ -150,7 +158,15 @@ def _speak(options: Speak, replaces: bool) -> Made:
     if replaces:
         _remove(style_take(options.output))
     with _whole_pictures(Path(options.output), replaces) as out:
-        frames = speak(avatar, Path(options.speech), out, controls=controls, look=look, device=options.device)
+        frames = speak(
+            avatar,
+            Path(options.speech),
+            out,
+            controls=controls,
+            look=look,
+            device=options.device,
+            audio_track=options.audio_track,
+        )
     return Made(frames / (look.fps or avatar.fps))
 
 
@@ -180,7 +196,8 @@ def _motion(options: Motion, replaces: bool) -> Made:
     controls = arguments.controls_of(avatar, options)
     if replaces:
         _remove(style_take(options.output))
-    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls)
+    track = options.audio_track
+    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls, audio_track=track)
     return Made(frames / avatar.fps)
 
 

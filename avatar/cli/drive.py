@@ -31,6 +31,7 @@ def speak(options: Speak) -> None:
             controls=controls,
             look=look,
             device=options.device,
+            audio_track=options.audio_track,
             progress=progress,
         )
     print(f"{out}: {frames} frames")
@@ -70,7 +71,13 @@ def motion(options: Motion) -> None:
     controls = controls_of(avatar, options)
     with progress_bars() as progress:
         frames = export_motion(
-            avatar, Path(options.speech), out, layout=options.layout, controls=controls, progress=progress
+            avatar,
+            Path(options.speech),
+            out,
+            layout=options.layout,
+            controls=controls,
+            audio_track=options.audio_track,
+            progress=progress,
         )
     print(f"{out}: {frames} frames")
 

@@ -49,6 +49,7 @@ def build(options: Build) -> None:
             out,
             recipe=recipe,
             face=options.face,
+            audio_track=options.audio_track,
             consent=options.consent,
             device=options.device,
             progress=progress,

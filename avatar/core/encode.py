@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import numpy as np
@@ -17,9 +18,11 @@ from PIL import Image
 
 from avatar.core.coding import Codec, Coding, Quality, check_target
 from avatar.core.files import UserError, whole
-from avatar.core.media import ffmpeg_binary
+from avatar.core.media import CLOCK, LOCAL, SoundTrack, ffmpeg_binary, probe, telling_line
 
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+TO_BT709 = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
+"""Of the filter `scale`: RGB as players of HD films expect it. Without it ffmpeg converts by BT.601."""
 
 SOFTWARE: dict[Codec, dict[Quality, dict[str, str | int]]] = {
     "h264": {
@@ -63,9 +66,16 @@ FILM = {".mp4": {"movflags": "+faststart", "f": "mp4"}, ".mov": {"f": "mov"}, ".
 
 
 def write_video(
-    frames: Iterable[np.ndarray], path: Path, *, fps: float, sound: Path | None = None, coding: Coding | None = None
+    frames: Iterable[np.ndarray],
+    path: Path,
+    *,
+    fps: float,
+    sound: Path | SoundTrack | None = None,
+    coding: Coding | None = None,
 ) -> int:
     """Encode frames with the sound of another file, as the path's ending says; whole or not at all.
+
+    Films are BT.709, converted and tagged. Of a sound's file one track is taken, the first if none is named.
 
     Frames are uint8: [H, W, 3] RGB, [H, W, 4] RGB and alpha (not premultiplied), or [3 H / 2, W] NV12 in BT.709 limited
     range, which costs the encoder nothing to read. They are taken one by one, so memory does not grow with length.
@@ -81,14 +91,28 @@ def write_video(
         return sum(1 for _ in save_each(chain([first], iterator), path))
     height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
     raw = {"pix_fmt": "nv12", **BT709} if first.ndim == 2 else {"pix_fmt": "rgba" if transparent else "rgb24"}
-    picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw)
-    streams = [picture.video] + ([ffmpeg.input(f"file:{sound}").audio] if sound else [])
+    picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw).video
+    if first.ndim == 3:
+        picture = picture.filter("scale", **TO_BT709)
+    streams = [picture] + ([_film_sound(sound)] if sound else [])
     kind = path.suffix.lower()
     options = dict(TRANSPARENT[kind]) if transparent else _film_options(coding, kind)
-    options |= (BT709 if first.ndim == 2 else {}) | (SOUND[kind] if sound else {})
+    options |= BT709 | (SOUND[kind] if sound else {})
     with whole(path) as temporary:
-        command = ffmpeg.output(*streams, str(temporary), loglevel="error", **options).overwrite_output()
+        command = ffmpeg.output(*streams, f"file:{temporary}", loglevel="error", **options).overwrite_output()
         return _feed(command.compile(cmd=ffmpeg_binary()), chain([first], iterator), path)
+
+
+def _film_sound(source: Path | SoundTrack) -> Any:
+    """The stream of ffmpeg that goes into a film: speech alone, on the clock that motion is made by, mono or stereo."""
+    sound = source if isinstance(source, SoundTrack) else SoundTrack(source, probe(source))
+    stream = ffmpeg.input(f"file:{sound.path}", **LOCAL)[f"a:{sound.track}"]
+    if sound.mix:
+        stream = stream.filter("pan", sound.mix)
+    stream = stream.filter("aresample", **CLOCK)
+    if not sound.mix and sound.channels > 2:  # encoders refuse many layouts, players leave channels out
+        stream = stream.filter("aformat", channel_layouts="stereo")
+    return stream
 
 
 def _film_options(coding: Coding, kind: str) -> dict[str, str | int]:
@@ -141,8 +165,8 @@ def _feed(command: list[str], frames: Iterator[np.ndarray], path: Path) -> int:
             raise
         if code != 0:
             errors.seek(0)
-            reason = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["unknown reason"])[-1]
-            raise UserError(f"{path}: the video could not be written ({reason[-200:]})")
+            reason = telling_line(errors.read().decode("utf-8", "replace"), "unknown reason")
+            raise UserError(f"{path}: the video could not be written ({reason})")
     return count
 
 

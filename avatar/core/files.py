@@ -87,6 +87,11 @@ def check_readable(path: Path, what: str) -> None:
         raise UserError(f"{path}: cannot be read; check its permissions")
 
 
+def plain_text(name: str) -> str:
+    """A file's name as text that can be stored and shown, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:

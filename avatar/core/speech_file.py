@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.loudness import gain_of
-from avatar.core.media import CHUNK, SAMPLE_RATE, read_speech
+from avatar.core.media import CHUNK, SAMPLE_RATE, SoundTrack, find_speech, read_speech
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class SpeechFile:
 
     samples: int  # at 16 kHz
     gain: float  # brings the voice to -23 dB of full scale
+    track: SoundTrack  # what was decoded, for whoever wants it at its own rate
     _store: IO[bytes]
 
     @property
@@ -38,20 +39,22 @@ class SpeechFile:
 
 
 @contextmanager
-def open_speech(path: Path) -> Iterator[SpeechFile]:
-    """Decode the sound of any media file. Its loudness is known at the end only, so it waits on disk meanwhile.
+def open_speech(path: Path, *, track: int | None = None) -> Iterator[SpeechFile]:
+    """Decode the speech of any media file. Its loudness is known at the end only, so it waits on disk meanwhile.
 
-    Raises: UserError, as `read_speech` does.
+    track: which of the file's sound tracks, from 1 on; None: the one with speech.
+    Raises: UserError, as `find_speech` and `read_speech` do.
     """
+    found = find_speech(path, track=track)
     with tempfile.TemporaryFile() as store:
         count = 0
 
         def decode() -> Iterator[Tensor]:
             nonlocal count
-            for chunk in read_speech(path):
+            for chunk in read_speech(found):
                 store.write(chunk.numpy().tobytes())
                 count += len(chunk)
                 yield chunk
 
         gain = gain_of(decode())
-        yield SpeechFile(count, gain, store)
+        yield SpeechFile(count, gain, found, store)

@@ -80,6 +80,7 @@ def take_request(options: Preprocess) -> TakeRequest:
         tracker=options.tracker,
         face=options.face,
         size=options.size,
+        audio_track=options.audio_track,
         consent=options.consent,
         stretch=Stretch(start or 0.0, end),
         seconds=select,

@@ -63,6 +63,7 @@ def build(
     *,
     recipe: Recipe | None = None,
     face: str = "auto",
+    audio_track: int | None = None,
     consent: str = NOT_STATED,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
@@ -79,7 +80,7 @@ def build(
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
-    request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, consent=consent)
+    request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, audio_track=audio_track, consent=consent)
     # on a CPU the native pool uses the cores
     with torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
         take = find_take(
@@ -245,6 +246,8 @@ def find_take(
         return make_take(source, beside, request, device=device, progress=progress, stages=stages)
     if request.face != "auto":
         raise UserError(f"{source}: is no video, whose face --face could choose; leave it out")
+    if request.audio_track is not None:
+        raise UserError(f"{source}: is no video, whose sound --audio-track could choose; leave it out")
     if (source / ADNERF).is_file():
         return import_adnerf(source, beside, holdout=holdout, consent=request.consent, progress=progress)
     return state_consent(open_take(source), request.consent)

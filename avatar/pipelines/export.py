@@ -126,15 +126,18 @@ def export_motion(
     *,
     layout: str = "motion",
     controls: Controls | None = None,
+    audio_track: int | None = None,
     progress: Progress = no_progress,
 ) -> int:
     """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, else a motion file.
 
+    audio_track: as in `speak`.
+
     Returns: the number of frames. Raises: UserError.
     """
     if out.suffix != ".csv":
-        return len(write_motion(avatar, speech, out, controls=controls, progress=progress))
-    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
+        return len(write_motion(avatar, speech, out, controls=controls, audio_track=audio_track, progress=progress))
+    motion = make_motion(avatar, speech, controls=controls, out=out, audio_track=audio_track, progress=progress)
     return export_curves(motion, out, layout=layout)
 
 

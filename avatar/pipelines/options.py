@@ -87,6 +87,7 @@ FACE = "Which face, when there are several all the way."
 TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
+AUDIO_TRACK = "Which sound track, from 1 on, where a file has several."
 CONSENT = "Who agreed to this avatar and to what; travels with the file."
 
 
@@ -110,6 +111,9 @@ class Preprocess(Hardware):
     end: Duration | None = Field(None, description="Where to stop.")
     select: Duration | None = Field(None, description="Train on the most informative part, such as 60s.")
     tracker: Tracker = Field("auto", description=TRACKER)
+    audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
+        None, ge=1, description=AUDIO_TRACK
+    )
     landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="Your own MediaPipe Tasks face landmarker (.task)."
     )
@@ -140,6 +144,9 @@ class Build(Hardware):
     seed: Annotated[int | None, Given(default="the recipe's")] = Field(None, description="Seed of every random draw.")
     face: Face = Field("auto", description=FACE)
     tracker: Annotated[Tracker | None, Given(default="the recipe's")] = Field(None, description=TRACKER)
+    audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
+        None, ge=1, description=AUDIO_TRACK
+    )
     consent: str = Field("not stated", description=CONSENT)
 
 
@@ -196,6 +203,9 @@ class Speak(Hardware, Control, View):
         description="Film (.mp4, .mov, .webm), or a folder for PNGs."
     )
     full_frame: bool = Field(False, description="The whole picture of the source clip.")
+    audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
+        None, ge=1, description=AUDIO_TRACK
+    )
 
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
 
@@ -226,6 +236,9 @@ class Motion(Control):
     )
     layout: Literal["motion", "arkit"] = Field(
         "motion", description="Columns of a .csv: as they are, or ARKit-style blendshapes."
+    )
+    audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
+        None, ge=1, description=AUDIO_TRACK
     )
 
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **CONTROL_ALIASES}

@@ -36,9 +36,12 @@ def speak(
     controls: Controls | None = None,
     look: Look | None = None,
     device: DeviceName = "auto",
+    audio_track: int | None = None,
     progress: Progress = no_progress,
 ) -> int:
     """Make the avatar say what a file says; writes a film with its sound, as the ending of `out` says.
+
+    audio_track: which of the file's sound tracks, from 1 on; None: the one with speech.
 
     Returns: the number of frames. The sound is decoded twice: once for the motion, at 16 kHz, and once by the encoder
     of the film, at its own rate.
@@ -50,11 +53,11 @@ def speak(
     check_target(out, look.coding, transparent=look.transparent)
     _warn_of_encoder(out, look, device)
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
-    with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
+    with torch_threads(1), open_speech(speech, track=audio_track) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
         frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
-        return write_video(shown, out, fps=player.fps, sound=speech, coding=look.coding)
+        return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding)
 
 
 def with_style(
@@ -86,12 +89,16 @@ def make_motion(
     *,
     controls: Controls | None = None,
     out: Path | None = None,
+    audio_track: int | None = None,
     progress: Progress = no_progress,
 ) -> Motion:
-    """All motion of an avatar for the speech in a file; out: a file that is being made of it."""
+    """All motion of an avatar for the speech in a file; out: a file that is being made of it.
+
+    audio_track: as in `speak`.
+    """
     check_space(avatar)
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
-    with open_speech(speech) as sound:
+    with open_speech(speech, track=audio_track) as sound:
         driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
         chunks = count_steps(sound.chunks(), "speak", ceil(sound.seconds), progress)
         return concatenate(list(drive(driver, chunks)))
@@ -103,11 +110,12 @@ def write_motion(
     out: Path,
     *,
     controls: Controls | None = None,
+    audio_track: int | None = None,
     progress: Progress = no_progress,
 ) -> Motion:
-    """Speech to a `.motion` file."""
+    """Speech to a `.motion` file; audio_track: as in `speak`."""
     check_writable(out)
-    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
+    motion = make_motion(avatar, speech, controls=controls, out=out, audio_track=audio_track, progress=progress)
     save_motion(motion, out, avatar.space_id)
     return motion
 

@@ -1,0 +1,122 @@
+"""Pictures of a video as arrays, on the file's own clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from avatar.core.files import UserError
+from avatar.core.media_command import input_options, started, telling_line
+from avatar.core.media_info import WHOLE, Colours, Stretch, VideoInfo, probe
+from avatar.core.media_samples import beside
+
+STILL_FPS = 25.0
+WHITE_NITS = 203  # diffuse white in HDR (ITU-R BT.2408)
+BRIGHTEST_NITS = 10000  # that PQ can code (ITU-R BT.2100)
+KNEE = 0.75  # of diffuse white, linear: what is darker stays as it is
+
+
+def read_video(
+    path: Path,
+    *,
+    size: int,
+    crop: tuple[float, float, float] | None = None,
+    fps: float = 25.0,
+    stretch: Stretch = WHOLE,
+) -> Iterator[np.ndarray]:
+    """Frames [S, S, 3] uint8 RGB of a square crop (left, top, side in source px), resampled in time and size.
+
+    Frame n is what is shown n / fps seconds after the file's (or the stretch's) beginning. A crop that reaches over the
+    border is filled by repeating the border.
+    """
+    info = probe(path)
+    if not info.has_video:
+        raise UserError(f"{path}: has no picture; give a video")
+    left, top, side = crop or (0.0, 0.0, float(min(info.width, info.height)))
+    scale = size / side
+    width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+    x, y = round(left * scale), round(top * scale)
+    filters = f"{_first_filters(info)}scale={width}:{height}:flags=bicubic,setsar=1"
+    borders = (max(0, -x), max(0, x + size - width), max(0, -y), max(0, y + size - height))
+    if any(borders):
+        filters += (
+            f",pad={width + borders[0] + borders[1]}:{height + borders[2] + borders[3]}:{borders[0]}:{borders[2]}"
+        )
+        filters += f",fillborders={borders[0]}:{borders[1]}:{borders[2]}:{borders[3]}:smear"
+    filters += f",crop={size}:{size}:{x + borders[0]}:{y + borders[2]},{_at_rate(fps)},format=rgb24"
+    yield from _read_raw(path, info, filters, (size, size), stretch)
+
+
+def _at_rate(fps: float) -> str:
+    """The filter that gives so many frames a second from 0 s on."""
+    return f"fps={fps:g}:start_time=0"
+
+
+def _first_filters(info: VideoInfo) -> str:
+    """Filters that make any picture progressive and of standard dynamic range."""
+    filters = "bwdif=mode=send_frame:deint=interlaced," if info.interlaced else ""
+    return filters + (_to_standard_range(info.colours) if info.colours else "")
+
+
+def _to_standard_range(colours: Colours) -> str:
+    """HDR to BT.709: what is displayed, in units of diffuse white, through a tone curve.
+
+    The curve is ffmpeg's `mobius`: the identity up to the knee, then a hyperbola that meets it with the same slope and
+    brings the brightest to 1. So skin and mid greys are just as on an SDR display whose white is at 203 nits, where
+    BT.2390's spline would darken from a quarter of white on, and Hable's curve everywhere; diffuse white comes out at
+    241 of 255, and highlights have the rest. Tags are set, since frames may lack what the container says.
+    """
+    peak = BRIGHTEST_NITS / WHITE_NITS
+    tags = f"colorspace={colours.matrix}:color_primaries={colours.primaries}:color_trc={colours.transfer}"
+    return (
+        f"setparams={tags}:range={colours.range},zscale=transfer=linear:npl={WHITE_NITS},format=gbrpf32le,"
+        f"zscale=primaries=bt709,tonemap=tonemap=mobius:param={KNEE}:peak={peak:.3f}:desat=0,"
+        "zscale=primaries=bt709:transfer=bt709:matrix=bt709:range=tv,format=yuv420p,"
+    )
+
+
+def read_still(path: Path, info: VideoInfo, seconds: float, *, stretch: Stretch = WHOLE) -> np.ndarray:
+    """The whole frame [height, width, 3] uint8 RGB that is shown at a time, at the source's size."""
+    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1"
+    late = Stretch(stretch.start + min(seconds, max(0.0, info.seconds - 2 / info.fps)), stretch.stop)
+    size = (info.width, info.height)
+    try:
+        return next(_read_raw(path, info, f"{filters},format=rgb24", size, late))
+    except UserError:  # some containers cannot be sought in near their end
+        frames = _read_raw(path, info, f"{filters},{_at_rate(STILL_FPS)},format=rgb24", size, stretch)
+        return deque(islice(frames, 1 + round(seconds * STILL_FPS)), 1)[-1]
+
+
+def read_small(
+    path: Path, *, width: int, height: int, fps: float, stretch: Stretch = WHOLE, keyframes: bool = False
+) -> Iterator[np.ndarray]:
+    """Whole frames [height, width, 3] uint8 RGB at a low rate: for looking over a clip.
+
+    keyframes: decode only frames that need no others, which is many times as fast.
+    """
+    info = probe(path)
+    bright = _to_standard_range(info.colours) if info.colours else ""
+    filters = f"scale={width}:{height},setsar=1,{_at_rate(fps)},{bright}format=rgb24"
+    options = ["-skip_frame", "nokey"] if keyframes else []
+    yield from _read_raw(path, info, filters, (width, height), stretch, options)
+
+
+def _read_raw(
+    path: Path, info: VideoInfo, filters: str, size: tuple[int, int], stretch: Stretch, options: Sequence[str] = ()
+) -> Iterator[np.ndarray]:
+    """Frames [height, width, 3] of what filters make, size: width, height px. Raises: UserError when there is none."""
+    arguments = ["-v", "error", *options, *stretch.options(), *input_options(path)]
+    arguments += ["-map", "0:V:0", "-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "-", *beside(info, "0:a?")]
+    width, height = size
+    count = 0
+    with started(arguments) as running:
+        while len(data := running.output.read(width * height * 3)) == width * height * 3:
+            count += 1
+            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        reason = telling_line(running.messages(), "no frame came out")
+    if count == 0:
+        raise UserError(f"{path}: no picture could be decoded ({reason})")

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 
 from avatar.core.coding import Codec, Coding, Quality, check_target
 from avatar.core.files import UserError, whole
-from avatar.core.media import CLOCK, LOCAL, SoundTrack, ffmpeg_binary, probe, telling_line
+from avatar.core.media import CLOCK, LOCAL, SoundTrack, ffmpeg_binary, probe, steady, telling_line
 
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 TO_BT709 = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
@@ -94,18 +95,18 @@ def write_video(
     picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw).video
     if first.ndim == 3:
         picture = picture.filter("scale", **TO_BT709)
-    streams = [picture] + ([_film_sound(sound)] if sound else [])
     kind = path.suffix.lower()
     options = dict(TRANSPARENT[kind]) if transparent else _film_options(coding, kind)
     options |= BT709 | (SOUND[kind] if sound else {})
-    with whole(path) as temporary:
+    track = SoundTrack(sound, probe(sound)) if isinstance(sound, Path) else sound
+    with whole(path) as temporary, steady(track) if track else nullcontext() as heard:
+        streams = [picture, *([_film_sound(heard)] if heard else [])]
         command = ffmpeg.output(*streams, f"file:{temporary}", loglevel="error", **options).overwrite_output()
         return _feed(command.compile(cmd=ffmpeg_binary()), chain([first], iterator), path)
 
 
-def _film_sound(source: Path | SoundTrack) -> Any:
+def _film_sound(sound: SoundTrack) -> Any:
     """The stream of ffmpeg that goes into a film: speech alone, on the clock that motion is made by, mono or stereo."""
-    sound = source if isinstance(source, SoundTrack) else SoundTrack(source, probe(source))
     stream = ffmpeg.input(f"file:{sound.path}", **LOCAL)[f"a:{sound.track}"]
     if sound.mix:
         stream = stream.filter("pan", sound.mix)

@@ -16,7 +16,7 @@ from avatar.core.media_info import (
     scan_packets,
 )
 from avatar.core.media_pictures import read_small, read_still, read_video
-from avatar.core.media_samples import CHUNK, CLOCK, SAMPLE_RATE, SoundTrack
+from avatar.core.media_samples import CHUNK, CLOCK, SAMPLE_RATE, SoundTrack, steady
 from avatar.core.media_sound import read_speech, write_wav
 from avatar.core.media_speech import find_speech
 
@@ -40,6 +40,7 @@ __all__ = [
     "read_still",
     "read_video",
     "scan_packets",
+    "steady",
     "telling_line",
     "write_wav",
 ]

@@ -30,7 +30,7 @@ HOLLOW = re.compile(
     r"|^(Cannot determine format|Error processing|Finishing stream)",
     re.IGNORECASE,
 )
-"""Lines that tell that something failed, but not what."""
+"""Lines by which something failed, without the reason."""
 TELLING = re.compile(
     r"invalid|unsupported|not supported|cannot|could ?n.t|could not|unknown|no such|not found|no space|denied|partial|"
     r"missing|corrupt|ended prematurely|no path|error|fail|rematrix|not on whitelist|exhausted|truncat",

@@ -8,6 +8,7 @@ import warnings
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from avatar.core.files import UserError, check_readable
 from avatar.core.media_command import ffmpeg_binary, input_options, started, telling_line
@@ -17,6 +18,8 @@ MOST_FPS = 1000.0  # beyond, it is a time base that was printed as a rate
 SAME_RATE = 0.02  # a rate within this share of the header's is the header's
 MISSING_SECONDS = 0.5  # headers round, and codecs pad: less is no loss
 DISCONTINUOUS = ("mpegts", "mpeg")  # containers whose time stamps may jump, all tracks together
+SEEKABLE = ("mov", "matroska", "avi", "wav", "w64", "aiff", "caf", "flac", "ogg", "mp3", "asf", "mxf", "nut")
+"""Containers with an index, or of sound alone. In others one lands anywhere, also behind the only keyframe."""
 TRANSFERS = ("smpte2084", "arib-std-b67")  # of high dynamic range: PQ, HLG
 DOLBY_BASE = {"1": "smpte2084", "4": "arib-std-b67"}  # what a Dolby Vision base layer is, by its compatibility id
 RANGES, MATRICES, PRIMARIES = ("tv", "pc"), ("bt709", "bt2020nc", "bt2020c", "ictcp"), ("bt709", "bt2020", "smpte432")
@@ -77,10 +80,19 @@ class Stretch:
             raise UserError(f"{name}: is {info.seconds:.1f} s long; nothing lies between {self.start:g} s and {end}")
         return replace(info, seconds=stop - self.start)
 
-    def options(self) -> list[str]:
-        """Input options of ffmpeg."""
+    def options(self, info: VideoInfo) -> list[str]:
+        """Input options of ffmpeg, for containers that can be sought in."""
+        if info.container not in SEEKABLE:
+            return []
         seek = ["-ss", f"{self.start:.3f}"] if self.start > 0 else []
         return seek + (["-to", f"{self.stop:.3f}"] if self.stop is not None else [])
+
+    def filters(self, info: VideoInfo, kind: Literal["", "a"] = "") -> str:
+        """Filters of ffmpeg, first in a chain, for the other containers: all is decoded; kind `a`: of sound."""
+        if info.container in SEEKABLE or (self.start <= 0 and self.stop is None):
+            return ""
+        end = f":end={self.stop:.3f}" if self.stop is not None else ""
+        return f"{kind}trim=start={self.start:.3f}{end},{kind}setpts=PTS-{self.start:.3f}/TB,"
 
 
 WHOLE = Stretch()

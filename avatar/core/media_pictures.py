@@ -109,8 +109,9 @@ def _read_raw(
     path: Path, info: VideoInfo, filters: str, size: tuple[int, int], stretch: Stretch, options: Sequence[str] = ()
 ) -> Iterator[np.ndarray]:
     """Frames [height, width, 3] of what filters make, size: width, height px. Raises: UserError when there is none."""
-    arguments = ["-v", "error", *options, *stretch.options(), *input_options(path)]
-    arguments += ["-map", "0:V:0", "-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "-", *beside(info, "0:a?")]
+    arguments = ["-v", "error", *options, *stretch.options(info), *input_options(path)]
+    arguments += ["-map", "0:V:0", "-vf", stretch.filters(info) + filters]
+    arguments += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-", *beside(info, "0:a?")]
     width, height = size
     count = 0
     with started(arguments) as running:

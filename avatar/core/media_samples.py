@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +54,11 @@ def decode(sound: SoundTrack, channels: int | None = 1) -> Iterator[Array]:
     """
     own = channels is None
     pan = f"pan={sound.mix}," if sound.mix and not own else ""
-    clock = ":".join(f"{name}={value}" for name, value in CLOCK.items())
-    arguments = ["-v", "error", *sound.stretch.options(), *input_options(sound.path), "-map", f"0:a:{sound.track}"]
-    arguments += [] if own else ["-af", f"{pan}aresample={clock}", "-ac", str(channels)]
+    clock = "" if own else ":".join(f"{name}={value}" for name, value in CLOCK.items())
+    part = sound.stretch.filters(sound.info, "a")
+    arguments = ["-v", "error", *sound.stretch.options(sound.info), *input_options(sound.path)]
+    arguments += ["-map", f"0:a:{sound.track}", "-af", f"{part}{pan}aresample={clock}".rstrip("=")]
+    arguments += [] if own else ["-ac", str(channels)]
     # float output, so that a NaN in the source is seen rather than turned into noise
     arguments += ["-ar", str(SAMPLE_RATE), "-f", "f32le", "-", *beside(sound.info, "0:V:0?")]
     width, total = sound.channels if own else int(channels or 1), 0
@@ -70,6 +74,29 @@ def decode(sound: SoundTrack, channels: int | None = 1) -> Iterator[Array]:
             if reason
             else f"{sound.path}: its sound has zero length; give a file with speech"
         )
+
+
+@contextmanager
+def steady(sound: SoundTrack) -> Iterator[SoundTrack]:
+    """The same sound in a container whose time stamps do not jump and whose channels do not change midway.
+
+    Most are in one; of the others the sound is decoded into a temporary file, beside a moment of silence at 0 s.
+    """
+    if sound.info.container not in DISCONTINUOUS:
+        yield sound
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sound.nut"
+        arguments = ["-v", "error", *input_options(sound.path), "-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono:d=0.1"]
+        arguments += ["-map", f"0:a:{sound.track}", "-map", "1:a", "-c:a", "pcm_f32le", "-f", "nut", f"file:{path}"]
+        with started([*arguments, *beside(sound.info, "0:V:0?")]) as running:
+            running.output.read()
+            reason = telling_line(running.messages(), "nothing came out")
+        if not path.is_file():
+            raise UserError(f"{sound.path}: its sound cannot be decoded ({reason}); save it in another format")
+        layout = sound.info.sounds[sound.track]
+        info = VideoInfo(0, 0, 0.0, sound.info.seconds, (layout,), container="nut")
+        yield replace(sound, path=path, info=info, track=0)
 
 
 def beside(info: VideoInfo, streams: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avatar.core.files import UserError
 from avatar.core.media_info import WHOLE, Stretch, is_cut_short
-from avatar.core.media_samples import SAMPLE_RATE, SoundTrack, decode
+from avatar.core.media_samples import SAMPLE_RATE, SoundTrack, decode, steady
 from avatar.core.media_speech import find_speech
 
 
@@ -26,16 +26,16 @@ def read_speech(
     """
     sound = source if isinstance(source, SoundTrack) else find_speech(Path(source), stretch=stretch)
     total = 0
-    for chunk in decode(sound):
-        samples = torch.from_numpy(chunk[:, 0].copy())
-        if not torch.isfinite(samples).all():
-            raise UserError(f"{sound.path}: holds samples that are not numbers (NaN or infinite); export it again")
-        total += len(samples)
-        yield samples.clamp(-1, 1)
-    if not check_length:
-        return
-    announced = sound.stretch.within(sound.info, str(sound.path)).seconds
-    is_cut_short(sound.path, announced, total / SAMPLE_RATE)
+    with steady(sound) as same:
+        for chunk in decode(same):
+            samples = torch.from_numpy(chunk[:, 0].copy())
+            if not torch.isfinite(samples).all():
+                raise UserError(f"{sound.path}: holds samples that are not numbers (NaN or infinite); export it again")
+            total += len(samples)
+            yield samples.clamp(-1, 1)
+    if check_length:
+        announced = sound.stretch.within(sound.info, str(sound.path)).seconds
+        is_cut_short(sound.path, announced, total / SAMPLE_RATE)
 
 
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:

@@ -63,8 +63,8 @@ def describe(samples: Array) -> _Frames:
 def speech_score(frames: Sequence[_Frames]) -> _Score:
     """How much like speech a sound is: how levels change within syllables, times how evenly frames are voiced or not.
 
-    The 4 Hz modulation tells speech from music (Scheirer and Slaney 1997). Of loud frames of speech about half have a
-    pitch, of chords all, of noise and clicks none.
+    The 4 Hz modulation separates speech from music (Scheirer and Slaney 1997). Of loud frames of speech about half
+    have a pitch, of chords all, of noise and clicks none.
     """
     level = np.concatenate([part.level for part in frames])
     if len(level) <= SYLLABLE:
@@ -94,7 +94,7 @@ def _is_voiced(frames: Array) -> Array:
 def find_speech(path: Path, *, track: int | None = None, stretch: Stretch = WHOLE) -> SoundTrack:
     """The sound of a file that holds speech: the first track that does, mixed if the mix does, else one channel of it.
 
-    track: the one to use, from 1 on. Warns where another than the first track is used, and where no speech is heard.
+    track: the one to use, from 1 on. Warns where another than the first track is used, and where no speech is found.
     Raises: UserError when there is no such sound.
     """
     info = probe(path)
@@ -114,7 +114,7 @@ def find_speech(path: Path, *, track: int | None = None, stretch: Stretch = WHOL
         raise refused[0]
     score, best = found[_first_speech([score for score, _ in found])]
     if score.value < NONE or score.level <= SILENT_DB:
-        warnings.warn(f"{path}: no speech is heard in {_place(best)}", stacklevel=1)
+        warnings.warn(f"{path}: no speech is found in {_place(best)}", stacklevel=1)
     elif track is None and best.track > 0:
         warnings.warn(f"{path}: the speech is in {_place(best)}; --audio-track chooses another", stacklevel=1)
     return best
@@ -134,7 +134,7 @@ def _place(sound: SoundTrack) -> str:
 
 
 def _best_channel(sound: SoundTrack) -> tuple[_Score, SoundTrack]:
-    """The mix of a track where speech is heard in it, else the channel that is most like speech, with its score."""
+    """The mix of a track where speech is found in it, else the channel that is most like speech, with its score."""
     channels: list[int | None] = [None, *range(sound.channels)] if sound.channels > 1 else [None]
     frames: list[list[_Frames]] = [[] for _ in channels]
     for part in _blocks(decode(sound, channels=None)):

@@ -49,7 +49,7 @@ from preprocess.report import write_report
 from preprocess.request import NOT_STATED, reuse_take
 from preprocess.rotations import Poses
 from preprocess.sound import PredictArticulation, Sound, prepare_sound
-from preprocess.take_folder import TakeFolder, write_picture
+from preprocess.take_folder import TakeFolder, read_picture, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import fill_gaps
 
@@ -247,10 +247,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _picture_size(path: Path) -> int:
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise UserError(f"{path}: cannot be read as a picture")
-    height, width = picture.shape[:2]
+    height, width = read_picture(path).shape[:2]
     if height != width or height % 2:
         raise UserError(f"{path}: is {width} x {height}; pictures must be square with an even side")
     return height
@@ -298,7 +295,7 @@ def _import_frames(folder: Path, frames: list[Path], pictures: TakeFolder, progr
     detector = open_detector("torch", torch.device("cpu"))
     for index, path in enumerate(frames):
         shutil.copy(path, pictures.frame_path(index))
-        picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        picture = np.ascontiguousarray(read_picture(path)[..., ::-1])
         points = detector.landmarks(picture[None])[0]
         if points is not None:
             found[index], landmarks[index], profiles[index] = True, points, sample_profile(picture, points)
@@ -313,7 +310,7 @@ def _import_frames(folder: Path, frames: list[Path], pictures: TakeFolder, progr
 
 def _matte_from_parsing(path: Path, size: int) -> Array | None:
     """255 where the parsing, in the colours of any of the family, is not the background's white."""
-    parsing = cv2.imread(str(path)) if path.exists() else None
+    parsing = read_picture(path) if path.exists() else None
     if parsing is None or parsing.shape[:2] != (size, size):
         return None
     return np.where((parsing == 255).all(-1), 0, 255).astype(np.uint8)
@@ -345,7 +342,7 @@ def in_our_head_frame(poses: Poses, own: Poses, good: Array) -> Poses:
 def _read_plate(folder: Path, size: int) -> Array:
     """The background [S, S, 3] uint8 RGB; the lossless one where the folder is ours."""
     for name in ("background.png", "bc.jpg"):
-        plate = cv2.imread(str(folder / name)) if (folder / name).exists() else None
+        plate = read_picture(folder / name) if (folder / name).exists() else None
         if plate is not None and plate.shape[:2] == (size, size):
             return cv2.cvtColor(plate, cv2.COLOR_BGR2RGB)
     raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")

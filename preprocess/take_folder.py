@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from avatar.core.files import UserError, check_writable
+from avatar.core.files import UserError, check_writable, hidden_sibling
 
 JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
 PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
@@ -49,23 +49,38 @@ class TakeFolder:
 
     def read_frame(self, frame: int) -> Array:
         """A frame [S, S, 3] uint8 RGB."""
-        return cv2.cvtColor(cv2.imread(str(self.frame_path(frame))), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(read_picture(self.frame_path(frame)), cv2.COLOR_BGR2RGB)
 
     def read_matte(self, frame: int) -> Array:
         """The matte [S, S] uint8 of a frame."""
-        return cv2.imread(str(self._matte_path(frame)), cv2.IMREAD_GRAYSCALE)
+        return read_picture(self._matte_path(frame), cv2.IMREAD_GRAYSCALE)
 
     def grey_reader(self) -> ReadFrame:
         """Reads frames as grey [S, S] uint8; the last ones are kept, since neighbours are compared."""
 
         @functools.lru_cache(maxsize=KEPT_FRAMES)
         def read(frame: int) -> Array:
-            return cv2.imread(str(self.frame_path(frame)), cv2.IMREAD_GRAYSCALE)
+            return read_picture(self.frame_path(frame), cv2.IMREAD_GRAYSCALE)
 
         return read
 
     def _matte_path(self, frame: int) -> Path:
         return self.root / "mattes" / f"{frame:06d}.png"
+
+
+def read_picture(path: Path, flags: int = cv2.IMREAD_COLOR) -> Array:
+    """A picture as OpenCV reads it, flags: OpenCV's; of any name, which OpenCV itself does not open.
+
+    Raises: UserError when it is none.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+        picture = cv2.imdecode(data, flags) if len(data) else None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if picture is None:
+        raise UserError(f"{path}: is not a picture that can be read")
+    return picture
 
 
 def write_picture(path: Path, picture: Array, options: Sequence[int] = ()) -> None:
@@ -75,8 +90,10 @@ def write_picture(path: Path, picture: Array, options: Sequence[int] = ()) -> No
     """
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     ordered = picture if channels == 1 else cv2.cvtColor(picture, TO_OPENCV[channels])
-    if not cv2.imwrite(str(path), ordered, list(options)):
-        raise OSError(28, "cannot be written, is the disk full?", str(path))
+    done, data = cv2.imencode(path.suffix, ordered, list(options))
+    if not done:
+        raise OSError(22, "cannot be coded as such a picture", str(path))
+    path.write_bytes(data.tobytes())
 
 
 @contextmanager
@@ -87,7 +104,7 @@ def resumable(out: Path, key: str) -> Iterator[Path]:
     Raises: UserError when the place cannot be written.
     """
     check_writable(out)
-    part = out.with_name(f".{out.name}.part")
+    part = hidden_sibling(out, "part")
     note = part / "key.json"
     if not note.exists() or note.read_text() != key:
         shutil.rmtree(part, ignore_errors=True)

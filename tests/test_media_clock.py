@@ -108,8 +108,12 @@ WAYS = {
     "a gap in the sound": converted("x.mkv", "-af", "aselect='not(between(t,2.6,3.3))'", *X264, *PCM),
     "many small gaps": converted("x.mkv", "-af", "asetnsamples=480,aselect='not(lt(mod(t+.2,.5),.03))'", *X264, *PCM),
     "a gap in the picture": converted("x.mp4", "-vf", "select='not(between(t,2.6,3.3))'", *X264, *AAC, *FREELY),
-    "sound of a slow clock": converted("x.mkv", "-af", "asetpts=PTS*1.01", "-vf", "setpts=PTS*1.01", *X264, *PCM, *FREELY),
-    "a variable frame rate": converted("x.mp4", "-vf", "select='not(eq(mod(n,7),3))'", *X264, *AAC, "-fps_mode", "vfr"),
+    "sound of a slow clock": converted(
+        "x.mkv", "-af", "asetpts=PTS*1.01", "-vf", "setpts=PTS*1.01", *X264, *PCM, *FREELY
+    ),
+    "a variable frame rate": converted(
+        "x.mp4", "-vf", "select='not(eq(mod(n,7),3))'", *X264, *AAC, "-fps_mode", "vfr"
+    ),
     "B-frames without an edit list": converted("x.mp4", *B_FRAMES, *AAC, "-use_editlist", "0"),
     "a transport stream of a late hour": converted("x.ts", *X264, *AAC, "-output_ts_offset", "50000"),
     "a transport stream that wraps": converted("x.ts", *X264, *AAC, "-output_ts_offset", "95440.7"),

@@ -58,6 +58,7 @@ TRANSPARENT = {
         "deadline": "good", "cpu-used": 5, "row-mt": 1, "f": "webm",
     },
 }  # fmt: skip
+OUTPUT, SOUND_INPUT = "file:output", "file:sound"  # stand for names, since ffmpeg-python takes UTF-8 only
 SOUND = {
     ".mov": {"acodec": "pcm_s16le"},
     ".webm": {"acodec": "libopus", "audio_bitrate": "128k"},
@@ -99,17 +100,19 @@ def write_video(
     options = dict(TRANSPARENT[kind]) if transparent else _film_options(coding, kind)
     options |= BT709 | (SOUND[kind] if sound else {})
     track = SoundTrack(sound, probe(sound)) if isinstance(sound, Path) else sound
-    with whole(path) as temporary, steady(track) if track else nullcontext() as heard:
-        streams = [picture, *([_film_sound(heard)] if heard else [])]
-        command = ffmpeg.output(*streams, f"file:{temporary}", loglevel="error", **options).overwrite_output()
-        return _feed(command.compile(cmd=ffmpeg_binary()), chain([first], iterator), path)
+    with whole(path) as temporary, steady(track) if track else nullcontext() as steadied:
+        streams = [picture, *([_film_sound(steadied)] if steadied else [])]
+        command = ffmpeg.output(*streams, OUTPUT, loglevel="error", **options).overwrite_output()
+        names = {OUTPUT: f"file:{temporary}", SOUND_INPUT: f"file:{steadied.path}" if steadied else ""}
+        arguments = [names.get(argument, argument) for argument in command.compile(cmd=ffmpeg_binary())]
+        return _feed(arguments, chain([first], iterator), path)
 
 
 def _film_sound(sound: SoundTrack) -> Any:
     """The stream of ffmpeg that goes into a film: speech alone, on the clock that motion is made by, mono or stereo."""
-    stream = ffmpeg.input(f"file:{sound.path}", **LOCAL)[f"a:{sound.track}"]
+    stream = ffmpeg.input(SOUND_INPUT, **LOCAL)[f"a:{sound.track}"]
     if sound.mix:
-        stream = stream.filter("pan", sound.mix)
+        stream = stream.filter("pan", args=sound.mix)
     stream = stream.filter("aresample", **CLOCK)
     if not sound.mix and sound.channels > 2:  # encoders refuse many layouts, players leave channels out
         stream = stream.filter("aformat", channel_layouts="stereo")

@@ -22,6 +22,7 @@ DTYPES = {
     "torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
     "torch.int64": "I64", "torch.int32": "I32", "torch.int8": "I8", "torch.uint8": "U8",
 }  # fmt: skip
+LONG_NAME, LONG_SUFFIX = 200, 16  # bytes; names of 255 are legal, and temporary ones are longer than the name itself
 
 
 class UserError(Exception):
@@ -35,7 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises: UserError when the place cannot be written or the disk is full.
     """
     check_writable(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    temporary = path.with_name(f".{_short_stem(path)}.{uuid.uuid4().hex[:8]}.part{_short_suffix(path)}")
     try:
         yield temporary
         _usual_permissions(temporary)
@@ -49,9 +50,27 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def hidden_sibling(path: Path, kind: str) -> Path:
+    """Where something is kept beside `path` while it is made, by a name that is legal wherever the path's is."""
+    name = path.name if len(os.fsencode(path.name)) <= LONG_NAME else _short_stem(path)
+    return path.with_name(f".{name}.{kind}")
+
+
+def _short_stem(path: Path) -> str:
+    """The stem of a file's name, or where a longer name would not be legal, a digest of it."""
+    name = os.fsencode(path.name)
+    return path.stem if len(name) <= LONG_NAME else hashlib.sha256(name).hexdigest()[:16]
+
+
+def _short_suffix(path: Path) -> str:
+    """The ending of a file's name, by which encoders go; none where it is no ending."""
+    return path.suffix if len(os.fsencode(path.suffix)) <= LONG_SUFFIX else ""
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process left of `whole(path)`; nobody else may be writing `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.stem)}.{'[0-9a-f]' * 8}.part{glob.escape(path.suffix)}"):
+    stem, suffix = glob.escape(_short_stem(path)), glob.escape(_short_suffix(path))
+    for left in path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}.part{suffix}"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

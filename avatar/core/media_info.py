@@ -20,7 +20,9 @@ MISSING_SECONDS = 0.5  # headers round, and codecs pad: less is no loss
 DISCONTINUOUS = ("mpegts", "mpeg")  # containers whose time stamps may jump, all tracks together
 SEEKABLE = ("mov", "matroska", "avi", "wav", "w64", "aiff", "caf", "flac", "ogg", "mp3", "asf", "mxf", "nut")
 """Containers with an index, or of sound alone. In others one lands anywhere, also behind the only keyframe."""
+WAV_HEAD, STREAMED = 65536, 0x7FFF0000  # bytes that a WAV's chunks lie in; sizes from there on stand for «unknown»
 TRANSFERS = ("smpte2084", "arib-std-b67")  # of high dynamic range: PQ, HLG
+NO_STAMP = b"-9223372036854775808"  # of ffmpeg, for a time that is not known
 DOLBY_BASE = {"1": "smpte2084", "4": "arib-std-b67"}  # what a Dolby Vision base layer is, by its compatibility id
 RANGES, MATRICES, PRIMARIES = ("tv", "pc"), ("bt709", "bt2020nc", "bt2020c", "ictcp"), ("bt709", "bt2020", "smpte432")
 
@@ -126,7 +128,20 @@ def probe(path: Path) -> VideoInfo:
         _colours(video, text) if video else None,
         text.removeprefix("Input #0, ").split(",")[0],
     )
+    if info.container == "wav":
+        info = replace(info, seconds=max(info.seconds, _wav_seconds(path)))
     return info if info.seconds > 0 else measure(path, info)
+
+
+def _wav_seconds(path: Path) -> float:
+    """How long a WAV file says it is, which ffmpeg replaces by its size; 0 where it does not say."""
+    with path.open("rb") as file:
+        head = file.read(WAV_HEAD)
+    form, data = head.find(b"fmt "), head.find(b"data")
+    if form < 0 or data < 0 or len(head) < max(form + 20, data + 8):
+        return 0.0
+    rate, size = (int.from_bytes(head[start : start + 4], "little") for start in (form + 16, data + 4))
+    return size / rate if rate and size < STREAMED else 0.0
 
 
 def _why(said: str) -> str:
@@ -211,12 +226,14 @@ def scan_packets(path: Path) -> tuple[Packets, tuple[Packets, ...], bool]:
                 bases[int(words[1][:-1])] = int(numerator) / int(denominator)
             elif line.startswith(b"#media_type "):
                 kinds[int(words[1][:-1])] = words[2].decode()
-            elif not line.startswith(b"#") and len(words) >= 5 and words[2].lstrip(b"-").isdigit():
+            elif not line.startswith(b"#") and len(words) >= 5:
                 row, base = rows[int(words[0])], bases[int(words[0])]
-                begin = int(words[2]) * base
                 row[0] += 1
                 row[1] += b"F=0x0" not in words
-                row[2], row[3] = min(row[2], begin), max(row[3], begin + int(words[3]) * base)
+                stamps = [stamp for stamp in words[2:0:-1] if stamp != NO_STAMP]  # raw streams have no display time
+                if stamps:
+                    begin = int(stamps[0]) * base
+                    row[2], row[3] = min(row[2], begin), max(row[3], begin + int(words[3]) * base)
         damaged = re.search(r"partial file|ended prematurely|truncat", running.messages()) is not None
     tracks = {index: Packets(int(row[0]), int(row[1]), row[2], row[3]) for index, row in rows.items()}
     video = next((tracks.get(index, Packets()) for index, kind in kinds.items() if kind == "video"), Packets())
@@ -226,7 +243,7 @@ def scan_packets(path: Path) -> tuple[Packets, tuple[Packets, ...], bool]:
 def measure(path: Path, info: VideoInfo) -> VideoInfo:
     """The same with length and frame rate by what can be read, whatever the header says."""
     video, sounds, _ = scan_packets(path)
-    seconds = max(track.stop for track in (video, *sounds))
+    seconds = max(track.stop for track in (video, *sounds)) or video.count / max(info.fps, 1.0)
     shown = video.stop - video.start
     fps = video.count / shown if video.count > 1 and shown > 0 else info.fps
     wrong = 0 < fps <= MOST_FPS and abs(fps / max(info.fps, 1e-9) - 1) > SAME_RATE

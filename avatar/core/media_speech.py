@@ -135,16 +135,30 @@ def _place(sound: SoundTrack) -> str:
 
 def _best_channel(sound: SoundTrack) -> tuple[_Score, SoundTrack]:
     """The mix of a track where speech is found in it, else the channel that is most like speech, with its score."""
-    channels: list[int | None] = [None, *range(sound.channels)] if sound.channels > 1 else [None]
+    channels: list[int | None] = list(range(sound.channels))
+    frames: list[list[_Frames]] = []
+    if sound.channels <= 2:
+        channels = [None, *channels] if sound.channels == 2 else [None]
+    elif sound.info.sounds[sound.track].known:  # mixed by the layout, which leaves channels out
+        frames = _describe_until_sure(_blocks(decode(sound)), [0])
+        if (score := speech_score(frames[0])).is_sure:
+            return score, sound
+        channels = [None, *channels]
+    frames += _describe_until_sure(_blocks(decode(sound, channels=None)), channels[len(frames) :])
+    scores = [speech_score(kept) for kept in frames]
+    best = _first_speech(scores)
+    return scores[best], replace(sound, channel=channels[best])
+
+
+def _describe_until_sure(blocks: Iterable[Array], channels: Sequence[int | None]) -> list[list[_Frames]]:
+    """Of each channel (None: the mean of all) what is known, up to where one of them is surely speech."""
     frames: list[list[_Frames]] = [[] for _ in channels]
-    for part in _blocks(decode(sound, channels=None)):
+    for part in blocks:
         for kept, channel in zip(frames, channels, strict=True):
             kept.append(describe(part.mean(1) if channel is None else part[:, channel]))
         if any(speech_score(kept).is_sure for kept in frames):
             break
-    scores = [speech_score(kept) for kept in frames]
-    best = _first_speech(scores)
-    return scores[best], replace(sound, channel=channels[best])
+    return frames
 
 
 def _blocks(chunks: Iterable[Array]) -> Iterator[Array]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image, ImageColor
+from PIL import Image, ImageCms, ImageColor, ImageOps, ImageSequence
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +21,10 @@ TRANSPARENT = "transparent"
 MOST_ORBIT = 20.0  # degrees: beyond, nothing was ever recorded
 LEAST_SIZE, MOST_SIZE = 64, 2048  # px; even, as films have half as many chroma samples
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
+ANIMATED = ("GIF", "PNG", "WEBP")  # formats whose pictures are one after the other; those of TIFF are pages
+LEAST_MS = 20.0  # that a picture of an animation is shown
+SRGB = "sRGB"  # in the name of a profile that changes nothing
 
 Background = Tensor | Iterator[Tensor]
 """A picture [S, S, 3] uint8, or one for each frame."""
@@ -59,7 +65,7 @@ def open_background(choice: str, size: int, fps: float) -> Background:
     """
     path = Path(choice)
     if path.suffix.lower() not in FILM_ENDINGS:
-        return read_background(choice, size)
+        return _animation(path, size, fps) or read_background(choice, size)
     if not probe(path).has_video:
         raise UserError(f"{path}: has no picture; give a video, a picture or a colour as background")
     return _loop(path, size, fps)
@@ -72,6 +78,32 @@ def _loop(path: Path, size: int, fps: float) -> Iterator[Tensor]:
             yield torch.from_numpy(frame.copy())
         if frame is None:
             raise UserError(f"{path}: holds no frame that can be decoded; give another background")
+
+
+def _animation(path: Path, size: int, fps: float) -> Iterator[Tensor] | None:
+    """Endless pictures of an animated picture file, each for as long as it says; None for any other file."""
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) == 1 or image.format not in ANIMATED:
+                return None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # whoever reads it as a picture says what is wrong with it
+    return _play(path, size, fps)
+
+
+def _play(path: Path, size: int, fps: float) -> Iterator[Tensor]:
+    with Image.open(path) as image:
+        drawn, until = 0, 0.0
+        while True:
+            for frame in ImageSequence.Iterator(image):
+                frame.load()  # how long it is shown is not known before
+                until += max(float(frame.info.get("duration", 0)), LEAST_MS) / 1000
+                if drawn >= (due := round(until * fps)):
+                    continue
+                picture = _square(frame, size)
+                while drawn < due:
+                    yield picture
+                    drawn += 1
 
 
 def read_background(choice: str, size: int) -> Tensor:
@@ -89,12 +121,50 @@ def read_background(choice: str, size: int) -> Tensor:
     check_readable(path, "picture")
     try:
         with Image.open(path) as image:
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            square = image.convert("RGB").crop((left, top, left + side, top + side)).resize((size, size))
-    except OSError as error:
-        raise UserError(f"{path}: is not a picture that can be read") from error
+            return _square(image, size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: is not a picture that can be read ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+
+
+def _square(image: Image.Image, size: int) -> Tensor:
+    """The middle square [S, S, 3] uint8 of a picture, as viewers show it."""
+    shown = as_shown(image)
+    side = min(shown.size)
+    left, top = (shown.width - side) // 2, (shown.height - side) // 2
+    square = shown.crop((left, top, left + side, top + side)).resize((size, size))
     return torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(size, size, 3)
+
+
+def as_shown(image: Image.Image) -> Image.Image:
+    """A picture in sRGB as viewers show it: turned by EXIF, colours by its profile, white where it is clear."""
+    profile = image.info.get("icc_profile")
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16 bit grey, which `convert` would cut off at 255
+        grey = np.asarray(turned.convert("I"), np.float32) / 257
+        turned = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8), "L")
+    elif turned.mode == "F":  # 0..1 in TIFFs of floats
+        turned = Image.fromarray((np.asarray(turned).clip(0, 1) * 255).round().astype(np.uint8), "L")
+    if turned.has_transparency_data:
+        clear = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    return _to_srgb(turned, profile)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of a picture by its colour profile; without one, or with one that is damaged, as it is."""
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if SRGB in ImageCms.getProfileDescription(source):
+                return image.convert("RGB")
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
+    return image.convert("RGB")
 
 
 def resize_plate(picture: Tensor, size: int) -> Tensor:

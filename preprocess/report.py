@@ -39,6 +39,8 @@ MEANINGS = {
     "sound_gain_db": "gain that brought the voice to -23 dB of full scale",
     "plate_seen": "share of the background that was ever uncovered",
     "camera_px": "px that the background moves, of a picture 512 wide",
+    "announced_seconds": "seconds that the file says it has, where it ends before",
+    "read_seconds": "seconds that could be read of such a file",
     "captions": "share of the frames with captions",
 }
 

@@ -109,6 +109,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
+    if name in ("face", "audio_track", "consent") and verb == "build":
+        return getattr(call["request"], name)
     if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
         wanted = call["request"]
         moved = {"start": wanted.stretch.start, "end": wanted.stretch.stop, "select": wanted.seconds}

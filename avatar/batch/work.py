@@ -138,15 +138,7 @@ def _build(options: Build, replaces: bool) -> Made:
         if source.is_file():
             _remove(out.with_suffix(".take"))
     recipe = arguments.final_recipe(options)
-    build(
-        source,
-        out,
-        recipe=recipe,
-        face=options.face,
-        audio_track=options.audio_track,
-        consent=options.consent,
-        device=options.device,
-    )
+    build(source, out, recipe=recipe, request=arguments.build_request(options), device=options.device)
     return Made()
 
 

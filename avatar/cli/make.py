@@ -11,7 +11,7 @@ from avatar.cli.errors import print_error
 from avatar.cli.options import Device, Seed, add_verb, print_device
 from avatar.core.files import UserError
 from avatar.core.stages import Stages
-from avatar.pipelines.arguments import final_recipe, take_request
+from avatar.pipelines.arguments import build_request, final_recipe, take_request
 from avatar.pipelines.options import Build, Preprocess
 
 app = typer.Typer()
@@ -48,9 +48,7 @@ def build(options: Build) -> None:
             Path(options.source),
             out,
             recipe=recipe,
-            face=options.face,
-            audio_track=options.audio_track,
-            consent=options.consent,
+            request=build_request(options),
             device=options.device,
             progress=progress,
             stages=stages,

@@ -88,6 +88,13 @@ def take_request(options: Preprocess) -> TakeRequest:
     )
 
 
+def build_request(options: Build) -> TakeRequest:
+    """What the Take of a build is to be made with, but for what the recipe says."""
+    from preprocess.request import TakeRequest
+
+    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=options.consent)
+
+
 def final_recipe(options: Build) -> Recipe:
     """The recipe of a build, its options over those of the file. Raises: UserError."""
     given = options.recipe or {}

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, check_writable
-from avatar.core.media import probe
+from avatar.core.media import WHOLE, probe
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
@@ -37,7 +37,7 @@ from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.train import Checkpoint, Schedule, train
 from preprocess.checks import assess_quality
 from preprocess.matte import matte_of_picture
-from preprocess.request import NOT_STATED, TakeRequest, state_consent
+from preprocess.request import TakeRequest, state_consent
 
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 75  # three seconds
@@ -62,9 +62,7 @@ def build(
     out: Path | str,
     *,
     recipe: Recipe | None = None,
-    face: str = "auto",
-    audio_track: int | None = None,
-    consent: str = NOT_STATED,
+    request: TakeRequest | None = None,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
     stages: Stages | None = None,
@@ -72,6 +70,7 @@ def build(
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
 
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
+    request: what the Take is made with; its tracker and size are the recipe's.
     stages: counts the time of each.
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
@@ -80,7 +79,7 @@ def build(
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
-    request = TakeRequest(tracker=recipe.tracker, face=face, size=recipe.size, audio_track=audio_track, consent=consent)
+    request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
     with torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
         take = find_take(
@@ -248,6 +247,8 @@ def find_take(
         raise UserError(f"{source}: is no video, whose face --face could choose; leave it out")
     if request.audio_track is not None:
         raise UserError(f"{source}: is no video, whose sound --audio-track could choose; leave it out")
+    if request.stretch != WHOLE or request.seconds is not None:
+        raise UserError(f"{source}: is no video, of which a part could be used; make a take of that part")
     if (source / ADNERF).is_file():
         return import_adnerf(source, beside, holdout=holdout, consent=request.consent, progress=progress)
     return state_consent(open_take(source), request.consent)

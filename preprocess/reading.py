@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,28 @@ from avatar.core.media import Stretch, VideoInfo, read_video
 
 PIECE_SECONDS = 6.0
 EARLIER_SECONDS = 1.0  # that a piece begins before its first frame: what it shows may have begun then
+LATER_SECONDS = 0.5  # that a piece is read beyond its last frame, which is deinterlaced by the next
 CORES_EACH = 2  # of a process
 LEAST_PROCESSES = 3  # with fewer, what the pieces share costs more than is gained
 END_SECONDS = 2.0  # by which a picture may end before its file
-SEEKABLE = (".mp4", ".mov", ".m4v", ".mkv", ".webm")  # names of files whose index leads to any time exactly
+EXACT = ("mov", "matroska")  # containers whose index leads to any time exactly
 
 Array = np.ndarray
 Crop = tuple[float, float, float]
 
 
 def read_frames(path: Path, info: VideoInfo, *, size: int, crop: Crop, fps: float, stretch: Stretch) -> Iterator[Array]:
-    """As `read_video`, by several processes where there are cores for them; info: of the stretch."""
+    """As `read_video`, by several processes where there are cores for them; info: of the stretch, measured."""
     processes = min((os.cpu_count() or 1) // CORES_EACH, int(info.seconds / PIECE_SECONDS))
-    if processes < LEAST_PROCESSES or path.suffix.lower() not in SEEKABLE:
+    if processes < LEAST_PROCESSES or not has_pieces(info):
         yield from read_video(path, size=size, crop=crop, fps=fps, stretch=stretch)
     else:
         yield from read_pieces(path, info, processes, size=size, crop=crop, fps=fps, stretch=stretch)
+
+
+def has_pieces(info: VideoInfo) -> bool:
+    """Whether pieces of a file, each read by itself, are together what is read of the whole."""
+    return info.container in EXACT and info.longest_frame < EARLIER_SECONDS
 
 
 def read_pieces(
@@ -43,11 +50,13 @@ def read_pieces(
 
     def read(start: int) -> list[Array]:
         earlier = min(start, round(EARLIER_SECONDS * fps))
-        stop = None if start == first[-1] else stretch.start + (start + length) / fps
-        piece = Stretch(stretch.start + (start - earlier) / fps, stretch.stop if stop is None else stop)
+        last = start == first[-1]
+        later = stretch.start + (start + length) / fps + LATER_SECONDS
+        stop = stretch.stop if last or later > (stretch.stop or inf) else later
+        piece = Stretch(stretch.start + (start - earlier) / fps, stop)
         frames = read_video(path, size=size, crop=crop, fps=fps, stretch=piece)
         try:
-            return list(islice(frames, earlier, None if stop is None else earlier + length))
+            return list(islice(frames, earlier, None if last else earlier + length))
         except UserError:  # nothing left: the picture ends before its file
             return []
 

@@ -104,7 +104,8 @@ def make_take(
                 observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
         seen = observations.found
         read = request.stretch.start + len(seen) / FPS
-        missing = announced if is_cut_short(video, min(announced, request.stretch.stop or announced), read) else 0.0
+        wanted = min(announced, request.stretch.stop or announced)
+        missing = announced if is_cut_short(video, info, wanted, read) else 0.0
         check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
         train, test = split_frames(len(seen), holdout)
         clip = _Clip(video, info, TakeFolder(part), request, source, crop, missing, train, test, stages)

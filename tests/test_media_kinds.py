@@ -247,12 +247,17 @@ def test_cut_files_go_on_and_say_so(speech: Path, tmp_path: Path, name: str) -> 
         assert 4 < len(samples(tmp_path / name)) / RATE < 6
 
 
-def test_sound_that_ends_before_the_picture_is_whole(speech: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("-t", "12"), ("-output_ts_offset", "7.1")])
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
+def test_files_that_are_whole_are_not_said_to_be_cut(
+    speech: Path, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    """Sound that ends before the picture; a clock that begins late, which the length in the header counts in."""
     film = ("-f", "lavfi", "-i", f"{GREY}:d=12", "-i", str(speech), "-map", "0", "-map", "1")
-    run(*film, "-c:v", "libx264", "-c:a", "aac", str(tmp_path / "x.mp4"))
+    run(*film, "-c:v", "libx264", "-c:a", "aac", *options, str(tmp_path / name))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        samples(tmp_path / "x.mp4")
+        assert len(samples(tmp_path / name)) / RATE == pytest.approx(8, abs=0.1)
 
 
 # U: nothing but the file itself is read

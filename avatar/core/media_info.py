@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +58,8 @@ class VideoInfo:
     interlaced: bool = False
     colours: Colours | None = None  # of high dynamic range
     container: str = ""  # ffmpeg's name
+    start: float = 0.0  # s by the container's own clock, which some containers' lengths count in
+    longest_frame: float = inf  # s that a picture is shown at most, where that is measured
 
     @property
     def has_video(self) -> bool:
@@ -83,15 +86,17 @@ class Stretch:
         return replace(info, seconds=stop - self.start)
 
     def options(self, info: VideoInfo) -> list[str]:
-        """Input options of ffmpeg, for containers that can be sought in."""
-        if info.container not in SEEKABLE:
-            return []
-        seek = ["-ss", f"{self.start:.3f}"] if self.start > 0 else []
-        return seek + (["-to", f"{self.stop:.3f}"] if self.stop is not None else [])
+        """Input options of ffmpeg: where to seek, in containers that allow it."""
+        return ["-ss", f"{self.start:.3f}"] if self.start > 0 and info.container in SEEKABLE else []
 
     def filters(self, info: VideoInfo, kind: Literal["", "a"] = "") -> str:
-        """Filters of ffmpeg, first in a chain, for the other containers: all is decoded; kind `a`: of sound."""
-        if info.container in SEEKABLE or (self.start <= 0 and self.stop is None):
+        """Filters of ffmpeg, first in a chain: where to stop, and without seeking also where to begin.
+
+        kind `a`: of sound. ffmpeg's own `-to` counts from the first frame that is left, which may be a late one.
+        """
+        if info.container in SEEKABLE:
+            return "" if self.stop is None else f"{kind}trim=end={self.stop - max(0.0, self.start):.3f},"
+        if self.start <= 0 and self.stop is None:
             return ""
         end = f":end={self.stop:.3f}" if self.stop is not None else ""
         return f"{kind}trim=start={self.start:.3f}{end},{kind}setpts=PTS-{self.start:.3f}/TB,"
@@ -118,6 +123,7 @@ def probe(path: Path) -> VideoInfo:
     video = next((line for line in streams if line.startswith("Video: ") and "attached pic" not in line), None)
     width, height, fps = _picture(video, text) if video else (0, 0, 0.0)
     length = re.search(r"^  Duration: (\d+):(\d\d):([\d.]+)", text, re.MULTILINE)
+    begin = re.search(r"^  Duration: .*, start: (-?[\d.]+)", text, re.MULTILINE)
     info = VideoInfo(
         width,
         height,
@@ -127,6 +133,7 @@ def probe(path: Path) -> VideoInfo:
         bool(video and re.search(r"top (first|coded)|bottom (first|coded)|interlaced", video)),
         _colours(video, text) if video else None,
         text.removeprefix("Input #0, ").split(",")[0],
+        max(0.0, float(begin[1])) if begin else 0.0,
     )
     if info.container == "wav":
         info = replace(info, seconds=max(info.seconds, _wav_seconds(path)))
@@ -210,6 +217,7 @@ class Packets:
     keys: int = 0  # that need no others
     start: float = 0.0  # s
     stop: float = 0.0  # s
+    longest: float = 0.0  # s that one lasts, or from it to the next, at most
 
 
 def scan_packets(path: Path) -> tuple[Packets, tuple[Packets, ...], bool]:
@@ -217,7 +225,8 @@ def scan_packets(path: Path) -> tuple[Packets, tuple[Packets, ...], bool]:
     arguments = ["-v", "error", *input_options(path), "-map", "0:V:0?", "-map", "0:a?", "-c", "copy", "-copyinkf"]
     bases: dict[int, float] = {}
     kinds: dict[int, str] = {}
-    rows: dict[int, list[float]] = defaultdict(lambda: [0, 0, float("inf"), 0.0])
+    rows: dict[int, list[float]] = defaultdict(lambda: [0, 0, inf, 0.0, 0.0])
+    before: dict[int, float] = {}  # s, at which the last packet is decoded
     with started([*arguments, "-f", "framecrc", "-"]) as running:
         for line in running.output:
             words = line.replace(b",", b" ").split()
@@ -230,12 +239,17 @@ def scan_packets(path: Path) -> tuple[Packets, tuple[Packets, ...], bool]:
                 row, base = rows[int(words[0])], bases[int(words[0])]
                 row[0] += 1
                 row[1] += b"F=0x0" not in words
+                row[4] = max(row[4], int(words[3]) * base)
+                if words[1] != NO_STAMP:
+                    now = int(words[1]) * base
+                    row[4] = max(row[4], now - before.get(int(words[0]), now))
+                    before[int(words[0])] = now
                 stamps = [stamp for stamp in words[2:0:-1] if stamp != NO_STAMP]  # raw streams have no display time
                 if stamps:
                     begin = int(stamps[0]) * base
                     row[2], row[3] = min(row[2], begin), max(row[3], begin + int(words[3]) * base)
         damaged = re.search(r"partial file|ended prematurely|truncat", running.messages()) is not None
-    tracks = {index: Packets(int(row[0]), int(row[1]), row[2], row[3]) for index, row in rows.items()}
+    tracks = {index: Packets(int(row[0]), int(row[1]), *row[2:]) for index, row in rows.items()}
     video = next((tracks.get(index, Packets()) for index, kind in kinds.items() if kind == "video"), Packets())
     return video, tuple(tracks.get(index, Packets()) for index, kind in kinds.items() if kind == "audio"), damaged
 
@@ -247,15 +261,16 @@ def measure(path: Path, info: VideoInfo) -> VideoInfo:
     shown = video.stop - video.start
     fps = video.count / shown if video.count > 1 and shown > 0 else info.fps
     wrong = 0 < fps <= MOST_FPS and abs(fps / max(info.fps, 1e-9) - 1) > SAME_RATE
-    return replace(info, seconds=seconds or info.seconds, fps=fps if wrong else info.fps)
+    longest = max(video.longest, video.start) if video.count else inf
+    return replace(info, seconds=seconds or info.seconds, fps=fps if wrong else info.fps, longest_frame=longest)
 
 
-def is_cut_short(path: Path, announced: float, read: float) -> bool:
+def is_cut_short(path: Path, info: VideoInfo, announced: float, read: float) -> bool:
     """Warn when a file ends before its header says that it does; announced, read: s. Returns whether it does."""
     if announced - read <= MISSING_SECONDS:
         return False
     video, sounds, damaged = scan_packets(path)
-    if not damaged and announced - max(track.stop for track in (video, *sounds)) <= MISSING_SECONDS:
+    if not damaged and announced - info.start - max(track.stop for track in (video, *sounds)) <= MISSING_SECONDS:
         return False  # another track is as long as announced
     warnings.warn(f"{path}: {announced:.1f} s announced, {read:.1f} s could be read", stacklevel=1)
     return True

@@ -35,7 +35,7 @@ def read_speech(
             yield samples.clamp(-1, 1)
     if check_length:
         announced = sound.stretch.within(sound.info, str(sound.path)).seconds
-        is_cut_short(sound.path, announced, total / SAMPLE_RATE)
+        is_cut_short(sound.path, sound.info, announced, total / SAMPLE_RATE)
 
 
 def write_wav(path: Path, samples: Tensor, *, rate: int = SAMPLE_RATE) -> None:

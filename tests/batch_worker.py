@@ -69,6 +69,10 @@ def run_commands(task: Task) -> Made:
         elif command == "count":
             with speech.with_suffix(".count").open("a") as file:
                 file.write("x")
+        elif command == "read":
+            from avatar.core.media import read_speech
+
+            list(read_speech(speech.parent / rest[0]))
         elif command == "note":
             with speech.with_suffix(".note").open("a") as file:
                 file.write(" ".join(name for name in ("replaces", "repeated") if getattr(task, name)) + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from avatar.batch import run as run_module
@@ -27,6 +28,7 @@ from avatar.batch.report import write_report
 from avatar.batch.run import Snapshot
 from avatar.cli.batch_table import draw_table, format_seconds
 from avatar.core.files import UserError
+from avatar.core.media import write_wav
 from tests.batch_worker import HERE, WORKER, go
 
 
@@ -315,6 +317,21 @@ def test_the_report_names_what_failed(tmp_path: Path) -> None:
     log = log_path(file.with_suffix(".batch"), "bad.mp4")
     assert f'href="logs/{log.name}"' in text
     assert log.is_file()
+
+
+def test_a_cut_file_is_done_and_noted(tmp_path: Path) -> None:
+    write_wav(tmp_path / "cut.wav", 0.1 * torch.randn(80000, generator=torch.Generator().manual_seed(0)))
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "cut.wav").read_bytes()[:96044])
+    go(file := studio(tmp_path, one="read cut.wav", two=""))
+    done = records(file)
+    assert {record.state for record in done.values()} == {"done"}
+    assert f"{tmp_path / 'cut.wav'}: 5.0 s announced, 3.0 s could be read" in done["one.mp4"].reason
+    assert not done["two.mp4"].reason
+    page = write_report(file.with_suffix(".batch"))
+    assert page is not None
+    assert "5.0 s announced, 3.0 s could be read" in page.read_text()
+    assert "3.0 s could be read" in log_path(file.with_suffix(".batch"), "one.mp4").read_text()
+    assert go(file).counts["done"] == 2
 
 
 def test_outcomes_survive_json() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from avatar.batch.address import digest, fingerprint
 from avatar.batch.jobs import is_url
 from avatar.batch.work import Runner, Task
 from avatar.core.files import UserError
+from avatar.core.notes import warnings_as_notes
 
 End = Literal["done", "failed", "crashed", "lost", "late", "full"]
 """How an attempt ended. crashed: the job's worker died. lost: its node went away. late: over the time limit. full: the
 disk was full."""
 FULL_DISK = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+REASON_LENGTH = 500
 LOG_BYTES = 64_000  # of a log that are sent back
 
 
@@ -30,7 +33,7 @@ class Outcome:
     """What came of an attempt."""
 
     end: End
-    reason: str = ""  # one line, for people
+    reason: str = ""  # one line, for people; of a job that is done, what is worth knowing
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
@@ -48,8 +51,16 @@ def attempt(task: Task, run: Runner) -> Outcome:
     start, cpu = time.monotonic(), _cpu_seconds()
     media_seconds, reason, end = 0.0, "", "done"
     made: dict[str, tuple[str, str]] = {}
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        sys.stderr.write(f"note: {text}\n")
+
     try:
-        media_seconds = run(task).media_seconds
+        with warnings_as_notes(note):
+            media_seconds = run(task).media_seconds
+        reason = "; ".join(dict.fromkeys(notes))[:REASON_LENGTH]
         made = {place: (fingerprint(place), digest(place)) for place in task.job.outputs.values()}
         if missing := [place for place, (found, _) in made.items() if not found]:
             end, reason = "failed", f"{missing[0]}: was not written"
@@ -79,7 +90,7 @@ def explain(error: Exception) -> str:
         text = "out of memory; give the job more `memory`, so that fewer run at once"
     else:
         text = f"internal error, {type(error).__name__}: {error}; see the log"
-    return " ".join(text.split())[:500]
+    return " ".join(text.split())[:REASON_LENGTH]
 
 
 def is_full(error: BaseException | None) -> bool:

@@ -93,11 +93,11 @@ def _bad_rows(records: Sequence[Record], folder: Path, page: Path) -> list[list[
 
 
 def _done_rows(records: Sequence[Record], folder: Path, page: Path) -> list[list[str | Link]]:
-    rows: list[list[str | Link]] = [["job", "took", "times real time", "CPU-s", "written", "worker", "log"]]
+    rows: list[list[str | Link]] = [["job", "took", "times real time", "CPU-s", "written", "worker", "note", "log"]]
     for one in records:
         speed = f"{one.media_seconds / one.seconds:.2f}" if one.media_seconds and one.seconds else ""
         name = one.id if is_url(one.output) else Link(one.id, os.path.relpath(one.output, page.parent))
-        figures = [f"{one.seconds:.2f} s", speed, f"{one.cpu_seconds:.1f}", _size(one.bytes), one.worker]
+        figures = [f"{one.seconds:.2f} s", speed, f"{one.cpu_seconds:.1f}", _size(one.bytes), one.worker, one.reason]
         rows.append([name, *figures, _log_link(one, folder, page)])
     return rows
 

@@ -172,7 +172,7 @@ class _Run:
         before = record.outputs
         made = {place: before.get(place, ["", ""]) for place in job.outputs.values() if _is_ours(place, before)}
         replaces = all(place in before or is_url(place) for place in job.outputs.values())
-        self._engine.start(job, replaces=replaces, repeated=bool(record.reason))
+        self._engine.start(job, replaces=replaces, repeated=record.state != "done" and bool(record.reason))
         tries = record.tries if same and record.state == "waiting" else 0
         cost = {} if record.state == "waiting" else {"cpu_seconds": 0.0, "gpu_seconds": 0.0}
         started: dict[str, Any] = {"state": "running", "address": where, "reason": "", "tries": tries, **cost}

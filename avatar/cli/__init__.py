@@ -12,8 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads must
 import typer
 
 from avatar.cli import a2m, batch, drive, make, space, takes
-from avatar.cli.errors import print_error, warnings_as_notes
+from avatar.cli.errors import print_error, print_note
 from avatar.core.files import UserError
+from avatar.core.notes import warnings_as_notes
 
 app = typer.Typer(
     help="Turn a short video of one person into a talking avatar, and make it speak.",
@@ -34,7 +35,7 @@ INTERRUPTED = 130  # exit code that typer makes of Ctrl-C, as shells do: 128 and
 def main() -> None:
     """Run the command; a mendable error is one line on stderr and exit code 1."""
     try:
-        with warnings_as_notes():
+        with warnings_as_notes(print_note):
             app()
     except (UserError, OSError) as error:
         print_error(error)

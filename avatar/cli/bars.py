@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +32,8 @@ def progress_bars() -> Iterator[Progress]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def write_line(text: str) -> None:
+    """A line on stderr, above any bar that is shown."""
+    tqdm.write(text, file=sys.stderr)

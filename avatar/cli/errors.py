@@ -13,4 +13,6 @@ def print_error(error: Exception) -> None:
 
 def print_note(text: str) -> None:
     """Print what is worth knowing, though nothing is wrong, on stderr."""
-    print(f"note: {text}", file=sys.stderr)
+    from avatar.cli.bars import write_line  # here, since most commands show no bars
+
+    write_line(f"note: {text}")

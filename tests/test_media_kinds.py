@@ -14,7 +14,7 @@ import torch
 from scipy.io import wavfile
 
 from avatar.core.encode import write_video
-from avatar.core.files import UserError, plain_text, whole
+from avatar.core.files import UserError, plain_text, read_safetensors, stream_safetensors, whole
 from avatar.core.media import (
     ffmpeg_binary,
     find_speech,
@@ -327,6 +327,16 @@ def test_pictures_of_a_take_have_any_name(tmp_path: Path) -> None:
         read_picture(tmp_path / "no.png")
     with whole(tmp_path / ("y" * 255)) as temporary:
         temporary.write_bytes(b"")
+
+
+def test_avatars_and_tracks_have_any_name(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(5.0), "b": torch.ones(2, dtype=torch.uint8)}
+    for name in (b"caf\xe9.avatar", b"-x.avatar", "\U0001f642.avatar".encode()):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        stream_safetensors(tensors, path, {"format": "x"})
+        read, metadata = read_safetensors(path)
+        assert metadata == {"format": "x"}
+        assert all(torch.equal(read[key], tensors[key]) for key in tensors)
 
 
 # N: colours

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from avatar.core.deflate import deflate, inflate
-from avatar.core.files import UserError, check_readable, stream_safetensors
+from avatar.core.files import UserError, check_readable, open_tensors, stream_safetensors
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import MOTION_NAMES, Motion
 from avatar.core.speech_model import SpeechModel, from_tensors, to_tensors
@@ -104,7 +104,7 @@ def load_avatar(path: Path | str) -> Avatar:
     path = Path(path)
     check_readable(path, "avatar file")
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             metadata = file.metadata() or {}
             version = parse_tag(FORMAT, metadata.get("format"))
             if version is None:

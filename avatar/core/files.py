@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,26 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """A safetensors file of any name, open as the library's `safe_open` has it, which takes names in UTF-8 alone.
+
+    Raises: SafetensorError, OSError for another file.
+    """
+    with ExitStack() as stack:
+        try:
+            name = os.fsencode(path).decode()
+        except UnicodeDecodeError:
+            name = f"/dev/fd/{stack.enter_context(path.open('rb')).fileno()}"
+        yield stack.enter_context(safe_open(name, "pt"))
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, mapped into memory rather than read, and its metadata.
 
     Raises: SafetensorError, OSError for another file.
     """
-    with safe_open(path, "pt") as file:
+    with open_tensors(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 

@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avatar.core.files import UserError, whole
+from avatar.core.files import UserError, open_tensors, whole
 from avatar.core.geometry import exponential, to_vector
 from avatar.core.versions import Format, check_version, parse_tag
 from cuda_ext.shapes import check_shapes
@@ -187,7 +187,7 @@ def save_motion(motion: Motion, path: Path, space_id: str) -> None:
 def load_motion(path: Path) -> Motion:
     """Read a `.motion` file. Raises: UserError when it is not one, or of another version."""
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             metadata = file.metadata() or {}
             version = parse_tag(FORMAT, metadata.get("format"))
             if version is None:

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from avatar.core.files import UserError, stream_safetensors, whole
+from avatar.core.files import UserError, read_safetensors, stream_safetensors, whole
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion, scale_torso
 from avatar.core.versions import Format, check_version, convert
@@ -251,7 +250,7 @@ def read_track(take: Take) -> Track:
     """The track of a take. Raises: UserError when the file is damaged."""
     path = take.root / "track.safetensors"
     try:
-        tensors = load_file(path)
+        tensors, _ = read_safetensors(path)
         tensors["landmarks"] = tensors["landmarks"] * take.scale
         tensors["torso"] = tensors["torso"] * torch.tensor([take.scale, take.scale, 1.0, 1.0])
         return Track(**tensors, fps=take.fps)

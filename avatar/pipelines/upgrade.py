@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from avatar.core import avatar_file, motion_space, take
 from avatar.core.avatar_file import load_avatar, save_avatar
-from avatar.core.files import UserError
+from avatar.core.files import UserError, open_tensors
 from avatar.core.motion_space import load_motion, save_motion
 from avatar.core.take import open_take, write_take
 from avatar.pipelines.build import frame_matte
@@ -57,7 +57,7 @@ def _upgrade_take(root: Path) -> str:
 
 def _read_tag(path: Path) -> str:
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             return str((file.metadata() or {}).get("format", ""))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is no avatar, motion or take ({error})") from error

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.core.files import UserError, whole
+from avatar.core.files import UserError, open_tensors, whole
 from avatar.core.take import Take, Track
 from avatar.render.base import Trainable, random_generator
 from avatar.render.captured import CapturedRun, chunk_of
@@ -229,7 +229,7 @@ def _resume(trainable: Trainable, checkpoint: Checkpoint | None) -> float:
     if checkpoint is None or not checkpoint.path.exists():
         return 0.0
     try:
-        with safe_open(checkpoint.path, "pt") as file:
+        with open_tensors(checkpoint.path) as file:
             metadata = file.metadata() or {}
             if metadata.get("key") != checkpoint.key:
                 return 0.0

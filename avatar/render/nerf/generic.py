@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.core.files import UserError, check_readable, whole
+from avatar.core.files import UserError, check_readable, open_tensors, whole
 from avatar.render.features import POSE_FEATURES
 from avatar.render.nerf.field import Values
 from avatar.render.nerf.settings import NerfSettings, pack_settings, unpack_settings
@@ -61,7 +61,7 @@ def load_generic(path: Path) -> Generic:
     """Read what `save_generic` wrote. Raises: UserError when it is none."""
     check_readable(path, "generic NeRF")
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             if (file.metadata() or {}).get("format") != FORMAT:
                 raise UserError(f"{path}: is not a {FORMAT} file; make one with `avatar pretrain-renderer`")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

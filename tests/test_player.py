@@ -73,7 +73,7 @@ def test_the_view_can_orbit(avatar: Avatar) -> None:
     held = concatenate([still] * 50)
     turned = list(Player(avatar, look=Look(orbit=15)).reenact(held))
     fixed = list(Player(avatar).reenact(held))
-    assert np.array_equal(turned[0], fixed[0])
+    assert np.abs(turned[0].astype(int) - fixed[0]).max() <= 1  # turned by nothing, which may round
     assert np.abs(turned[37].astype(int) - fixed[37]).mean() > 1  # a quarter of the swing's six seconds
 
 

@@ -32,8 +32,8 @@ from avatar.batch.jobs import (
     is_url,
 )
 from avatar.core.files import UserError
-from avatar.core.lines import Entry, read_entries
-from avatar.core.recipe import parse_duration, read_yaml
+from avatar.core.lines import Entry, read_entries, read_mapping
+from avatar.core.recipe import parse_duration
 from avatar.pipelines.arguments import files_of, with_files, with_own_names
 from avatar.pipelines.options import VERBS, settings_files
 
@@ -223,7 +223,9 @@ def _options(batch: Batch, values: Common) -> tuple[dict[str, Any], dict[str, st
     for name in settings_files(verb).keys() & options.keys():
         if isinstance(content := options[name], str):
             place = resolve(batch.folder, content)
-            options[name] = batch.contents.get(place) or batch.contents.setdefault(place, read_yaml(Path(place), name))
+            options[name] = batch.contents.get(place) or batch.contents.setdefault(
+                place, read_mapping(Path(place), name)
+            )
     if not options:
         return {}, {}
     options = with_own_names(verb, options)

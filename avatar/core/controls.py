@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from avatar.core.lines import read_mapping
 from avatar.core.named_files import FilePath, PosePath, named_files
-from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, read_yaml, yaml_values
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, yaml_values
 
 if TYPE_CHECKING:  # what a control may be is known without torch, for the command line and for job files
     from torch import Tensor
@@ -125,6 +126,6 @@ def resolve_controls(
     kept = built.model_dump(exclude_unset=True)
     for name in named_files(Controls, kept):
         warnings.warn(f"the avatar's recipe names a file ({name}: {kept.pop(name)}); name it yourself", stacklevel=2)
-    own, where = (read_yaml(file, "controls"), str(file)) if isinstance(file, Path) else (file or {}, "controls")
+    own, where = (read_mapping(file, "controls"), str(file)) if isinstance(file, Path) else (file or {}, "controls")
     given = parse(Controls, dict(own), where).model_dump(exclude_unset=True)
     return parse(Controls, kept | given | dict(flags or {}), "controls")

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from avatar.core.files import UserError, check_readable
+from avatar.core.files import UserError
+from avatar.core.lines import parse_mapping, read_mapping
 from avatar.core.named_files import BackgroundPath, FilePath
 
 
@@ -138,28 +139,15 @@ def without_aliases(settings: type[SettingsType], data: dict[str, Any], where: s
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe from a YAML file."""
-    return parse(Recipe, read_yaml(path, "recipe") | {"file": str(path)}, str(path))
-
-
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The keys and values of a YAML (or JSON) file. Raises: UserError when it is none."""
-    check_readable(path, what)
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: must be a list of `key: value` lines")
-    return data
+    return parse(Recipe, read_mapping(path, "recipe") | {"file": str(path)}, str(path))
 
 
 def yaml_values(text: str) -> dict[str, Any]:
     """The keys and values of YAML text that `to_yaml` wrote; none where it is something else."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_mapping(text, "the avatar's recipe", "recipe")
+    except UserError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -6,16 +6,19 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
+from avatar.batch import journal as journal_module
 from avatar.batch import run as run_module
 from avatar.batch.attempt import Outcome
 from avatar.batch.engine import Running
@@ -158,6 +161,93 @@ def test_a_full_disk_pauses_and_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     notes.clear()
     assert go(file, force=True, retry_seconds=0.2, show=lambda snapshot: notes.add(snapshot.note)).counts["done"] == 2
     assert any("paused, the disk is full; make room and it goes on" in note for note in notes)
+
+
+def hold_journal(folder: Path, seconds: float) -> threading.Thread:
+    """Hold the journal of a batch as another process would; returns when it is held."""
+    held = threading.Event()
+
+    def hold() -> None:
+        database = sqlite3.connect(folder / "journal.sqlite", isolation_level=None, timeout=10)
+        database.execute("BEGIN EXCLUSIVE")
+        held.set()
+        time.sleep(seconds)
+        database.execute("COMMIT")
+        database.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    return thread
+
+
+@pytest.mark.parametrize("when", ["before", "while it is converted", "while it runs"])
+def test_a_journal_that_another_process_holds(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(run_module, "JOURNAL_SECONDS", 0.1)
+    file, notes, holders = studio(tmp_path, one="hello", two="sleep 1", three="hello"), list[str](), []
+    folder = file.with_suffix(".batch")
+    if when == "before":
+        go(file)
+        holders.append(hold_journal(folder, 2.0))
+    elif when == "while it is converted":
+        folder.mkdir()
+        holders.append(hold_journal(folder, 2.0))
+
+    def show(snapshot: Snapshot) -> None:
+        notes.append(snapshot.note)
+        if not holders and snapshot.counts.get("done", 0) >= 1:
+            holders.append(hold_journal(folder, 2.0))
+
+    end = go(file, workers=1, force=True, show=show)
+    holders[0].join()
+    assert end.counts["done"] == 3
+    assert any(note.startswith("paused, the journal cannot be used now") and "locked" in note for note in notes)
+    assert notes[-1] == ""
+    assert {record.state for record in records(file).values()} == {"done"}
+
+
+SHORT_READ = sqlite3.SQLITE_IOERR | 2 << 8  # an extended code
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        ("write", SHORT_READ),
+        ("keep_digest", sqlite3.SQLITE_READONLY),
+        ("take_cancels", sqlite3.SQLITE_CANTOPEN),
+        ("end", sqlite3.SQLITE_BUSY),
+        ("read", sqlite3.SQLITE_PROTOCOL),
+    ],
+)
+def test_failures_of_the_journal_that_pass(
+    method: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "JOURNAL_SECONDS", 0.01)
+    monkeypatch.setattr(run_module, "CANCEL_SECONDS", 0.0)
+    use, failures = getattr(Journal, method), iter(range(3))
+
+    def failing(journal: Journal, *arguments: Any) -> Any:
+        if next(failures, None) is not None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = code
+            raise error
+        return use(journal, *arguments)
+
+    monkeypatch.setattr(Journal, method, failing)
+    notes: list[str] = []
+    assert go(studio(tmp_path, one="hello"), show=lambda snapshot: notes.append(snapshot.note)).counts["done"] == 1
+    assert any("disk I/O error" in note for note in notes)
+    assert next(failures, None) is None
+
+
+def test_failures_of_the_journal_that_do_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(Journal, "write", failing)
+    with pytest.raises(sqlite3.DatabaseError):
+        go(studio(tmp_path, one="hello"))
 
 
 def test_jobs_are_cancelled_while_it_runs(tmp_path: Path) -> None:

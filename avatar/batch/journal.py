@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 State = Literal["waiting", "running", "done", "failed", "quarantined", "blocked", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 CUT_SHORT = "was cut short"
-LOCK_SECONDS = 30.0  # for which another process may hold the database
+LOCK_SECONDS = 5.0  # for which an operation waits while another process holds the database
+PASSING = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL,  # another process holds it
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM,  # its disk is away
+)  # fmt: skip
 BAD: tuple[State, ...] = ("failed", "quarantined", "blocked", "cancelled")
 
 TABLES = """
@@ -84,6 +88,15 @@ class RunRecord:
     engine: str
     started: float
     finished: float | None  # None: still running, or killed
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes of, is a failure of the journal that may pass by itself."""
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in PASSING:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Journal:
@@ -198,9 +211,15 @@ class Journal:
         self._db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (place, fingerprint, digest))
 
     def request_cancel(self, names: Iterable[str]) -> None:
-        """Request that the process that runs the batch leaves out jobs or entries; `*` for all."""
-        with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO cancels VALUES (?)", [(name,) for name in names])
+        """Request that the process that runs the batch leaves out jobs or entries; `*` for all.
+
+        Raises: UserError when another process holds the journal.
+        """
+        try:
+            with self._transaction():
+                self._db.executemany("INSERT OR IGNORE INTO cancels VALUES (?)", [(name,) for name in names])
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self.path}: cannot be written now ({error}); try again") from error
 
     def known(self, name: str) -> bool:
         """Whether a job or an entry of the last run has this name."""

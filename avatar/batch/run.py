@@ -17,7 +17,7 @@ from avatar.batch.address import Digests, address, unchanged
 from avatar.batch.attempt import Outcome, explain, is_full
 from avatar.batch.engine import Engine, Running
 from avatar.batch.jobs import Job, is_url
-from avatar.batch.journal import BAD, CUT_SHORT, Journal, Record, State, log_path, sole_runner
+from avatar.batch.journal import BAD, CUT_SHORT, Journal, Record, State, is_passing, log_path, sole_runner
 from avatar.batch.machine import free_bytes
 from avatar.batch.plan import Plan
 from avatar.batch.scheduler import Scheduler
@@ -26,6 +26,7 @@ from avatar.core.files import UserError, remove_leftovers
 MAX_CRASHES = 3  # of a job's worker, after which the job is quarantined: once may be chance, or another job's doing
 MIN_FREE = 200_000_000  # bytes: below, nothing is started; several films of a minute, or one Take of two
 RETRY_SECONDS = 10.0  # until a full disk is looked at again
+JOURNAL_SECONDS = 1.0  # between two tries to use a journal that another process holds, beside what SQLite waits
 SHOW_SECONDS, CANCEL_SECONDS = 0.25, 1.0  # between two updates of the table, two looks for cancelled jobs
 
 
@@ -66,19 +67,42 @@ def run_batch(
 
     Raises: UserError when it cannot be begun; KeyboardInterrupt after what was running has been stopped and noted.
     """
+    options, show = options or RunOptions(), show or (lambda snapshot: None)
+
+    def wait(error: Exception) -> None:
+        if is_full(error):
+            raise error
+        show(Snapshot(len(plan.jobs), {"unchanged": 0}, [], 0.0, 0.0, _paused(error)))
+        time.sleep(JOURNAL_SECONDS)
+
     engine.check(list(plan.jobs.values()))
-    with sole_runner(folder), closing(Journal(folder)) as journal, closing(engine):
+    with sole_runner(folder), closing(_persist(wait, Journal, folder)) as journal, closing(engine):
         try:
-            number = journal.begin(plan.jobs.values(), plan.path, engine.name)
+            number = _persist(wait, journal.begin, plan.jobs.values(), plan.path, engine.name)
         except Exception as error:
             raise UserError(f"{folder}: the journal cannot be written ({explain(error)})") from error
-        run = _Run(plan, engine, folder, journal, options or RunOptions(), show or (lambda snapshot: None))
+        run = _Run(plan, engine, folder, journal, options, show)
         try:
             run.run()
         finally:
             run.stop_all()
-            journal.end(number)
+            run.end(number)
         return run.snapshot()
+
+
+def _persist(wait: Callable[[Exception], None], use: Callable[..., Any], *arguments: Any) -> Any:
+    """Use the journal or the disk; again and again, after a wait, as long as what hinders it may pass."""
+    while True:
+        try:
+            return use(*arguments)
+        except Exception as error:
+            if not is_full(error) and not is_passing(error):
+                raise
+            wait(error)
+
+
+def _paused(error: Exception) -> str:
+    return f"paused, the journal cannot be used now; as soon as it can, it goes on ({error})"
 
 
 class _Run:
@@ -89,13 +113,14 @@ class _Run:
     ) -> None:
         self._plan, self._engine, self._folder, self._journal, self._options = plan, engine, folder, journal, options
         self._scheduler = Scheduler(plan)
-        self._records = {record.id: record for record in journal.read()}
-        self._digests = Digests(journal.digest, partial(self._retry_while_full, journal.keep_digest))
+        self._digests = Digests(partial(self._retry, journal.digest), partial(self._retry, journal.keep_digest))
         self._show_to, self._last_shown, self._last_cancels = show, 0.0, 0.0
         self._start, self._worked, self._unchanged = time.monotonic(), 0.0, 0
-        self._note, self._paused_until = "", 0.0
+        self._note, self._hindered, self._paused_until = "", "", 0.0  # why nothing starts, why nothing goes on
         self._cancelled: set[str] = set()
-        self._counts = Counter(record.state for record in self._records.values())
+        self._counts: Counter[str] = Counter()
+        self._records = {record.id: record for record in self._retry(lambda: list(journal.read()))}
+        self._counts.update(record.state for record in self._records.values())
 
     def run(self) -> None:
         """Run until nothing is left that can be done."""
@@ -112,7 +137,7 @@ class _Run:
         self.stop_all()
         for job, obstacle in list(self._scheduler.pending()):
             state, reason = ("cancelled", "cancelled") if "*" in self._cancelled else ("blocked", obstacle)
-            self._set(replace(self._records[job.id], state=state, reason=reason))  # type: ignore[arg-type]
+            self._set(replace(self._records[job.id], state=state, reason=reason))
         self._show(at_once=True)
 
     def stop_all(self) -> None:
@@ -125,7 +150,8 @@ class _Run:
         counts: dict[str, int] = {str(state): count for state, count in self._counts.items()}
         counts["unchanged"] = self._unchanged
         seconds = time.monotonic() - self._start
-        return Snapshot(len(self._plan.jobs), counts, self._engine.running(), seconds, self._worked, self._note)
+        note = self._hindered or self._note
+        return Snapshot(len(self._plan.jobs), counts, self._engine.running(), seconds, self._worked, note)
 
     def _start_what_fits(self) -> None:
         if time.monotonic() < self._paused_until:
@@ -193,7 +219,7 @@ class _Run:
         if outcome.end in ("crashed", "late", "lost"):
             _remove_parts(job)
         if outcome.log:
-            self._retry_while_full(_write_log, log_path(self._folder, job.id), outcome.log)
+            self._retry(_write_log, log_path(self._folder, job.id), outcome.log)
         if outcome.end == "done":
             self._note = ""
             for place, (fingerprint, digest) in outcome.made.items():
@@ -225,7 +251,7 @@ class _Run:
         if now - self._last_cancels < CANCEL_SECONDS:
             return
         self._last_cancels = now
-        if not (names := self._journal.take_cancels()):
+        if not (names := self._retry(self._journal.take_cancels)):
             return
         self._cancelled |= names
         for running in self._engine.running():
@@ -241,18 +267,26 @@ class _Run:
         self._counts[self._records[record.id].state] -= 1
         self._counts[record.state] += 1
         self._records[record.id] = record
-        self._retry_while_full(self._journal.write, [record])
+        self._retry(self._journal.write, [record])
 
-    def _retry_while_full(self, write: Callable[..., None], *arguments: Any) -> None:
-        """Write to the disk; again and again as long as it is full."""
-        while True:
-            try:
-                return write(*arguments)
-            except Exception as error:
-                if not is_full(error):
-                    raise
+    def end(self, number: int) -> None:
+        """Note that the run is over."""
+        self._retry(self._journal.end, number)
+
+    def _retry(self, use: Callable[..., Any], *arguments: Any) -> Any:
+        """Use the journal or the disk; while it is full, or the journal is held by others, wait."""
+
+        def wait(error: Exception) -> None:
+            if is_full(error):
                 self._pause(explain(error))
-                time.sleep(self._options.retry_seconds)
+                return time.sleep(self._options.retry_seconds)
+            self._hindered = _paused(error)
+            self._show(at_once=True)
+            time.sleep(JOURNAL_SECONDS)
+
+        result = _persist(wait, use, *arguments)
+        self._hindered = ""
+        return result
 
     def _show(self, *, at_once: bool = False) -> None:
         now = time.monotonic()

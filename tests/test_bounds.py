@@ -1,0 +1,54 @@
+"""Files that ask for more than they are: refused in a line before any work."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from avatar.core.avatar_file import load_avatar, save_avatar
+from avatar.core.deflate import deflate, inflate
+from avatar.core.files import UserError
+from tests.test_core import make_avatar
+
+MB = 1_000_000
+
+
+def stream(size: int) -> torch.Tensor:
+    """So many zeros, deflated."""
+    packer = zlib.compressobj()
+    data = b"".join(packer.compress(bytes(MB)) for _ in range(size // MB)) + packer.flush()
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"),
+    [(1, [800 * MB]), (9, [100 * MB]), (1, [1 << 40, 1 << 40]), (1, [-1]), (1, [2.5]), (1, ["a"]), (1, [True, 9])],
+)
+def test_an_avatar_does_not_inflate_to_gigabytes(
+    count: int, shape: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_avatar(make_avatar(), tmp_path / "a.avatar")
+    with safe_open(tmp_path / "a.avatar", "pt") as file:
+        note, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header = json.loads(note["avatar"])
+    zeros = stream(10 * MB)
+    for index in range(count):
+        tensors[f"renderer.{index}"] = zeros.clone()
+        header["deflated"][f"renderer.{index}"] = ["uint8", shape]
+    save_file(tensors, tmp_path / "b.avatar", note | {"avatar": json.dumps(header)})
+    monkeypatch.setattr(zlib, "decompressobj", lambda: pytest.fail("nothing is inflated"))
+    with pytest.raises(UserError, match="damaged or edited avatar file"):
+        load_avatar(tmp_path / "b.avatar")
+
+
+def test_flat_pictures_and_blendshapes_are_within_bounds() -> None:
+    noise = torch.randint(-128, 128, (3000, 3000), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    tensors = {"frame": torch.full((4000, 4000, 3), 9, dtype=torch.uint8), "shapes": noise}
+    back = inflate(*deflate(tensors))
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())

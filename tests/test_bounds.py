@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError
+from avatar.core.take import read_plate
+from avatar.play.look import read_background
 from tests.test_core import make_avatar
 
 MB = 1_000_000
@@ -45,6 +48,26 @@ def test_an_avatar_does_not_inflate_to_gigabytes(
     monkeypatch.setattr(zlib, "decompressobj", lambda: pytest.fail("nothing is inflated"))
     with pytest.raises(UserError, match="damaged or edited avatar file"):
         load_avatar(tmp_path / "b.avatar")
+
+
+def png_header(path: Path, width: int, height: int) -> Path:
+    """The beginning of a PNG of so many pixels."""
+    size = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    data = b"IDAT" + zlib.compress(bytes(100))
+    chunks = [len(one[4:]).to_bytes(4, "big") + one + zlib.crc32(one).to_bytes(4, "big") for one in (size, data)]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
+def test_a_background_of_900_megapixels(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has too many pixels; make it smaller first"):
+        read_background(str(png_header(tmp_path / "wall.png", 30000, 30000)), 64)
+
+
+def test_a_take_whose_plate_is_of_900_megapixels(tmp_path: Path) -> None:
+    png_header(tmp_path / "background.png", 30000, 30000)
+    with pytest.raises(UserError, match=r"background\.png: cannot be read .*; redo the take"):
+        read_plate(SimpleNamespace(root=tmp_path))  # type: ignore[arg-type]
 
 
 def test_flat_pictures_and_blendshapes_are_within_bounds() -> None:

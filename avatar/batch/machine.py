@@ -33,8 +33,8 @@ def this_machine() -> Machine:
 def _core_quotas() -> Iterator[float]:
     """Cores that each group above this process may use at a time."""
     for folder in _groups(""):
-        if len(quota := _read(folder / "cpu.max").split()) == 2 and quota[0] != "max":
-            yield int(quota[0]) / int(quota[1])
+        if len(limit := _read(folder / "cpu.max").split()) == 2 and limit[0] != "max":
+            yield int(limit[0]) / int(limit[1])
     for folder in _groups("cpu"):
         quota, period = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         if quota.isdigit() and period.isdigit():  # -1: no limit

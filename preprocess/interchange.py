@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from avatar.core.eyes import eyelid_closure
-from avatar.core.files import UserError, digest_file, whole
+from avatar.core.files import UserError, digest_file, sole_maker, whole
 from avatar.core.geometry import Camera
 from avatar.core.landmarks import IBUG68, MESH_POINTS, POINTS
 from avatar.core.media import read_speech, write_wav
@@ -198,7 +198,7 @@ def import_adnerf(
     if any(abs(center - size / 2) > OFF_CENTER_PX for center in cameras.center):
         raise UserError(f"{folder}: the principal point is not the centre of the picture, which is not supported")
     plate = _read_plate(folder, size)
-    with whole(out) as part:
+    with sole_maker(out), whole(out) as part:
         pictures = TakeFolder(part)
         pictures.create()
         landmarks, found = _import_frames(folder, frames, pictures, progress)

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from avatar.core.files import UserError, check_writable, hidden_sibling
+from avatar.core.files import UserError, check_writable, hidden_sibling, sole_maker
 
 JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
 PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
@@ -101,19 +101,22 @@ def resumable(out: Path, key: str) -> Iterator[Path]:
     """Yield a folder that becomes `out`. What a killed run with the same key left in it is still there.
 
     It is removed when a UserError is raised: nothing of it can be used again.
-    Raises: UserError when the place cannot be written.
+    Raises: UserError when the place cannot be written, or another process makes it.
     """
     check_writable(out)
     part = hidden_sibling(out, "part")
     note = part / "key.json"
-    if not note.exists() or note.read_text() != key:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        note.write_text(key)
-    try:
-        yield part
-    except UserError:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    note.unlink()
-    part.rename(out)
+    with sole_maker(out):
+        if out.exists():
+            raise UserError(f"{out}: was made by another process just now; run the command again to use it")
+        if not note.exists() or note.read_text() != key:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            note.write_text(key)
+        try:
+            yield part
+        except UserError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        note.unlink()
+        part.rename(out)

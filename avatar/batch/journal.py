@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import sqlite3
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from avatar.core.files import UserError, check_writable
+from avatar.core.files import PROCESS, UserError, check_writable, hold
 from avatar.core.versions import Format, check_version, convert
 
 if TYPE_CHECKING:
@@ -258,17 +257,7 @@ def log_path(folder: Path, job: str) -> Path:
 @contextmanager
 def sole_runner(folder: Path) -> Iterator[None]:
     """Hold a batch for this process. Raises: UserError when another one runs it."""
-    path = folder / "lock"
-    check_writable(path)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(f"{folder}: is being run by process {file.read().strip()}; wait, or cancel it") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with hold(folder / "lock", f"{folder}: is being run by process {PROCESS}; wait, or cancel it"):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The `avatar` command: parse, call, print, exit code (0 done, 1 failed, 2 wrong use)."""
+"""The `avatar` command: parse, call, print, exit code (0 done, 1 failed, 2 wrong use, 128 + a signal's)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from avatar.cli import a2m, batch, drive, make, space, takes
 from avatar.cli.errors import print_error, print_note
+from avatar.cli.signals import CODES, ending_in_order
 from avatar.core.files import UserError
 from avatar.core.notes import warnings_as_notes
 
@@ -29,18 +30,16 @@ app.add_typer(space.app, name="motion-space")
 app.add_typer(takes.app, name="take")
 app.add_typer(batch.app, name="batch")
 
-INTERRUPTED = 130  # exit code that typer makes of Ctrl-C, as shells do: 128 and the signal's number
-
 
 def main() -> None:
     """Run the command; a mendable error is one line on stderr and exit code 1."""
     try:
-        with warnings_as_notes(print_note):
+        with ending_in_order(), warnings_as_notes(print_note):
             app()
     except (UserError, OSError) as error:
         print_error(error)
         sys.exit(1)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code in CODES:
             print("stopped; run the same command again to go on", file=sys.stderr)
         raise

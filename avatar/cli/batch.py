@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -63,7 +61,6 @@ def batch_run(
     if dry_run:
         return _print_plan(plan, folder, jobs)
     runner = _engine(engine, folder, address, jobs)
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: running jobs are stopped, and the journal notes it
     with live_table() as show:
         try:
             end = run_batch(plan, runner, folder, options=RunOptions(force, retry_failed), show=show)
@@ -76,10 +73,6 @@ def batch_run(
         print(f"report    {page}")
     if end.bad:
         raise typer.Exit(1)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _plan(file: Path) -> Plan:

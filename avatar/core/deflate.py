@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ from torch import Tensor
 LEAST = 50_000  # bytes: smaller ones stay as they are
 KINDS = {"int8": torch.int8, "uint8": torch.uint8}
 LEVEL = 6
+FREE, MOST_RATIO = 64_000_000, 20  # bytes of flat pictures in any file; of blendshapes, which shrink to a third
 
 Forms = dict[str, tuple[str, list[int]]]  # name -> dtype and shape before
 
@@ -32,10 +34,19 @@ def deflate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Forms]:
 
 
 def inflate(tensors: Mapping[str, Tensor], forms: Mapping[str, Sequence]) -> dict[str, Tensor]:
-    """What `deflate` was given. Raises: ValueError when a stream is damaged or of another length than its form says."""
+    """What `deflate` was given.
+
+    Raises: ValueError when a stream is damaged or of another length than its form says, or when forms ask for much more
+    memory than such a file needs; nothing is inflated then.
+    """
     whole = dict(tensors)
+    sizes = {name: _size(name, shape) for name, (_, shape) in forms.items()}
+    if sum(sizes.values()) > FREE + MOST_RATIO * sum(tensors[name].numel() for name in forms):
+        raise ValueError(
+            f"{sum(tensors[name].numel() for name in forms)} bytes say that they hold {sum(sizes.values())}"
+        )
     for name, (kind, shape) in forms.items():
-        size = int(torch.tensor(shape).prod())
+        size = sizes[name]
         stream = zlib.decompressobj()
         try:
             data = stream.decompress(tensors[name].numpy().tobytes(), size + 1)
@@ -46,6 +57,12 @@ def inflate(tensors: Mapping[str, Tensor], forms: Mapping[str, Sequence]) -> dic
         plain = torch.frombuffer(bytearray(data), dtype=KINDS[kind]).view(shape)
         whole[name] = plain if plain.dim() != 3 else plain.cumsum(0, dtype=plain.dtype)
     return whole
+
+
+def _size(name: str, shape: Sequence[int]) -> int:
+    if not all(type(side) is int and 0 <= side < 1 << 31 for side in shape):
+        raise ValueError(f"{name} has the shape {str(shape)[:80]}")
+    return math.prod(shape)
 
 
 def _change(tensor: Tensor) -> Tensor:

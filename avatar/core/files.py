@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -9,9 +10,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
@@ -23,6 +24,9 @@ DTYPES = {
     "torch.int64": "I64", "torch.int32": "I32", "torch.int8": "I8", "torch.uint8": "U8",
 }  # fmt: skip
 LONG_NAME, LONG_SUFFIX = 200, 16  # bytes; names of 255 are legal, and temporary ones are longer than the name itself
+
+
+PROCESS = "{process}"  # in the text of a refusal
 
 
 class UserError(Exception):
@@ -94,6 +98,42 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: its folder cannot be made ({error.strerror}); choose another output") from error
     if not os.access(parent, os.W_OK):
         raise UserError(f"{path}: its folder is not writable; choose another output")
+
+
+@contextmanager
+def hold(lock: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file for this process until the end, also when it is killed; the file goes away then.
+
+    Raises: UserError, `refusal` with the number of the other process in place of PROCESS, when one holds it.
+    """
+    check_writable(lock)
+    with _open_lock(lock, refusal) as file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _open_lock(lock: Path, refusal: str) -> IO[str]:
+    while True:
+        file = lock.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                raise UserError(refusal.replace(PROCESS, file.read().strip() or "another")) from error
+        if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+        file.close()  # whoever held it has taken the file away in between
+
+
+def sole_maker(out: Path) -> AbstractContextManager[None]:
+    """Make `out` in this process alone. Raises: UserError when another process makes it."""
+    return hold(hidden_sibling(out, "lock"), f"{out}: is being made by process {PROCESS}; wait, or end it")
 
 
 def check_readable(path: Path, what: str) -> None:

@@ -266,5 +266,5 @@ def _read_image(path: Path, mode: str, take: Take | None = None) -> Tensor:
             if take is not None and take.scale != 1:
                 picture = picture.resize((take.camera.size, take.camera.size), Image.Resampling.BOX)
             return torch.from_numpy(np.array(picture))
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read ({error}); redo the take with `avatar preprocess`") from error

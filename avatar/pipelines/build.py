@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
 from avatar.core.controls import Controls
-from avatar.core.files import UserError, check_readable, check_writable
+from avatar.core.files import UserError, check_readable, check_writable, sole_maker
 from avatar.core.media import WHOLE, probe
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
@@ -81,7 +81,7 @@ def build(
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
-    with torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
+    with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
         take = find_take(
             source,
             out.with_suffix(".take"),

@@ -122,7 +122,9 @@ def read_background(choice: str, size: int) -> Tensor:
     try:
         with Image.open(path) as image:
             return _square(image, size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: has too many pixels; make it smaller first") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path}: is not a picture that can be read ({_first_line(error)})") from error
 
 

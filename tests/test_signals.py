@@ -76,3 +76,17 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
     assert (tmp_path / "film.mp4").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_stopped_command_leaves_changes_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    leave = "import atexit\natexit.register(lambda: (print('leaving', flush=True), time.sleep(1)))\n"
+    command = [sys.executable, "-c", START.replace("folder, what", leave + "folder, what"), str(tmp_path), "file"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    for line in ("begun\n", "leaving\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors == "stopped; run the same command again to go on\n"

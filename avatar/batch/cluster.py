@@ -136,10 +136,10 @@ class RayEngine:
             started = self._ray.get(self._starts.take.remote(), timeout=POLL_SECONDS)
         except self._ray.exceptions.RayError:
             return  # the next poll reads it
-        by_job = {one.job.id: one for one in self._submitted.values()}
-        for job, node in started:
-            if job in by_job:
-                by_job[job].node, by_job[job].since = node, time.monotonic()
+        by_task = {one.reference.task_id().hex(): one for one in self._submitted.values()}
+        for task, node in started:
+            if task in by_task:  # else an attempt that has ended; the job may be waiting for its next one
+                by_task[task].node, by_task[task].since = node, time.monotonic()
 
     def _stop_late(self) -> list[tuple[Job, str, Outcome]]:
         ended = []
@@ -187,11 +187,11 @@ class _StartLog:
     def __init__(self) -> None:
         self._started: list[tuple[str, str]] = []
 
-    def started(self, job: str, node: str) -> None:
-        self._started.append((job, node))
+    def started(self, task: str, node: str) -> None:
+        self._started.append((task, node))
 
     def take(self) -> list[tuple[str, str]]:
-        """Jobs that have begun since the last call, and their nodes."""
+        """Ids of the tasks that have begun since the last call, and their nodes."""
         started, self._started = self._started, []
         return started
 
@@ -199,9 +199,9 @@ class _StartLog:
 def _do(values: dict[str, Any], run: Runner, starts: Any) -> dict[str, Any]:
     """A task, on some node."""
     ray = _import_ray()
-    task = task_from_json(values)
-    node = f"node {ray.get_runtime_context().get_node_id()[:8]}"
-    starts.started.remote(task.job.id, node)
+    task, context = task_from_json(values), ray.get_runtime_context()
+    node = f"node {context.get_node_id()[:8]}"
+    starts.started.remote(context.get_task_id(), node)
     if not task.job.need.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` takes no GPU that Ray did not assign
     with _log_file() as log:

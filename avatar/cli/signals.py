@@ -14,7 +14,7 @@ CODES = tuple(128 + one for one in SIGNALS)  # exit codes, as shells have them
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """End by the first of SIGNALS as by an exception; what comes after it does not disturb the clearing away.
+    """End by the first of SIGNALS as by an exception; what comes after it disturbs nothing until the process is gone.
 
     A signal that is ignored, as SIGHUP is under nohup, stays so.
     """
@@ -32,4 +32,5 @@ def ending_in_order() -> Iterator[None]:
         yield
     finally:
         for one in handled:
-            signal.signal(one, before[one])
+            if signal.getsignal(one) is end:  # else a signal ends the process, which ignores more of them to its end
+                signal.signal(one, before[one])

@@ -11,19 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar
+from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.blendshapes import arkit_curves
-from avatar.core.controls import Controls
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_writable, whole
 from avatar.core.geometry import to_vector
-from avatar.core.motion_space import Motion, load_space
+from avatar.core.motion_space import Motion, as_motion, load_space, save_motion
+from avatar.core.outputs import check_output, files_among
 from avatar.core.progress import Progress, no_progress
-from avatar.pipelines.speak import make_motion, write_motion
+from avatar.core.speech_file import SpeechFile, as_speech_file
+from avatar.pipelines.speak import make_motion
 from avatar.play.player import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
 from avatar.render.nerf import NerfRenderer
 
+MOTION_ENDINGS, FRAME_ENDINGS = (".motion", ".csv"), (".ply", ".png")
 SURFACE = 1.4  # a cm: half of the light gets through half a centimetre
 DEPTH_UNITS = 100  # of a depth picture, a cm
 SH_ZERO = 0.28209479177387814  # the constant spherical harmonic
@@ -31,6 +34,29 @@ FIELDS = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
+
+
+def export_frame(
+    avatar: Avatar | Path | str,
+    out: Path | str,
+    *,
+    motion: Motion | Path | str | None = None,
+    frame: int = 0,
+    force: bool = False,
+) -> str:
+    """Write a frame of a motion, or the person at rest, as `out` ends: `.ply` of splats or mesh, `.png` of depth.
+
+    force: as in `check_output`. Returns: what was written, in words. Raises: UserError.
+    """
+    out = Path(out)
+    check_output(out, files_among(avatar, motion), endings=FRAME_ENDINGS, force=force)
+    avatar, motion = as_avatar(avatar), None if motion is None else as_motion(motion)
+    if out.suffix.lower() == ".png":
+        export_depth(avatar, out, motion=motion, frame=frame)
+        return "depth in tenths of a millimetre"
+    if avatar.kind == "nerf":
+        return f"{export_mesh(avatar, out, motion=motion, frame=frame)} points"
+    return f"{export_splats(avatar, out, motion=motion, frame=frame)} splats"
 
 
 def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> int:
@@ -105,7 +131,7 @@ def export_depth(avatar: Avatar, out: Path, *, motion: Motion | None = None, fra
     check_writable(out)
     depth = (renderer.depth(motion, frame) * DEPTH_UNITS).round().clamp(0, 2**16 - 1)
     with whole(out) as temporary:
-        Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary)
+        Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary, "png")
 
 
 def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[NerfRenderer, Motion]:
@@ -120,25 +146,35 @@ def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[Nerf
 
 
 def export_motion(
-    avatar: Avatar,
-    speech: Path,
-    out: Path,
+    avatar: Avatar | Path | str,
+    speech: SpeechFile | Path | str,
+    out: Path | str,
     *,
     layout: str = "motion",
     controls: Controls | None = None,
-    audio_track: int | None = None,
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> int:
-    """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, else a motion file.
+    """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, or a `.motion` file.
 
-    audio_track: as in `speak`.
-
-    Returns: the number of frames. Raises: UserError.
+    speech: as in `speak`; force: as in `check_output`. Returns: the number of frames. Raises: UserError.
     """
-    if out.suffix != ".csv":
-        return len(write_motion(avatar, speech, out, controls=controls, audio_track=audio_track, progress=progress))
-    motion = make_motion(avatar, speech, controls=controls, out=out, audio_track=audio_track, progress=progress)
-    return export_curves(motion, out, layout=layout)
+    read, speech, out = files_among(avatar), as_speech_file(speech), Path(out)
+    avatar = as_avatar(avatar)
+    controls = controls or resolve_controls(avatar)
+    check_output(out, [*read, speech.path, *controls.files], endings=MOTION_ENDINGS, force=force)
+    check_layout(out, layout)
+    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
+    if out.suffix.lower() == ".csv":
+        return export_curves(motion, out, layout=layout)
+    save_motion(motion, out, avatar.space_id)
+    return len(motion)
+
+
+def check_layout(out: Path, layout: str) -> None:
+    """Raise UserError for a layout of columns where there are none."""
+    if layout != "motion" and out.suffix.lower() != ".csv":
+        raise UserError(f"{out}: has no columns, which --layout {layout} would name; use .csv, or leave --layout out")
 
 
 def export_curves(motion: Motion, out: Path, *, layout: str) -> int:

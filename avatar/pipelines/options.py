@@ -37,6 +37,7 @@ class Given:
     role: Role = "option"
     default: str = ""  # what happens without it, where the default itself does not say it
     positional: bool = False  # an argument, without a flag
+    endings: tuple[str, ...] = ()  # of a file that is written; none: as the verb sees fit
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
 AUDIO_TRACK = "Which sound track, from 1 on, where a file has several."
+FORCE = "Replace what stands at the output, though it is of another kind; never what is read."
 CONSENT = "Who agreed to this avatar and to what; travels with the file."
 
 
@@ -95,6 +97,12 @@ class Hardware(Settings):
     """Where a verb runs."""
 
     device: DeviceChoice = Field("auto", description=DEVICE)
+
+
+class Output(Settings):
+    """What may stand at the output of a verb."""
+
+    force: bool = Field(False, description=FORCE)
 
 
 class Preprocess(Hardware):
@@ -126,7 +134,7 @@ class Build(Hardware):
     source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
         description="A clip, or a folder of `preprocess`."
     )
-    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output", endings=(".avatar",))] = Field(
         description="Avatar file to write."
     )
     recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
@@ -194,7 +202,7 @@ else:
     Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
 
 
-class Speak(Hardware, Control, View):
+class Speak(Hardware, Control, View, Output):
     """Make an avatar say what a sound file says; any length."""
 
     avatar: AvatarInput = Field(description=AVATAR)
@@ -210,7 +218,7 @@ class Speak(Hardware, Control, View):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
 
 
-class Render(Hardware, View):
+class Render(Hardware, View, Output):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
     avatar: AvatarInput = Field(description=AVATAR)
@@ -226,12 +234,12 @@ class Render(Hardware, View):
     split: Literal["test", "train", "all"] = Field("test", description="Which frames.")
 
 
-class Motion(Control):
+class Motion(Control, Output):
     """Speech to motion only."""
 
     avatar: AvatarInput = Field(description=AVATAR)
     speech: SpeechInput = Field(description=SPEECH)
-    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output", endings=(".motion", ".csv"))] = Field(
         description="Motion file to write; .csv for other programs."
     )
     layout: Literal["motion", "arkit"] = Field(
@@ -244,20 +252,20 @@ class Motion(Control):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **CONTROL_ALIASES}
 
 
-class Evaluate(Hardware):
+class Evaluate(Hardware, Output):
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
 
     avatar: AvatarInput = Field(description=AVATAR)
     take: Annotated[FilePath, Given(metavar="TAKE_DIR", role="input", positional=True)] = Field(
         description="Take with held-out frames."
     )
-    output: Annotated[FilePath | None, Given(("--json",), "FILE", "output")] = Field(
+    output: Annotated[FilePath | None, Given(("--json",), "FILE.json", "output", endings=(".json",))] = Field(
         None, description="Write the figures as JSON."
     )
-    page: Annotated[FilePath | None, Given(metavar="FILE", role="output")] = Field(
+    page: Annotated[FilePath | None, Given(metavar="FILE.html", role="output", endings=(".html",))] = Field(
         None, description="Write an HTML page with pictures."
     )
-    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output")] = Field(
+    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output", endings=(".png",))] = Field(
         None, description="Write many frames as one picture."
     )
     lpips: Annotated[FilePath | None, Given(metavar="FOLDER", default="torch's cache")] = Field(

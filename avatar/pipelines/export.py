@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, as_avatar
-from avatar.core.blendshapes import arkit_curves
+from avatar.core.blendshapes import arkit_curves, livelink_columns
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_writable, whole
 from avatar.core.geometry import to_vector
@@ -20,6 +21,7 @@ from avatar.core.motion_space import Motion, as_motion, load_space, save_motion
 from avatar.core.outputs import check_output, files_among
 from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file
+from avatar.pipelines.options import Layout
 from avatar.pipelines.speak import make_motion
 from avatar.play.player import check_space
 from avatar.render import open_renderer
@@ -30,10 +32,13 @@ MOTION_ENDINGS, FRAME_ENDINGS = (".motion", ".csv"), (".ply", ".png")
 SURFACE = 1.4  # a cm: half of the light gets through half a centimetre
 DEPTH_UNITS = 100  # of a depth picture, a cm
 SH_ZERO = 0.28209479177387814  # the constant spherical harmonic
+SH_REST = 45  # coefficients of degrees 1 to 3 in three colours, by whose number strict loaders know the degree
 FIELDS = (
-    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
-    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"),
+    *(f"f_rest_{index}" for index in range(SH_REST)),
+    *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
+LIVELINK_HEAD = ("Timecode", "BlendshapeCount")
 
 
 def export_frame(
@@ -62,7 +67,8 @@ def export_frame(
 def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> int:
     """Write a frame of a motion, or the person at rest, as the .ply of Kerbl et al. 2023; returns how many splats.
 
-    Camera frame, cm, OpenCV axes. Raises: UserError when the avatar has no splats, or the motion no such frame.
+    Camera frame, cm, OpenCV axes. Colours do not change with the view, so f_rest is zero, as are normals.
+    Raises: UserError when the avatar has no splats, or the motion no such frame.
     """
     renderer = open_renderer(avatar)
     if not isinstance(renderer, GaussianRenderer):
@@ -73,7 +79,8 @@ def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, fr
     check_writable(out)
     means, quaternions, log_scales, opacity, colors = renderer.splats(motion[frame : frame + 1] if motion else None)
     nothing = torch.zeros_like(means)
-    columns = [means, nothing, (colors - 0.5) / SH_ZERO, opacity[:, None], log_scales]
+    rest = torch.zeros(len(means), SH_REST)
+    columns = [means, nothing, (colors - 0.5) / SH_ZERO, rest, opacity[:, None], log_scales]
     values = torch.cat([*columns, torch.nn.functional.normalize(quaternions, dim=1)], 1)
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(values)}"]
     header += [f"property float {name}" for name in FIELDS] + ["end_header"]
@@ -150,7 +157,7 @@ def export_motion(
     speech: SpeechFile | Path | str,
     out: Path | str,
     *,
-    layout: str = "motion",
+    layout: Layout = "motion",
     controls: Controls | None = None,
     force: bool = False,
     progress: Progress = no_progress,
@@ -171,23 +178,35 @@ def export_motion(
     return len(motion)
 
 
-def check_layout(out: Path, layout: str) -> None:
+def check_layout(out: Path, layout: Layout) -> None:
     """Raise UserError for a layout of columns where there are none."""
     if layout != "motion" and out.suffix.lower() != ".csv":
         raise UserError(f"{out}: has no columns, which --layout {layout} would name; use .csv, or leave --layout out")
 
 
-def export_curves(motion: Motion, out: Path, *, layout: str) -> int:
-    """Write a motion as CSV, a line a frame; layout: `motion` as it is, `arkit` as blendshapes 0..1 and head angles."""
+def export_curves(motion: Motion, out: Path, *, layout: Layout) -> int:
+    """Write a motion as CSV, a line a frame; returns how many.
+
+    layout: `motion` as it is; `arkit` as blendshapes 0..1 and head angles in degrees; `livelink` as the app Live Link
+    Face does, with a timecode and all of ARKit's blendshapes (`livelink_columns`).
+    """
     check_writable(out)
-    columns = _plain_columns(motion) if layout == "motion" else _arkit_columns(motion)
+    columns = COLUMNS[layout](motion)
     table = torch.stack(list(columns.values()), 1).double().numpy()
+    livelink = layout == "livelink"
     with whole(out) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["seconds", *columns])
+        writer.writerow([*(LIVELINK_HEAD if livelink else ["seconds"]), *columns])
         for frame, row in enumerate(table):
-            writer.writerow([f"{frame / motion.fps:.4f}", *(f"{value:.6g}" for value in row)])
+            head = [_timecode(frame, motion.fps), len(columns)] if livelink else [f"{frame / motion.fps:.4f}"]
+            writer.writerow([*head, *(f"{value:.6g}" for value in row)])
     return len(table)
+
+
+def _timecode(frame: int, fps: float) -> str:
+    """Hours, minutes, seconds and frames of them; at 29.97 frames/s and the like without dropped numbers."""
+    seconds, left = divmod(frame, round(fps))
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{left:02}.000"
 
 
 def _plain_columns(motion: Motion) -> dict[str, Tensor]:
@@ -203,6 +222,17 @@ def _arkit_columns(motion: Motion) -> dict[str, Tensor]:
     turn = torch.rad2deg(to_vector(motion.rotation))
     angles = {"headPitch": turn[:, 0], "headYaw": turn[:, 1], "headRoll": turn[:, 2]}
     return arkit_curves(motion, load_space()) | angles
+
+
+def _livelink_columns(motion: Motion) -> dict[str, Tensor]:
+    return livelink_columns(motion, load_space())
+
+
+COLUMNS: dict[Layout, Callable[[Motion], dict[str, Tensor]]] = {
+    "motion": _plain_columns,
+    "arkit": _arkit_columns,
+    "livelink": _livelink_columns,
+}
 
 
 def read_splats(path: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, marked,
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
+Layout = Literal["motion", "arkit", "livelink"]
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
 """Classes that a file of settings is checked by: key of a section, empty for the file itself -> class."""
@@ -242,8 +243,8 @@ class Motion(Control, Output):
     output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output", endings=(".motion", ".csv"))] = Field(
         description="Motion file to write; .csv for other programs."
     )
-    layout: Literal["motion", "arkit"] = Field(
-        "motion", description="Columns of a .csv: as they are, or ARKit-style blendshapes."
+    layout: Layout = Field(
+        "motion", description="Columns of a .csv: as they are, ARKit-style blendshapes, or as Live Link Face has them."
     )
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from safetensors.torch import save_file
 
 from avatar.core.avatar_file import save_avatar
 from avatar.core.encode import write_video
-from avatar.core.files import UserError, remove_leftovers, whole
+from avatar.core.files import UserError, remove_folder, remove_leftovers, whole
 from avatar.core.motion_space import save_motion
 from avatar.core.outputs import check_output, check_output_folder
 from avatar.core.page import write_page
 from avatar.core.picture_folder import check_picture_folder, save_each
+from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import build as building
 from avatar.pipelines.arguments import check_outputs
 from avatar.pipelines.evaluate import Evaluation, write_json
@@ -250,6 +252,39 @@ def test_pictures_are_whole_or_not_there(end: type[BaseException], tmp_path: Pat
     save.close()
     assert names(tmp_path) == ["frames"]
     assert len(names(tmp_path / "frames")) == 2
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ж" * 125 + ".csv", "y" * 239 + "." + "z" * 15])
+def test_long_legal_names(name: str, tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with whole(tmp_path / name) as temporary:
+            temporary.mkdir()
+            (temporary / text).touch()
+    assert names(tmp_path) == [name]
+    assert names(tmp_path / name) == ["new"]
+    with whole(tmp_path / name) as temporary:
+        temporary.mkdir()
+        left = temporary.with_name(re.sub(r"[0-9a-f]{8}(?=\.part)", "0123abcd", temporary.name))
+        left.mkdir()  # as of a run that was killed
+    assert names(tmp_path) == sorted([left.name, name])
+    remove_leftovers(tmp_path / name)
+    assert names(tmp_path) == [name]
+    remove_folder(tmp_path / name)
+    assert names(tmp_path) == []
+
+
+def test_paths_are_known_as_what_is_read(studio: Path) -> None:
+    """Given an avatar, a Take or a motion by name, functions spare it whatever they are to write, forced or not."""
+    (studio / "link.mov").symlink_to("my.avatar")
+    (studio / "link.csv").symlink_to("my.avatar")
+    before = content(studio)
+    with pytest.raises(UserError, match=r"link\.mov: is what is read"):
+        speak(studio / "my.avatar", SpeechFile(studio / "hello.mp4", track=1), studio / "link.mov", force=True)
+    with pytest.raises(UserError, match=r"link\.csv: is what is read"):
+        export_motion(str(studio / "my.avatar"), studio / "hello.mp4", studio / "link.csv", force=True)
+    with pytest.raises(UserError, match=r"no such avatar file"):
+        speak(str(studio / "none.avatar"), studio / "hello.mp4", studio / "new.mov")
+    assert content(studio) == before
 
 
 ENDINGS = [("h.splat", None), ("h.obj", None), ("h.PLY", ".ply"), ("h.Png", ".png"), ("h", None)]

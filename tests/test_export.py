@@ -15,7 +15,7 @@ from avatar.core.avatar_file import Avatar
 from avatar.core.blendshapes import ARKIT_SHAPES, arkit_curves, livelink_columns
 from avatar.core.files import UserError
 from avatar.core.landmarks import NOSE_BRIDGE, NOSE_TIP
-from avatar.core.motion_space import Motion, load_space
+from avatar.core.motion_space import Motion, load_space, save_motion
 from avatar.core.take import read_track
 from avatar.pipelines.export import export_curves, export_splats, read_splats
 from avatar.render import open_renderer
@@ -155,3 +155,14 @@ def test_signs_of_live_link_face(actor: Filmed) -> None:
     assert looks["LeftEyePitch"][0] < -0.2
     assert looks["EyeLookOutLeft"][0] == looks["EyeLookInRight"][0] == 0.5
     assert looks["EyeLookUpLeft"][0] == 0.5
+
+
+def test_paths_do_as_well(avatar: Avatar, avatar_file: Path, actor: Filmed, tmp_path: Path) -> None:
+    motion = read_track(actor.take).motion()
+    save_motion(motion, tmp_path / "m.motion", motion.space_id)
+    export_splats(avatar, tmp_path / "a.ply", motion=motion, frame=3)
+    export_splats(str(avatar_file), str(tmp_path / "b.ply"), motion=tmp_path / "m.motion", frame=3)
+    assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
+    export_curves(motion, tmp_path / "a.csv", layout="livelink")
+    export_curves(str(tmp_path / "m.motion"), str(tmp_path / "b.csv"), layout="livelink")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

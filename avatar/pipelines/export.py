@@ -64,12 +64,15 @@ def export_frame(
     return f"{export_splats(avatar, out, motion=motion, frame=frame)} splats"
 
 
-def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> int:
+def export_splats(
+    avatar: Avatar | Path | str, out: Path | str, *, motion: Motion | Path | str | None = None, frame: int = 0
+) -> int:
     """Write a frame of a motion, or the person at rest, as the .ply of Kerbl et al. 2023; returns how many splats.
 
     Camera frame, cm, OpenCV axes. Colours do not change with the view, so f_rest is zero, as are normals.
     Raises: UserError when the avatar has no splats, or the motion no such frame.
     """
+    avatar, out, motion = as_avatar(avatar), Path(out), None if motion is None else as_motion(motion)
     renderer = open_renderer(avatar)
     if not isinstance(renderer, GaussianRenderer):
         raise UserError(f"an avatar of kind {avatar.kind} has no splats; build one with the gaussian renderer")
@@ -89,12 +92,20 @@ def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, fr
     return len(values)
 
 
-def export_mesh(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0, cells: int = 160) -> int:
+def export_mesh(
+    avatar: Avatar | Path | str,
+    out: Path | str,
+    *,
+    motion: Motion | Path | str | None = None,
+    frame: int = 0,
+    cells: int = 160,
+) -> int:
     """Write the head of a NeRF avatar, in a frame of a motion or at rest, as a coloured mesh .ply; returns its points.
 
     Head frame, cm, y down. cells: along the longest side of what is looked at. Raises: UserError when the avatar is of
     another kind, the motion has no such frame, or scikit-image, whose marching cubes find the surface, is missing.
     """
+    out = Path(out)
     renderer, motion = _open_field(avatar, motion, frame)
     if importlib.util.find_spec("skimage") is None:
         raise UserError("a mesh needs scikit-image; run pip install 'avatar-builder[mesh]'")
@@ -129,11 +140,14 @@ def _write_mesh(out: Path, vertices: np.ndarray, colors: np.ndarray, triangles: 
         temporary.write_bytes("\n".join(header).encode() + b"\n" + points.tobytes() + faces.tobytes())
 
 
-def export_depth(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> None:
+def export_depth(
+    avatar: Avatar | Path | str, out: Path | str, *, motion: Motion | Path | str | None = None, frame: int = 0
+) -> None:
     """Write how far the head of a NeRF avatar is, as a 16-bit .png in tenths of a millimetre; 0 is nothing.
 
     Raises: UserError when the avatar is of another kind, or the motion has no such frame.
     """
+    out = Path(out)
     renderer, motion = _open_field(avatar, motion, frame)
     check_writable(out)
     depth = (renderer.depth(motion, frame) * DEPTH_UNITS).round().clamp(0, 2**16 - 1)
@@ -141,12 +155,15 @@ def export_depth(avatar: Avatar, out: Path, *, motion: Motion | None = None, fra
         Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary, "png")
 
 
-def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[NerfRenderer, Motion]:
+def _open_field(
+    avatar: Avatar | Path | str, motion: Motion | Path | str | None, frame: int
+) -> tuple[NerfRenderer, Motion]:
+    avatar = as_avatar(avatar)
     renderer = open_renderer(avatar)
     if not isinstance(renderer, NerfRenderer):
         raise UserError(f"an avatar of kind {avatar.kind} has no density; build one with the nerf renderer")
     check_space(avatar)
-    motion = motion or renderer.at_rest()
+    motion = renderer.at_rest() if motion is None else as_motion(motion)
     if not 0 <= frame < len(motion):
         raise UserError(f"--frame: {frame} is not a frame of a motion of {len(motion)}; they begin at 0")
     return renderer, motion
@@ -184,12 +201,13 @@ def check_layout(out: Path, layout: Layout) -> None:
         raise UserError(f"{out}: has no columns, which --layout {layout} would name; use .csv, or leave --layout out")
 
 
-def export_curves(motion: Motion, out: Path, *, layout: Layout) -> int:
+def export_curves(motion: Motion | Path | str, out: Path | str, *, layout: Layout) -> int:
     """Write a motion as CSV, a line a frame; returns how many.
 
     layout: `motion` as it is; `arkit` as blendshapes 0..1 and head angles in degrees; `livelink` as the app Live Link
     Face does, with a timecode and all of ARKit's blendshapes (`livelink_columns`).
     """
+    motion, out = as_motion(motion), Path(out)
     check_writable(out)
     columns = COLUMNS[layout](motion)
     table = torch.stack(list(columns.values()), 1).double().numpy()

@@ -48,7 +48,7 @@ NERFS = (
     "backend=native upscale=2 levels=16 finest=2048",
     "backend=native levels=16 log2_entries=18 finest=512 torso_log2_entries=16 torso_finest=512",
 )
-"""Settings of the NeRFs that are trained: rays at half the picture's size, and at all of it."""
+"""Settings of the NeRFs that are trained: rays at half the picture's size, and at all of it (recipes/nerf_512.yaml)."""
 BUILT = ("build",)
 FAIL = {"FAIL_WITHOUT_CUDA": "1"}
 WORKERS = 6  # that share the tests: each has a CUDA context and its share of the cores, beside the sanitizers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,14 +31,13 @@ from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
 from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, write_take
 from preprocess import first_pass
-from preprocess.camera_motion import camera_motion
 from preprocess.checks import check_faces, measure_track
 from preprocess.crop import choose_crop, find_faces, pick_face, round_crop
 from preprocess.detectors import PersonDetector, open_detector, open_landmarker
 from preprocess.first_pass import FrameObservations, Networks
 from preprocess.fit import Texture
-from preprocess.matte import make_plate
 from preprocess.mouth import refine_lips
+from preprocess.plate import Plate, find_plate
 from preprocess.reading import read_frames
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
@@ -51,7 +49,6 @@ from preprocess.torso import with_torso
 from preprocess.trackers import fit_landmarks
 
 FPS = 25.0
-PLATE_VIEWS = 60  # frames that the plate is the median of: they are in memory together
 FIT_STEPS = 3  # that progress is reported in: poses, torso, the rest
 
 CPU = torch.device("cpu")
@@ -106,7 +103,7 @@ def make_take(
         read = request.stretch.start + len(seen) / FPS
         wanted = min(announced, request.stretch.stop or announced)
         missing = announced if is_cut_short(video, info, wanted, read) else 0.0
-        check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
+        check_faces(seen, FPS, str(video))
         train, test = split_frames(len(seen), holdout)
         clip = _Clip(video, info, TakeFolder(part), request, source, crop, missing, train, test, stages)
         track = _finish(clip, observations, predict, progress)
@@ -172,17 +169,17 @@ def _finish(
 ) -> Track:
     """Write everything but the track, which is returned."""
     progress("fit", 0, FIT_STEPS)
-    folder, part, size = clip.folder, clip.folder.root, clip.request.size
+    folder, part = clip.folder, clip.folder.root
     other_shots = covered(find_other_shots(observations.descriptions), len(observations.found))
     same_place = np.flatnonzero(~other_shots[: clip.train.stop])
     with ThreadPoolExecutor(2) as beside:
-        plate_made = beside.submit(lambda: make_plate(_views(folder, same_place), size))
+        plate_made = beside.submit(find_plate, folder, same_place)
         samples = beside.submit(clip.read_sound)
         articulation = beside.submit(lambda: predict(samples.result())) if predict else None
         track, camera, reference = _fit(clip, observations, same_place, progress)
         with clip.stages.time("background"):
-            plate, plate_seen = plate_made.result()
-            write_picture(part / "background.png", plate)
+            plate = plate_made.result()
+            write_picture(part / "background.png", plate.picture)
             still = clip.read_still(reference / FPS)
             write_picture(part / "frame.jpg", still, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         with clip.stages.time("sound"):
@@ -191,19 +188,19 @@ def _finish(
             if len(sound.samples):
                 write_wav(part / "audio.wav", sound.samples)
     with clip.stages.time("report"):
-        _describe(clip, observations, track, camera, sound, plate_seen)
+        _describe(clip, observations, track, camera, sound, plate)
     progress("fit", FIT_STEPS, FIT_STEPS)
     return track
 
 
 def _describe(
-    clip: _Clip, observations: FrameObservations, track: Track, camera: Camera, sound: Sound, plate_seen: float
+    clip: _Clip, observations: FrameObservations, track: Track, camera: Camera, sound: Sound, plate: Plate
 ) -> None:
     """Write what the Take is, and its report."""
-    folder, part = clip.folder, clip.folder.root
+    part = clip.folder.root
     bad = find_bad_spans(observations.descriptions, observations.patches, track) + sound.spans
-    quality = measure_track(track, bad) | sound.quality
-    quality |= {"plate_seen": plate_seen, "camera_px": _camera_motion(folder, clip.train, bad)}
+    quality = measure_track(track, bad) | sound.quality | plate.quality()
+    quality["source_eye_px"] = quality["eye_px"] * min(1.0, clip.crop[2] / clip.request.size)
     quality["captions"] = float(has_caption(observations.descriptions).mean())
     if clip.announced:
         quality |= {"announced_seconds": clip.announced, "read_seconds": len(track) / FPS}
@@ -252,13 +249,3 @@ def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Sp
     """Bad spans, and what is left out to train on the most informative seconds only."""
     repeats = [] if seconds is None else leave_out_repeats(track, ~covered(bad, len(track)), seconds)
     return tuple(sorted([*bad, *repeats], key=lambda span: span.start))
-
-
-def _camera_motion(folder: TakeFolder, train: range, spans: Sequence[Span]) -> float:
-    free = np.flatnonzero(~covered(spans, train.stop + 1)[train.start : train.stop]) + train.start
-    return camera_motion(folder.grey_reader(), folder.read_matte, free)
-
-
-def _views(folder: TakeFolder, frames: Array) -> Iterator[tuple[Array, Array]]:
-    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, PLATE_VIEWS).round().astype(int)]).tolist():
-        yield folder.read_frame(frame), folder.read_matte(frame)

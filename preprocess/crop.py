@@ -20,6 +20,8 @@ BATCH = 16  # frames looked at together
 WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
 FACE_FROM_TOP = 0.42
+ONE_FRAMING = 0.7  # share of the faces near the median one, from which the clip counts as framed in one way
+NEAR, SAME_SIZE = 0.8, 1.35  # of faces framed alike: distance in their widths, ratio of their widths
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
 
 
@@ -84,14 +86,31 @@ def _rivals(boxes: list[Box]) -> int:
 
 
 def choose_crop(boxes: list[Box], width: int, height: int) -> tuple[float, float, float]:
-    """(left, top, side) in source px: head and shoulders; the whole square where the face is already well framed."""
-    left, top, wide, high = np.median(np.array(boxes), axis=0)
+    """(left, top, side) in source px: head and shoulders; the whole square where the face is already well framed.
+
+    Of a clip that is framed in several ways (cuts, zooms), the framing that most of the boxes show.
+    """
+    left, top, wide, high = np.median(_usual_framing(np.array(boxes)), axis=0)
     face = max(wide, high)
     shortest = float(min(width, height))
     side = shortest if shortest <= WHOLE_BELOW * face else SIDE_IN_FACES * face
     x = np.clip(left + wide / 2 - side / 2, 0, width - side)
     y = np.clip(top + high / 2 - FACE_FROM_TOP * side, 0, height - side)
     return float(x), float(y), float(side)
+
+
+def _usual_framing(boxes: np.ndarray) -> np.ndarray:
+    """Of boxes [N, 4] those of the usual framing [M, 4]: all, where most lie near the median."""
+    if len(_framed_alike(boxes, np.median(boxes, axis=0))) >= ONE_FRAMING * len(boxes):
+        return boxes
+    return max((_framed_alike(boxes, box) for box in boxes), key=len)
+
+
+def _framed_alike(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    wide = np.maximum(boxes[:, 2], 1e-6)
+    apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] / 2 - box[:2] - box[2:] / 2, axis=1)
+    size = np.maximum(wide / max(box[2], 1e-6), box[2] / wide)
+    return boxes[(apart < NEAR * box[2]) & (size < SAME_SIZE)]
 
 
 def round_crop(crop: tuple[float, float, float], size: int) -> tuple[float, float, float]:

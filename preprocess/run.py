@@ -37,13 +37,14 @@ from preprocess.detectors import PersonDetector, open_detector, open_landmarker
 from preprocess.first_pass import FrameObservations, Networks
 from preprocess.fit import Texture
 from preprocess.mouth import refine_lips
+from preprocess.mouth_cover import find_covered_mouths
 from preprocess.plate import Plate, find_plate
 from preprocess.reading import read_frames
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
 from preprocess.sound import PredictArticulation, Sound, prepare_sound
-from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
+from preprocess.spans import MOUTH_COVERED, covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import fit_landmarks
@@ -198,9 +199,10 @@ def _describe(
 ) -> None:
     """Write what the Take is, and its report."""
     part = clip.folder.root
-    bad = find_bad_spans(observations.descriptions, observations.patches, track) + sound.spans
+    bad = _find_bad_spans(observations, track) + sound.spans
     quality = measure_track(track, bad) | sound.quality | plate.quality()
     quality["source_eye_px"] = quality["eye_px"] * min(1.0, clip.crop[2] / clip.request.size)
+    quality["mouth_covered"] = float(covered([s for s in bad if s.reason == MOUTH_COVERED], len(track)).mean())
     quality["captions"] = float(has_caption(observations.descriptions).mean())
     if clip.announced:
         quality |= {"announced_seconds": clip.announced, "read_seconds": len(track) / FPS}
@@ -243,6 +245,11 @@ def _fit(
         track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
     progress("fit", 2, FIT_STEPS)
     return track, camera, reference
+
+
+def _find_bad_spans(observations: FrameObservations, track: Track) -> list[Span]:
+    hidden = find_covered_mouths(observations.mouths, observations.skins, track.confidence.numpy() >= 1)
+    return find_bad_spans(observations.descriptions, observations.patches, hidden, track)
 
 
 def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Span, ...]:

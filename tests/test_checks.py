@@ -42,6 +42,17 @@ def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:
     assert top < 300 < top + side
 
 
+def test_crop_of_two_framings_is_that_of_the_longer() -> None:
+    """In the middle between a close and a wide shot is nobody."""
+    close, wide = (300.0, 200, 400, 400), (900.0, 300, 120, 120)
+    for boxes in ([close] * 11 + [wide] * 9, [close] * 9 + [wide] * 11):
+        assert choose_crop(boxes, 1920, 1080) == choose_crop(
+            [boxes[0] if boxes.count(close) > 10 else wide], 1920, 1080
+        )
+    swaying = [(900.0 + 20 * (frame % 3), 300, 120, 120) for frame in range(9)]
+    assert choose_crop(swaying, 1920, 1080) == choose_crop([swaying[1]], 1920, 1080)
+
+
 def test_verdict_says_what_to_film_differently() -> None:
     good = {"usable": 1.0, "eye_px": 130.0, "yaw_degrees": 5.0, "sound_rms": 0.1, "lip_motion": 0.05, "camera_px": 0.2}
     assert str(assess_quality(good)) == "Good."

@@ -148,6 +148,7 @@ class Build(Hardware):
         None, ge=1, description=AUDIO_TRACK
     )
     consent: str = Field("not stated", description=CONSENT)
+    force: bool = Field(False, description="Build of a clip that is not usable, too; says what to expect.")
 
 
 class View(Settings):

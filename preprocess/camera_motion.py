@@ -69,11 +69,10 @@ class _Pairs(NamedTuple):
     home: Array
 
 
-def measure_camera(read: ReadFrame, read_matte: ReadFrame, frames: Array) -> CameraMotion:
-    """How the camera moved in frames [N] of one place, in order, against the one in their middle. read: grey."""
+def measure_camera(read: ReadFrame, read_matte: ReadFrame, frames: Array, middle: int) -> CameraMotion:
+    """How the camera moved in frames [N] of one place, against the frame `middle` of it. read: grey."""
     if len(frames) < 2:
         return CameraMotion({}, (), 0.0)
-    middle = int(frames[len(frames) // 2])
     grey, free = read(middle), _background(read_matte(middle))
     found = cv2.goodFeaturesToTrack(grey, CORNERS, 0.01, 6, mask=free, blockSize=5)
     corners = np.zeros((0, 2), np.float32) if found is None else found[:, 0]

@@ -49,7 +49,11 @@ class MouthClassifier:
 
     def __call__(self, patches: Array, skins: Array) -> Array:
         """Log odds [T] that patches [T, 16, 24, 3] and skins [T, 3] uint8 RGB show a mouth that nothing covers."""
-        return (describe(patches, skins) - self.mean) / self.scale @ self.weight[:-1] + self.weight[-1]
+        return self.odds(describe(patches, skins))
+
+    def odds(self, features: Array) -> Array:
+        """Log odds [T] of what `describe` returned, [T, D]."""
+        return np.asarray((features - self.mean) / self.scale @ self.weight[:-1] + self.weight[-1])
 
 
 @functools.cache
@@ -83,7 +87,7 @@ def sample_skin(frame: Array, points: Array) -> Array:
 
 
 def describe(patches: Array, skins: Array) -> Array:
-    """What tells a mouth from what covers it, [T, D], of patches [T, 16, 24, 3] and skins [T, 3] uint8 RGB."""
+    """What a mouth differs in from what covers it, [T, D], of patches [T, 16, 24, 3] and skins [T, 3] uint8 RGB."""
     pixels, skin = patches.astype(np.float32), skins.astype(np.float32)
     grey = pixels.mean(-1) / np.maximum(skin.mean(-1), DARKEST)[:, None, None]
     across, down = np.zeros_like(grey), np.zeros_like(grey)

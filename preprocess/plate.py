@@ -39,10 +39,11 @@ class Plate:
         return {"plate_seen": self.seen, "camera_px": self.camera_px, "plate_error": self.error}
 
 
-def find_plate(folder: TakeFolder, frames: Array) -> Plate:
-    """The plate from frames [N] of one place, in order."""
+def find_plate(folder: TakeFolder, frames: Array, framing: Array) -> Plate:
+    """The plate from frames [N] of one place, in order, framed as the usual framing is, number 0 of framing [T]."""
     views = np.unique(frames[np.linspace(0, len(frames) - 1, VIEWS).round().astype(int)])
-    camera = measure_camera(folder.grey_reader(), folder.read_matte, views)
+    usual = frames[framing[frames] == framing[frames].min()]
+    camera = measure_camera(folder.grey_reader(), folder.read_matte, views, int(usual[len(usual) // 2]))
     agreeing = [frame for frame in views.tolist() if frame in camera.transforms]
     enough = len(agreeing) >= max(LEAST_VIEWS, AGREEING * len(views))
     aligned = enough and not camera.stands

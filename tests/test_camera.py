@@ -43,7 +43,7 @@ def shift(x: float, y: float = 0.0, scale: float = 1.0) -> Array:
 
 
 def measure(pictures: list[Array]) -> CameraMotion:
-    return measure_camera(pictures.__getitem__, lambda _: person(), np.arange(len(pictures)))
+    return measure_camera(pictures.__getitem__, lambda _: person(), np.arange(len(pictures)), len(pictures) // 2)
 
 
 def test_a_camera_that_stands() -> None:
@@ -104,7 +104,7 @@ def folder_of(root: Path, pictures: list[Array]) -> TakeFolder:
 def test_the_plate_of_a_pan_is_the_wall(tmp_path: Path) -> None:
     background = wall(1)
     folder = folder_of(tmp_path, [seen(background, shift(frame), frame) for frame in range(COUNT)])
-    plate = find_plate(folder, np.arange(COUNT))
+    plate = find_plate(folder, np.arange(COUNT), np.zeros(COUNT, int))
     truth = seen(background, shift(COUNT // 2), 0)
     apart = np.abs(plate.picture[..., 0].astype(int) - truth)[~hide_person(person())]
     assert apart.mean() < 8, "a median of what passed by is 40 apart"
@@ -114,13 +114,13 @@ def test_the_plate_of_a_pan_is_the_wall(tmp_path: Path) -> None:
 
 def test_a_standing_camera_has_the_plate_of_its_pictures(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [seen(wall(1), shift(0), frame) for frame in range(COUNT)])
-    plate = find_plate(folder, np.arange(COUNT))
+    plate = find_plate(folder, np.arange(COUNT), np.zeros(COUNT, int))
     assert plate.quality()["camera_px"] == 0
     assert plate.error < 4
 
 
 def test_a_background_that_agrees_on_nothing_becomes_a_blur(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [seen(wall(frame), shift(0), frame) for frame in range(COUNT)])
-    plate = find_plate(folder, np.arange(COUNT))
+    plate = find_plate(folder, np.arange(COUNT), np.zeros(COUNT, int))
     assert plate.error > 14
     assert cv2.Laplacian(plate.picture.astype(np.float32), cv2.CV_32F).std() < 2

@@ -27,11 +27,12 @@ def test_several_faces_need_a_choice() -> None:
     faces = [[(10.0, 10, 50, 50), (200.0, 10, 60, 60)]] * 5
     with pytest.raises(UserError, match="--face left"):
         pick_face(faces, "auto", "x.mp4")
-    assert pick_face(faces, "left", "x.mp4")[0][0] == 10
-    assert pick_face(faces, "right", "x.mp4")[0][0] == 200
-    assert pick_face(faces, "largest", "x.mp4")[0][0] == 200
+    assert pick_face(faces, "left", "x.mp4")[0] == faces[0][0]
+    assert pick_face([[], *faces], "right", "x.mp4")[:2] == [None, faces[0][1]]
+    assert pick_face(faces, "largest", "x.mp4")[0] == faces[0][1]
     # small faces in the background are nobody
-    assert pick_face([[(10.0, 10, 80, 80), (200.0, 10, 20, 20)]] * 5, "auto", "x.mp4")[0][0] == 10
+    behind = [[(10.0, 10, 80, 80), (200.0, 10, 20, 20)]] * 5
+    assert pick_face(behind, "auto", "x.mp4")[0] == behind[0][0]
 
 
 def test_crop_keeps_a_framed_head_whole_and_zooms_into_a_wide_shot() -> None:

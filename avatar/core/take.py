@@ -31,6 +31,15 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Framing:
+    """Frames [start, stop) of one crop, of a clip that cuts between several."""
+
+    start: int
+    stop: int
+    crop: tuple[float, float, float]  # left, top, side in source px
+
+
+@dataclass(frozen=True)
 class Track:
     """What the tracker saw, frame by frame, in the pixels of the crop."""
 
@@ -78,7 +87,7 @@ class Take:
     fps: float
     length: int  # T
     camera: Camera
-    crop: tuple[float, float, float]  # left, top, side in source px
+    crop: tuple[float, float, float]  # left, top, side in source px; that of most frames
     train: range
     test: range
     excluded: tuple[Span, ...]
@@ -86,6 +95,7 @@ class Take:
     request: dict[str, str]  # what it was made with: face, size, start, end, select, ... ; empty where not known
     quality: dict[str, float]
     space_id: str = ""  # of the MotionSpace that it was tracked with; empty where not known
+    framings: tuple[Framing, ...] = ()  # all of a clip that cuts between several
     scale: float = 1.0  # of pictures and pixels as they are read, against those on disk
 
     def training_frames(self) -> list[int]:
@@ -173,6 +183,9 @@ def open_take(root: Path | str) -> Take:
             quality=content["quality"],
             request=content["request"],
             space_id=content["space_id"],
+            framings=tuple(
+                Framing(one["start"], one["stop"], tuple(one["crop"])) for one in content.get("framings", ())
+            ),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index}: is damaged ({error}); redo it with `avatar preprocess`") from error

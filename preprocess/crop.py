@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ FACE_FROM_TOP = 0.42
 ONE_FRAMING = 0.7  # share of the faces near the median one, from which the clip counts as framed in one way
 NEAR, SAME_SIZE = 0.8, 1.35  # of faces framed alike: distance in their widths, ratio of their widths
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
+CLEARLY_LARGER = 1.5  # times as wide, from which another face is the largest from now on
 
 
 def looks_per_second(info: VideoInfo) -> float:
@@ -67,18 +69,35 @@ def _look(detector: PersonDetector, frames: Iterable[np.ndarray]) -> tuple[list[
 def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box | None]:
     """The chosen person's box in each frame, None where there is nobody; which: of `request.FACES`.
 
-    Raises: UserError without any face, or with several all the way and no choice.
+    Without a choice the largest of several is taken, with a warning. Raises: UserError without any face.
     """
     seen = [boxes for boxes in faces if boxes]
     if not seen:
         raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
     if which == "auto" and sum(_rivals(boxes) > 1 for boxes in seen) > 0.5 * len(seen):
-        raise UserError(
-            f"{name}: several faces all the way; choose one with --face left, --face right or --face largest"
+        warnings.warn(
+            f"{name}: several faces all the way; the largest is taken; --face left or --face right chooses another",
+            stacklevel=2,
         )
-    keys = {"left": lambda box: box[0], "right": lambda box: -box[0]}
-    key = keys.get(which, lambda box: -box[2])
-    return [min(_people(boxes), key=key) if boxes else None for boxes in faces]
+    keys: dict[str, Callable[[Box], float]] = {"left": lambda box: box[0], "right": lambda box: -box[0]}
+    if which in keys:
+        return [min(_people(boxes), key=keys[which]) if boxes else None for boxes in faces]
+    return _follow_largest(faces)
+
+
+def _follow_largest(faces: list[list[Box]]) -> list[Box | None]:
+    """The largest face of each frame; of two about as large the one that was it before."""
+    followed: list[Box | None] = []
+    last: Box | None = None
+    for boxes in faces:
+        largest = max(boxes, key=lambda box: box[2], default=None)
+        if largest and last:
+            same = np.flatnonzero(framed_alike(np.array(boxes), np.array(last)))
+            if len(same) and largest[2] < CLEARLY_LARGER * boxes[same[0]][2]:
+                largest = boxes[same[0]]
+        followed.append(largest)
+        last = largest or last
+    return followed
 
 
 def _people(boxes: list[Box]) -> list[Box]:

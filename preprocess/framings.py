@@ -19,9 +19,10 @@ from avatar.core.take import Framing
 from preprocess.crop import choose_crop, framed_alike, looks_per_second, round_crop
 from preprocess.detectors import Box
 
-LEAST_SECONDS = 2.0  # of a framing, all its shots together
+LEAST_SECONDS = 1.5  # of a framing, all its shots together
 MOST_FRAMINGS = 3  # the clip is decoded once for each
 MOST_CHANGES = 60  # that are looked into: somebody who jumps about all the time is no matter of framing
+LATE = 0.5  # of the time between two looks: ffmpeg shows of frames that are nearest to a look the last
 SMALL = 32  # px
 CUT_CHANGE, CUT_TIMES = 6.0, 2.5  # grey levels; of the next largest change
 
@@ -51,7 +52,7 @@ def find_framings(
     length, shots = round(info.seconds * fps), list[_Shot]()
     if len(changes := _changes(looks)) <= MOST_CHANGES:
         rate = looks_per_second(info)
-        cuts = [_find_cut(video, info, (a / rate, b / rate), fps, stretch) for a, b in changes]
+        cuts = [_find_cut(video, info, (a / rate, (b + LATE) / rate), fps, stretch) for a, b in changes]
         borders = [0, *sorted({cut for cut in cuts if cut}), length]
         shots = [_Shot(a, b, _boxes_within(looks, a / fps * rate, b / fps * rate)) for a, b in pairwise(borders)]
     groups = _group([shot for shot in shots if shot.boxes], round(LEAST_SECONDS * fps))
@@ -110,7 +111,7 @@ def _find_cut(video: Path, info: VideoInfo, between: tuple[float, float], fps: f
 
 
 def _boxes_within(looks: Looks, start: float, stop: float) -> list[Box]:
-    return [box for number, box in enumerate(looks) if box and start <= number < stop]
+    return [box for number, box in enumerate(looks) if box and start <= number + LATE < stop]
 
 
 def _group(shots: list[_Shot], least: int) -> list[list[_Shot]]:

@@ -23,13 +23,17 @@ def test_faces_too_few_and_too_short() -> None:
     check_faces(~none, 25, "x.mp4")
 
 
-def test_several_faces_need_a_choice() -> None:
+def test_of_several_faces_the_largest_is_taken_or_the_one_that_was_chosen() -> None:
     faces = [[(10.0, 10, 50, 50), (200.0, 10, 60, 60)]] * 5
-    with pytest.raises(UserError, match="--face left"):
-        pick_face(faces, "auto", "x.mp4")
+    with pytest.warns(UserWarning, match="--face left"):
+        assert pick_face(faces, "auto", "x.mp4") == [faces[0][1]] * 5
+    with pytest.raises(UserError, match="no face found"):
+        pick_face([[], []], "auto", "x.mp4")
     assert pick_face(faces, "left", "x.mp4")[0] == faces[0][0]
     assert pick_face([[], *faces], "right", "x.mp4")[:2] == [None, faces[0][1]]
     assert pick_face(faces, "largest", "x.mp4")[0] == faces[0][1]
+    leaning = [(10.0, 10, 70, 70), (200.0, 10, 60, 60)]  # the other one comes nearer, and is not taken for that
+    assert pick_face([faces[0], leaning], "largest", "x.mp4") == [faces[0][1], leaning[1]]
     # small faces in the background are nobody
     behind = [[(10.0, 10, 80, 80), (200.0, 10, 20, 20)]] * 5
     assert pick_face(behind, "auto", "x.mp4")[0] == behind[0][0]

@@ -55,7 +55,8 @@ def is_close(frame: int) -> bool:
 
 def boxes(close: Callable[[int], bool]) -> list[Box | None]:
     """Faces seen twice a second, and one look without any."""
-    looks: list[Box | None] = [CLOSE if close(round(look * FPS / 2)) else WIDE for look in range(2 * SECONDS)]
+    frames = [round((look + 0.5) * FPS / 2) - 1 for look in range(2 * SECONDS)]
+    looks: list[Box | None] = [CLOSE if close(frame) else WIDE for frame in frames]
     looks[3] = None
     return looks
 
@@ -104,7 +105,7 @@ def test_an_avatar_learns_from_both_framings(tmp_path_factory: pytest.TempPathFa
             share = 0.9 if number < cut else 0.55
             small = cv2.resize(frame, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
             high, wide = 320 - small.shape[0], 480 - small.shape[1]
-            yield cv2.copyMakeBorder(small, high, 0, wide // 2, wide - wide // 2, cv2.BORDER_REFLECT_101)
+            yield cv2.copyMakeBorder(small, high, 0, wide // 2, wide - wide // 2, cv2.BORDER_REPLICATE)
 
     write_video(frames(), path, fps=FPS, sound=source)
     take = make_take(path, tmp_path / "take", TakeRequest(size=256), holdout=0.0)

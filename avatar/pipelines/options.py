@@ -83,7 +83,7 @@ SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", position
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
-FACE = "Which face, when there are several all the way."
+FACE = "Which face, when there are several all the way; auto: the largest, with a warning."
 TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )

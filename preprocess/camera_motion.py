@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from avatar.core.take import STANDING_PX
 from preprocess.flow import follow
 from preprocess.take_folder import ReadFrame
 
@@ -31,7 +32,6 @@ DISTINCT = 0.8  # of a descriptor's distance to the second best (Lowe 2004)
 MOST_SCALE = 3.0  # of a zoom that is believed
 SHARE = 0.9  # of the frames: a hand that knocks the tripod once is no moving camera
 EXPLAINED = 0.9  # of the difference to the reference that a transform may leave: on a plain wall features are noise
-STANDS = 1.5  # px at 512, up to which the pictures are taken as they are
 
 Array = np.ndarray
 
@@ -47,7 +47,7 @@ class CameraMotion:
     @property
     def stands(self) -> bool:
         """Whether the pictures can be taken as they are."""
-        return self.px <= STANDS
+        return self.px <= STANDING_PX
 
 
 class _Reference(NamedTuple):

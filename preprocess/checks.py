@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar.core.files import UserError
 from avatar.core.geometry import eye_distance
 from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
-from avatar.core.take import Span, Track
+from avatar.core.take import UNLIKE_PLATE, Span, Track
 from preprocess.spans import covered
 
 LEAST_FACE_SECONDS = 2.0
@@ -22,7 +22,6 @@ LEAST_USABLE = 0.2  # share of the frames
 STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
 SHORT_SECONDS = 12.0
 SHAKY_CAMERA_PX, MOVING_CAMERA_PX = 2.5, 5.0  # at 512
-UNLIKE_PLATE = 14.0  # grey levels between the frames' backgrounds and the plate: they have nothing in common
 FOREIGN_SOUND = 6.0  # of Offset.strength, and below, in a clip that is long enough to show it
 SHALLOW_PAUSES_DB = 18.0
 LEAST_COVERED = 0.02  # share of the frames

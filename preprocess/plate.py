@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from avatar.core.take import UNLIKE_PLATE
 from preprocess.camera_motion import CameraMotion, measure_camera
 from preprocess.matte import hide_person, make_plate
 from preprocess.take_folder import TakeFolder
@@ -19,7 +20,6 @@ from preprocess.take_folder import TakeFolder
 VIEWS = 60  # frames that the plate is the median of: they are in memory together
 AGREEING = 0.5  # share of the views whose backgrounds agree, below which nothing can be put together
 LEAST_VIEWS = 3
-UNLIKE = 14.0  # grey levels between views and the plate at which a plate of unaligned views shows none of them
 BLUR = 1 / 16  # of the picture's side: Gaussian that leaves colours and no shapes
 
 Array = np.ndarray
@@ -50,7 +50,7 @@ def find_plate(folder: TakeFolder, frames: Array, framing: Array) -> Plate:
     shown = agreeing if aligned else views.tolist()
     picture, seen = make_plate(_views(folder, shown, camera if aligned else None), folder.read_matte(shown[0]).shape[0])
     error = _error(folder, shown, picture)
-    if not enough and error > UNLIKE:
+    if not enough and error > UNLIKE_PLATE:
         picture = cv2.GaussianBlur(picture, (0, 0), BLUR * picture.shape[0], borderType=cv2.BORDER_REFLECT)
         error = _error(folder, shown, picture)
     return Plate(picture, seen, camera.px, error)

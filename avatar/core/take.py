@@ -20,6 +20,9 @@ from avatar.core.motion_space import Motion, scale_torso
 from avatar.core.versions import Format, check_version, convert
 from cuda_ext.shapes import check_shapes
 
+STANDING_PX = 1.5  # at 512, that a background moves at most whose camera stands
+UNLIKE_PLATE = 14.0  # grey levels between the frames' backgrounds and the plate: they have nothing in common
+
 
 @dataclass(frozen=True)
 class Span:
@@ -102,6 +105,12 @@ class Take:
         """Frame indices that may be trained on: the train part less excluded spans."""
         excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
         return [frame for frame in self.train if frame not in excluded]
+
+    @property
+    def background_stands(self) -> bool:
+        """Whether the plate is what stands behind the person in all frames: camera, framing and background rest."""
+        moved, unlike = (self.quality.get(name, 0.0) for name in ("camera_px", "plate_error"))
+        return moved <= STANDING_PX and unlike <= UNLIKE_PLATE and not self.framings
 
     @property
     def first_source_frame(self) -> int:

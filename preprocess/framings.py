@@ -79,13 +79,13 @@ def main_crop(framings: tuple[Framing, ...]) -> tuple[float, float, float]:
 
 
 def number_framings(framings: tuple[Framing, ...], length: int) -> Array:
-    """Which crop each of the frames has [T]: 0 for that of most."""
+    """Which crop each of the frames has [T]: 0 for that of most; what follows the last framing has the last's."""
     crops = [main_crop(framings)]
     numbers = np.zeros(length, np.int64)
     for framing in framings:
         if framing.crop not in crops:
             crops.append(framing.crop)
-        numbers[framing.start : framing.stop] = crops.index(framing.crop)
+        numbers[framing.start :] = crops.index(framing.crop)
     return numbers
 
 

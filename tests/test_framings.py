@@ -70,6 +70,7 @@ def test_cuts_are_found_to_the_frame(tmp_path: Path) -> None:
     assert wide == again
     assert close[2] / wide[2] == pytest.approx(CLOSE[2] / WIDE[2], rel=0.1), "faces are as large in both"
     assert number_framings(framings, 300).tolist() == [int(is_close(frame)) for frame in range(300)]
+    assert number_framings(framings[:2], 300).tolist() == [int(frame >= CUT) for frame in range(300)], "to the end"
 
 
 def test_a_zoom_is_one_framing(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def _build(options: Build, replaces: bool) -> Made:
         if source.is_file():
             remove_folder(out.with_suffix(".take"))
     recipe = arguments.final_recipe(options)
-    build(source, out, recipe=recipe, request=arguments.build_request(options), device=options.device)
+    request = arguments.build_request(options)
+    build(source, out, recipe=recipe, request=request, force=options.force, device=options.device)
     return Made()
 
 

@@ -49,6 +49,7 @@ def build(options: Build) -> None:
             out,
             recipe=recipe,
             request=build_request(options),
+            force=options.force,
             device=options.device,
             progress=progress,
             stages=stages,

@@ -85,7 +85,7 @@ SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", position
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
-FACE = "Which face, when there are several all the way."
+FACE = "Which face, when there are several all the way; auto: the largest, with a warning."
 TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
@@ -157,6 +157,7 @@ class Build(Hardware):
         None, ge=1, description=AUDIO_TRACK
     )
     consent: str = Field("not stated", description=CONSENT)
+    force: bool = Field(False, description="Build of a clip that is not usable, too, saying what to expect; replace another file.")
 
 
 class View(Settings):

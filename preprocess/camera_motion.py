@@ -9,6 +9,7 @@ lies nearer moves by parallax, and disagrees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -23,6 +24,9 @@ LEAST_AGREEING = 10  # features
 AROUND_PERSON = 21  # px at 512 that belong to nobody
 BORDER = 4  # px at 512: black edges and what was filled in do not move with the camera
 BACK_AND_FORTH = 0.5  # px
+PATCH_RADIUS = 5  # px, of what is compared about a feature, in its place and beside it
+BESIDE = 3 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])  # px
+BETTER = 1.5  # times the squared error beside a feature, of that in its place
 STAYS = 1.0  # px at 512 that a feature of a standing camera moves at most
 RANSAC_PX = 2.0  # at 512: parallax of a wall is less, that of a chair before it more
 LEAST_SHARE = 0.35  # of the features that were found again
@@ -74,9 +78,7 @@ def measure_camera(read: ReadFrame, read_matte: ReadFrame, frames: Array, middle
     if len(frames) < 2:
         return CameraMotion({}, (), 0.0)
     grey, free = read(middle), _background(read_matte(middle))
-    found = cv2.goodFeaturesToTrack(grey, CORNERS, 0.01, 6, mask=free, blockSize=5)
-    corners = np.zeros((0, 2), np.float32) if found is None else found[:, 0]
-    reference = _Reference(grey, free, corners, _describe(grey, free))
+    reference = _Reference(grey, free, _corners(grey, free), _describe(grey, free))
     transforms, unknown, moves = dict[int, Array](), list[int](), list[float]()
     for frame in np.unique(frames).tolist():
         transform = _place(reference, read(frame), _background(read_matte(frame)))
@@ -86,6 +88,20 @@ def measure_camera(read: ReadFrame, read_matte: ReadFrame, frames: Array, middle
             transforms[frame] = transform
             moves.append(_shift(transform, grey.shape[0]))
     return CameraMotion(transforms, tuple(unknown), float(np.quantile(moves, SHARE)) if moves else 0.0)
+
+
+def _corners(grey: Array, free: Array) -> Array:
+    """Features to be followed [N, 2] px, as many in each cell: a screen's contrast must not take them all."""
+    edges = np.linspace(0, len(grey), CELLS + 1).round().astype(int).tolist()
+    corners = [np.zeros((0, 2), np.float32)]
+    for top, bottom in pairwise(edges):
+        for left, right in pairwise(edges):
+            cell = (slice(top, bottom), slice(left, right))
+            mask = np.ascontiguousarray(free[cell])
+            found = cv2.goodFeaturesToTrack(grey[cell], CORNERS // CELLS**2, 0.01, 6, mask=mask, blockSize=5)
+            if found is not None:
+                corners.append(found[:, 0] + np.array([left, top], np.float32))
+    return np.concatenate(corners)
 
 
 def _place(reference: _Reference, now: Array, free: Array) -> Array | None:
@@ -108,7 +124,24 @@ def _followed(reference: _Reference, now: Array, free: Array) -> _Pairs:
     there, missed = follow(reference.grey, now, home, home, side=21, levels=4)
     inside = there.round().astype(int).clip(0, now.shape[0] - 1)
     good = (missed < BACK_AND_FORTH) & (free[inside[:, 1], inside[:, 0]] > 0)
+    good &= _are_distinct(reference.grey, now, home, there)
     return _Pairs(there[good], home[good])
+
+
+def _are_distinct(first: Array, now: Array, home: Array, there: Array) -> Array:
+    """Which features [N] bool at home [N, 2] px are found there [N, 2] and not beside: noise is alike anywhere."""
+    axis = np.arange(-PATCH_RADIUS, PATCH_RADIUS + 1)
+    offsets = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+
+    def patches(picture: Array, places: Array) -> Array:
+        points = (places[:, None] + offsets).astype(np.float32)
+        values = cv2.remap(picture, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        values = values.astype(np.float32)
+        return np.asarray(values - values.mean(1, keepdims=True))
+
+    wanted = patches(first, home)
+    errors = [np.square(patches(now, there + shift) - wanted).sum(1) for shift in (np.zeros(2), *BESIDE)]
+    return np.asarray(np.min(errors[1:], axis=0) > BETTER * errors[0])
 
 
 def _matched(first: _Features, now: _Features) -> _Pairs:

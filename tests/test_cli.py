@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +156,18 @@ def test_a2m_train_takes_takes_or_clips(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_doctor_names_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = invoke("doctor")
-    for name in ("native ops", "torch", "NeRF backends", "ffmpeg", "mediapipe models", "shipped weights"):
+    for name in ("avatar-builder", "native ops", "torch", "NeRF backends", "ffmpeg", "OpenCV", "shipped weights"):
         assert f"ok      {name}" in printed
+    for name in ("avatar", "take", "motion"):
+        assert re.search(rf"writes .*\b{name}/\d", printed)
     monkeypatch.setattr("avatar.core.media.ffmpeg_binary", lambda: "/no/ffmpeg")
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "missing ffmpeg" in result.output
+
+
+def test_the_version_is_the_packages() -> None:
+    assert invoke("--version") == f"avatar-builder {version('avatar-builder')}\n"
 
 
 def test_motion_space_of_several_takes(actor: Filmed, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ BIN = .venv/bin
 GPU_HERE = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep '^[0-9.]*$$' | tr -d . | sort -u | paste -sd ';')
 DEV_BUILD = -C "cmake.define.AVATAR_CUDA_ARCHITECTURES=$(or $(GPU_HERE),90)" -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint quality bench wheel gpu-check sanitize cross install clean
+.PHONY: demo test lint docs quality bench wheel gpu-check sanitize cross install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -30,6 +30,10 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The documentation site in build/site, with every link checked.
+docs: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
 
 # Two people built anew, each figure beside that of bench/quality.json; needs the clips beside the checkout.
 quality: install

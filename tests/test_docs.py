@@ -142,6 +142,16 @@ def test_a_command_that_is_none_is_found(wrong: str, tmp_path: Path) -> None:
         check_command(commands(page)[0])
 
 
+def test_workflows_make_what_there_is() -> None:
+    runs = [
+        line for path in sorted((ROOT / ".github/workflows").glob("*.yml")) for line in path.read_text().splitlines()
+    ]
+    made = [line.split("run:")[1].strip() for line in runs if "run: make " in line]
+    assert len(made) >= 3
+    for line in made:
+        check_command(line)
+
+
 def test_the_version_is_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert re.findall(r"^## (\d\S+?),", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == project

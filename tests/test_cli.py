@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import avatar.cli
-from avatar.cli import app
+from avatar.cli import app, make
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
@@ -253,11 +254,32 @@ def test_the_whole_way_by_demo(small_clip: Path, speech: Path, tmp_path: Path, m
     monkeypatch.setattr("avatar.pipelines.demo.film_actor", film)
     monkeypatch.setattr("avatar.pipelines.demo.Recipe", partial(Recipe, size=128))
     printed = invoke("demo", "--folder", tmp_path, "--speech", speech, "--budget", "1s")
+    printed, _, coming = printed.partition("\n\n")
+    assert f" speak {tmp_path / 'actor.avatar'} hello.wav" in coming
     made = {line[:22].strip(): Path(line[22:].strip()) for line in printed.splitlines()[-4:]}
     assert set(made) == {"avatar", "video", "report of the clip", "evaluation"}
     assert all(path.stat().st_size > 1000 for path in made.values())
     assert load_avatar(made["avatar"]).trained_on is not None
     assert "held out, never trained on" in made["evaluation"].read_text()
+
+
+def test_a_film_is_opened_on_a_desktop_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = tmp_path / "opened"
+    player = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
+    player.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    make.show_film(Path("film.mp4"))
+    assert not started
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    make.show_film(Path("film.mp4"))
+    assert started[0].wait(timeout=60) == 0
+    assert opened.read_text() == "film.mp4\n"
 
 
 def test_takes_are_made_exported_and_imported(

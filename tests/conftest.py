@@ -56,7 +56,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         return
     if request.param == "emulated":
         if importlib.util.find_spec("cuda_ext._emulated") is None:
-            pytest.skip("built without AVATAR_EMULATION; `make install` builds with it")
+            pytest.skip("built without AVATAR_EMULATION; `make dev` builds with it")
         monkeypatch.setattr(native, "_native", importlib.import_module("cuda_ext._emulated"))
         monkeypatch.setattr(native, "stream", lambda _: 0)
     yield Device(request.param, torch.device("cpu"))

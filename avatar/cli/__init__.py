@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 os.environ.setdefault("GLOG_minloglevel", "3")  # log lines of mediapipe
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,11 +19,28 @@ from avatar.core.files import UserError
 from avatar.core.notes import warnings_as_notes
 
 app = typer.Typer(
-    help="Turn a short video of one person into a talking avatar, and make it speak.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"avatar-builder {version('avatar-builder')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    """Turn a short video of one person into a talking avatar, and make it speak."""
+
+
 for group in (make.app, drive.app):
     app.add_typer(group)
 app.add_typer(a2m.app, name="a2m")

@@ -173,7 +173,7 @@ class TrainableGaussian:
 
 
 def decay_deltas(splats: SplatParameters) -> None:
-    """Weight decay of what is learned frame by frame (docs/figures.md, Real clips: eyes +.4 dB).
+    """Weight decay of what is learned frame by frame (docs/lab/picture.md: eyes +.4 dB).
 
     The motion of the face's splats decays to that of the MotionSpace, so that a mouth that opens wider than it was ever
     seen does not fall apart.

@@ -243,7 +243,7 @@ def _fit(
         )
     progress("fit", 1, FIT_STEPS)
     with clip.stages.time("shoulders"):
-        track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
+        track, reference, _ = with_torso(track, same_place, read, clip.folder.read_matte)
     progress("fit", 2, FIT_STEPS)
     return track, camera, reference
 

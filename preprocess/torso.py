@@ -137,8 +137,8 @@ def _find_shoulders(grey: Array, matte: Array, landmarks: Array) -> _Reference |
 def _find(home: _Reference, now: Array, jaw: Array, last: Array, flow: cv2.DISOpticalFlow) -> tuple[Array, float]:
     """The torso [4] at working size, of a picture with a jawline [J, 2] px, and how likely it is.
 
-    Looked for where it was `last`, and where that is not surely it, at rest: once by a shift alone, since on plain cloth
-    a similarity may run away with an outline.
+    Looked for where it was `last`, and where that is not surely it, at rest: once by a shift alone, since on plain
+    cloth a similarity may run away with an outline.
     """
     found = [_follow(home, now, jaw, last, flow, turns=True)]
     if found[0][1] < SURE:

@@ -205,7 +205,7 @@ def import_adnerf(
         pictures.create()
         landmarks, found = _import_frames(folder, frames, pictures, progress)
         track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
-        track, _ = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
+        track, _, held = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
         write_picture(part / "background.png", plate)
         sound = _import_sound(folder, part, track, predict)
         train, test = split_frames(len(frames), holdout)
@@ -220,7 +220,7 @@ def import_adnerf(
             excluded=tuple(sound.spans),
             source=source,
             request={},
-            quality=measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0},
+            quality=measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0, "torso_held": held},
             space_id=load_space().id,
         )
         write_take(take, part)

@@ -45,6 +45,7 @@ MEANINGS = {
     "source_eye_px": "px between the outer eye corners, in the source",
     "mouth_covered": "share of the frames whose mouth is covered",
     "captions": "share of the frames with captions",
+    "torso_held": "share of the frames in which the shoulders were not found",
 }
 
 Array = np.ndarray

@@ -169,6 +169,16 @@ class _Clip:
         return samples[:count]
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """What was fitted to the frames."""
+
+    track: Track
+    camera: Camera
+    reference: int  # the frame that the torso's motion is counted from
+    held: float  # share of the frames in which the torso was not found
+
+
 def _finish(
     clip: _Clip, observations: FrameObservations, predict: PredictArticulation | None, progress: Progress
 ) -> Track:
@@ -183,11 +193,12 @@ def _finish(
         samples = beside.submit(clip.read_sound)
         articulation = beside.submit(lambda: predict(samples.result())) if predict else None
         usual = same_place[framing[same_place] == framing[same_place].min()]
-        track, camera, reference = _fit(clip, observations, usual, progress)
+        fitted = _fit(clip, observations, usual, progress)
+        track = fitted.track
         with clip.stages.time("background"):
             plate = plate_made.result()
             write_picture(part / "background.png", plate.picture)
-            still = clip.read_still(reference / FPS)
+            still = clip.read_still(fitted.reference / FPS)
             write_picture(part / "frame.jpg", still, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         with clip.stages.time("sound"):
             known = None if articulation is None else lambda _: articulation.result()
@@ -195,21 +206,20 @@ def _finish(
             if len(sound.samples):
                 write_wav(part / "audio.wav", sound.samples)
     with clip.stages.time("report"):
-        _describe(clip, observations, track, camera, sound, plate)
+        _describe(clip, observations, fitted, sound, plate)
     progress("fit", FIT_STEPS, FIT_STEPS)
     return track
 
 
-def _describe(
-    clip: _Clip, observations: FrameObservations, track: Track, camera: Camera, sound: Sound, plate: Plate
-) -> None:
+def _describe(clip: _Clip, observations: FrameObservations, fitted: _Fitted, sound: Sound, plate: Plate) -> None:
     """Write what the Take is, and its report."""
-    part = clip.folder.root
+    part, track = clip.folder.root, fitted.track
     framing = clip.number_framings(len(track))
     bad = _find_bad_spans(observations, framing, track) + sound.spans
     quality = measure_track(track, bad) | sound.quality | plate.quality()
     quality["source_eye_px"] = quality["eye_px"] * min(1.0, main_crop(clip.framings)[2] / clip.request.size)
     quality["mouth_covered"] = float(covered([s for s in bad if s.reason == MOUTH_COVERED], len(track)).mean())
+    quality["torso_held"] = fitted.held
     quality["captions"] = float(has_caption(observations.descriptions).mean())
     if clip.announced:
         quality |= {"announced_seconds": clip.announced, "read_seconds": len(track) / FPS}
@@ -217,7 +227,7 @@ def _describe(
         root=part,
         fps=FPS,
         length=len(track),
-        camera=camera,
+        camera=fitted.camera,
         crop=main_crop(clip.framings),
         train=clip.train,
         test=clip.test,
@@ -232,8 +242,8 @@ def _describe(
     write_report(take, track, sound.level)
 
 
-def _fit(clip: _Clip, observations: FrameObservations, usual: Array, progress: Progress) -> tuple[Track, Camera, int]:
-    """The track, its camera and the torso's reference frame, one of the usual ones [N]."""
+def _fit(clip: _Clip, observations: FrameObservations, usual: Array, progress: Progress) -> _Fitted:
+    """What the frames say. usual [N]: those that the torso's reference frame is one of."""
     read, found = clip.folder.grey_reader(), observations.found
     texture = Texture(read, same_shot(observations.descriptions, clip.number_framings(len(found))))
     with clip.stages.time("poses and expression"):
@@ -248,9 +258,9 @@ def _fit(clip: _Clip, observations: FrameObservations, usual: Array, progress: P
         )
     progress("fit", 1, FIT_STEPS)
     with clip.stages.time("shoulders"):
-        track, reference = with_torso(track, usual, read, clip.folder.read_matte)
+        track, reference, held = with_torso(track, usual, read, clip.folder.read_matte)
     progress("fit", 2, FIT_STEPS)
-    return track, camera, reference
+    return _Fitted(track, camera, reference, held)
 
 
 def _find_bad_spans(observations: FrameObservations, framing: Array, track: Track) -> list[Span]:

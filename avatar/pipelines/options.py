@@ -157,7 +157,9 @@ class Build(Hardware):
         None, ge=1, description=AUDIO_TRACK
     )
     consent: str = Field("not stated", description=CONSENT)
-    force: bool = Field(False, description="Build of a clip that is not usable, too, saying what to expect; replace another file.")
+    force: bool = Field(
+        False, description="Build of an unusable clip, too, saying what to expect; replace another file."
+    )
 
 
 class View(Settings):

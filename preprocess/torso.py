@@ -93,7 +93,7 @@ def fit_torso(read: ReadFrame, matte: Array, landmarks: Array, reference: int) -
         return _shrink(read(frame), home.scale)
 
     def go(order: range) -> None:
-        flow, last = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST), np.zeros(4)
+        flow, last = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST), np.zeros(4)
         for frame, now in zip(order, ahead(small, order, readers, READ_AHEAD), strict=True):
             found, score = _find(home, now, jaws[frame], last, flow)
             if score > ALIKE:
@@ -173,7 +173,7 @@ def _follow(
 
 def _flow_at(home: _Reference, back: Array, flow: cv2.DISOpticalFlow) -> Array:
     """Flow [P, 2] px from the reference to a picture that is turned back, at the reference's points."""
-    return flow.calc(home.grey, back, None)[home.places].astype(np.float64)
+    return flow.calc(home.grey, back, np.zeros((*back.shape, 2), np.float32))[home.places].astype(np.float64)
 
 
 def _turn_back(home: _Reference, now: Array, torso: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,12 @@ OWN = {"seed": 5, "head": 0.5}  # controls of the avatar's own recipe
 
 
 def stub_avatar(place: Path | str) -> Any:
-    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0)
+    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0, asked={})
+
+
+def ask(avatar: Any, name: str, *, use: str | None, revoked: frozenset[str]) -> None:
+    """In the place of `check_permission`: the avatar's stub notes what is asked."""
+    avatar.asked |= {"use": use, "revoked": Path(*revoked)}
 
 
 def evaluation(_: dict[str, Any]) -> Any:
@@ -86,6 +92,8 @@ def evaluation(_: dict[str, Any]) -> Any:
 def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dict[Verb, Calls]:
     """Record the pipeline of each verb. Avatars and Takes are stubs that know where they were read from."""
     patch.setattr("avatar.core.avatar_file.load_avatar", stub_avatar)
+    patch.setattr("avatar.core.consent.check_permission", ask)
+    patch.setattr("avatar.core.consent.read_revoked", lambda place: frozenset([str(place)]))
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
     patch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
     answers: dict[Verb, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -109,6 +117,11 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
+    if name in ("use", "revoked"):
+        return call["avatar"].asked[name]
+    if name in ("own", "synthetic"):
+        record = json.loads(call["request"].consent)
+        return record["subject"] if name == "own" else record["kind"] == "synthetic"
     if name in ("face", "audio_track", "consent") and verb == "build":
         return getattr(call["request"], name)
     if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
@@ -129,7 +142,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
 
 
 WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
-WORDS |= {"budget": "90s"}
+WORDS |= {"budget": "90s", "own": "Ada Lovelace", "use": "training films"}
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
 ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "x.csv", "evaluate": "x.json"}

@@ -21,7 +21,7 @@ from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_leftovers, whole
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Preprocess, Render, Speak
+from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Permission, Preprocess, Render, Speak
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -108,6 +108,13 @@ def _avatar(place: str) -> Avatar:
     return _load(place, fingerprint(place))
 
 
+def _permitted(options: Permission) -> Avatar:
+    """The avatar of a job that its consent allows. Raises: UserError."""
+    avatar = _avatar(options.avatar)
+    arguments.permit(avatar, options)
+    return avatar
+
+
 @functools.lru_cache(maxsize=AVATARS_KEPT)
 def _load(place: str, fingerprint: str) -> Avatar:
     """An avatar, as long as its fingerprint is the same; a worker's next job is of the same one most of the time."""
@@ -145,7 +152,7 @@ def _build(options: Build, replaces: bool) -> Made:
 def _speak(options: Speak, replaces: bool) -> Made:
     from avatar.pipelines.speak import speak
 
-    avatar, look = _avatar(options.avatar), arguments.look_of(options)
+    avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         _remove(style_take(options.output))
@@ -171,7 +178,7 @@ def _render(options: Render, replaces: bool) -> Made:
     from avatar.core.take import open_take
     from avatar.pipelines.speak import Target, reenact
 
-    avatar, take = _avatar(options.avatar), open_take(options.take)
+    avatar, take = _permitted(options), open_take(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
     film = _whole_pictures(target.out, replaces) if target.out else nullcontext()
     frames_dir = _whole_pictures(target.frames_dir, replaces) if target.frames_dir else nullcontext()
@@ -184,7 +191,7 @@ def _render(options: Render, replaces: bool) -> Made:
 def _motion(options: Motion, replaces: bool) -> Made:
     from avatar.pipelines.export import export_motion
 
-    avatar, speech, out = _avatar(options.avatar), Path(options.speech), Path(options.output)
+    avatar, speech, out = _permitted(options), Path(options.speech), Path(options.output)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         _remove(style_take(options.output))

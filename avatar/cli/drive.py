@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar.cli.options import add_verb
-from avatar.pipelines.arguments import controls_of, look_of, networks_of, target_of
+from avatar.pipelines.arguments import controls_of, look_of, networks_of, permit, target_of
 from avatar.pipelines.options import Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
@@ -22,6 +22,7 @@ def speak(options: Speak) -> None:
     from avatar.pipelines.speak import speak as run
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls, look = controls_of(avatar, options), look_of(options)
     with progress_bars() as progress:
         frames = run(
@@ -46,6 +47,7 @@ def render(options: Render) -> None:
     from avatar.pipelines.speak import reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
+    permit(avatar, options)
     target, look = target_of(options), look_of(options)
     with progress_bars() as progress:
         frames = reenact(
@@ -68,6 +70,7 @@ def motion(options: Motion) -> None:
     from avatar.pipelines.export import export_motion
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls = controls_of(avatar, options)
     with progress_bars() as progress:
         frames = export_motion(

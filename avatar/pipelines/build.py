@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
+from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, check_writable, sole_maker
 from avatar.core.media import WHOLE, probe
@@ -94,6 +96,11 @@ def build(
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
         _check_take(take, source)
+        if take.source.get("consent", NOT_STATED) == NOT_STATED:
+            warnings.warn(
+                "nobody is stated to have agreed to this avatar: --consent FILE.json, or --self NAME for yourself",
+                stacklevel=2,
+            )
         avatar = _learn(plan, take, out, progress, stages)
         with stages.time("save"):
             save_avatar(avatar, out)

@@ -16,15 +16,17 @@ ROOMS = {
     "avatar.motion": {"avatar.core", "cuda_ext.shapes"},
     "avatar.render": {"avatar.core", "cuda_ext"},
     "avatar.metrics": {"avatar.core", "cuda_ext"},
+    "avatar.provenance": {"avatar.core"},
     "avatar.learn": {"avatar.core", "avatar.motion", "cuda_ext.shapes"},
     "avatar.play": {"avatar.core", "avatar.motion", "avatar.render", "cuda_ext"},
     "avatar.pipelines": {
-        "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.render", "cuda_ext",
-        "preprocess",
+        "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.provenance",
+        "avatar.render", "cuda_ext", "preprocess",
     },
     "avatar.batch": {"avatar.core", "avatar.pipelines", "avatar.play", "avatar.render", "cuda_ext", "preprocess"},
     "avatar.cli": {
-        "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.render", "preprocess",
+        "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",
+        "avatar.render", "preprocess",
     },
     "avatar": set(),  # public names are resolved on first use
 }  # fmt: skip

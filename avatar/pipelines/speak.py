@@ -11,7 +11,7 @@ from avatar.core.avatar_file import Avatar
 from avatar.core.coding import check_target
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import save_each, warn_of_encoder, write_video
-from avatar.core.files import UserError, check_writable
+from avatar.core.files import UserError, check_writable, digest_file
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate, save_motion
 from avatar.core.progress import Progress, count_steps, no_progress
@@ -23,6 +23,8 @@ from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take, start_driver
+from avatar.provenance.identity import film_number
+from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
 
 Split = Literal["train", "test", "all"]
@@ -55,7 +57,8 @@ def speak(
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
     with torch_threads(1), open_speech(speech, track=audio_track) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
-        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        number = film_number(avatar, digest_file(speech), controls.model_dump_json(), repr(look))
+        frames = mark_frames(player.speak(sound.chunks(), pixels=_pixels(out)), number)
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding)
 
@@ -158,7 +161,8 @@ def reenact(
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):
         player = Player(avatar, look=look, controls=Controls(), device=device)
-        drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
+        number = film_number(avatar, take.source.get("sha256", ""), split, repr(look))
+        drawn = mark_frames(player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out)), number)
         pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:
             pictures = save_each(pictures, target.frames_dir, first=frames.start)

@@ -50,6 +50,8 @@ HEAVY = {
     "fsspec": "avatar.batch.storage",
     "sqlite3": "avatar.batch.journal",
     "rich": "avatar.cli.batch_table",
+    "c2pa": "avatar.provenance",
+    "cryptography": "avatar.provenance.keys",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {

@@ -64,7 +64,7 @@ def test_settings_that_name_a_file_know_it() -> None:
         "build": {"recipe", "consent"},
         "evaluate": {"lpips", "face_network", "syncnet"},
     }
-    expected |= {"render": {"background", "revoked"}, "motion": {"style", "pose", "controls", "revoked"}}
+    expected |= {"render": {"background", "revoked", "sign"}, "motion": {"style", "pose", "controls", "revoked"}}
     expected["speak"] = expected["motion"] | expected["render"]
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()

@@ -150,13 +150,16 @@ def _build(options: Build, replaces: bool) -> Made:
 
 
 def _speak(options: Speak, replaces: bool) -> Made:
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak
 
     avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         _remove(style_take(options.output))
-    with _whole_pictures(Path(options.output), replaces) as out:
+    film = signing.film_of_speech(avatar, Path(options.speech), controls, look)
+    place = Path(options.output)
+    with _whole_pictures(place, replaces) as whole_place, signing.signed_output(options, film, whole_place) as out:
         frames = speak(
             avatar,
             Path(options.speech),
@@ -176,14 +179,20 @@ def style_take(output: str) -> Path:
 
 def _render(options: Render, replaces: bool) -> Made:
     from avatar.core.take import open_take
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import Target, reenact
 
     avatar, take = _permitted(options), open_take(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
+    facts = signing.film_of_take(avatar, take, options.split, look)
     film = _whole_pictures(target.out, replaces) if target.out else nullcontext()
     frames_dir = _whole_pictures(target.frames_dir, replaces) if target.frames_dir else nullcontext()
-    with film as out, frames_dir as folder:
-        target = Target(out, folder)
+    with (
+        film as out,
+        frames_dir as folder,
+        signing.signed_output(options, facts, out) if out else nullcontext() as place,
+    ):
+        target = Target(place, folder)
         frames = reenact(avatar, take, target, split=options.split, look=look, device=options.device)
     return Made(frames / (look.fps or avatar.fps))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +20,18 @@ def speak(options: Speak) -> None:
     """Film of an avatar that speaks a sound file."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak as run
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
     permit(avatar, options)
     controls, look = controls_of(avatar, options), look_of(options)
-    with progress_bars() as progress:
+    film = signing.film_of_speech(avatar, Path(options.speech), controls, look)
+    with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         frames = run(
             avatar,
             Path(options.speech),
-            out,
+            place,
             controls=controls,
             look=look,
             device=options.device,
@@ -44,16 +47,19 @@ def render(options: Render) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
-    from avatar.pipelines.speak import reenact
+    from avatar.pipelines import signing
+    from avatar.pipelines.speak import Target, reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
     permit(avatar, options)
     target, look = target_of(options), look_of(options)
-    with progress_bars() as progress:
+    film = signing.film_of_take(avatar, take, options.split, look)
+    signed = signing.signed_output(options, film, target.out) if target.out else nullcontext()
+    with signed as place, progress_bars() as progress:
         frames = reenact(
             avatar,
             take,
-            target,
+            Target(place, target.frames_dir),
             split=options.split,
             look=look,
             device=options.device,

@@ -170,6 +170,18 @@ class Build(Hardware, Agreement):
     )
 
 
+class Signing(Settings):
+    """How a film is signed."""
+
+    sign: Annotated[FilePath | None, Given(metavar="DIR", default="those of `avatar keys init`")] = Field(
+        None, description="Folder with certificate.pem and key.pem to sign by."
+    )
+    tsa: Annotated[str | None, Given(metavar="URL")] = Field(
+        None, description="RFC 3161 server to have the signature's time certified by."
+    )
+    unsigned: bool = Field(False, description="Sign nothing.")
+
+
 class View(Settings):
     """How an avatar is shown: what `render` and `speak` share."""
 
@@ -214,7 +226,7 @@ else:
     Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
 
 
-class Speak(Hardware, Control, View, Permission):
+class Speak(Hardware, Control, View, Permission, Signing):
     """Make an avatar say what a sound file says; any length."""
 
     speech: SpeechInput = Field(description=SPEECH)
@@ -229,7 +241,7 @@ class Speak(Hardware, Control, View, Permission):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
 
 
-class Render(Hardware, View, Permission):
+class Render(Hardware, View, Permission, Signing):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
     take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(

@@ -54,13 +54,24 @@ def speak(
     check_writable(out)
     check_target(out, look.coding, transparent=look.transparent)
     _warn_of_encoder(out, look, device)
-    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
+    controls = controls or resolve_controls(avatar)
+    number = speech_number(avatar, speech, controls, look)
+    avatar, controls = with_style(avatar, controls, out=out, progress=progress)
     with torch_threads(1), open_speech(speech, track=audio_track) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
-        number = film_number(avatar, digest_file(speech), controls.model_dump_json(), repr(look))
         frames = mark_frames(player.speak(sound.chunks(), pixels=_pixels(out)), number)
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding)
+
+
+def speech_number(avatar: Avatar, speech: Path, controls: Controls, look: Look) -> int:
+    """The number that marks the film of a speech, 0 .. 2^32 - 1."""
+    return film_number(avatar, digest_file(speech), controls.model_dump_json(), repr(look))
+
+
+def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
+    """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
+    return film_number(avatar, take.source.get("sha256", ""), split, repr(look))
 
 
 def with_style(
@@ -161,7 +172,7 @@ def reenact(
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):
         player = Player(avatar, look=look, controls=Controls(), device=device)
-        number = film_number(avatar, take.source.get("sha256", ""), split, repr(look))
+        number = take_number(avatar, take, split, look)
         drawn = mark_frames(player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out)), number)
         pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:

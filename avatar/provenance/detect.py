@@ -48,8 +48,8 @@ def read_mark(frames: Iterable[np.ndarray]) -> Reading | None:
 def equalize(luma: np.ndarray) -> np.ndarray:
     """A frame [H, W] at the size it is read at, its band alone; float32.
 
-    It is divided by the contrast about it to the power of 1.5: for noise of deviation s and a mark that grows with it by
-    about the root, s^1.5 is the divisor of a matched filter.
+    It is divided by the contrast about it to the power of 1.5: for noise of deviation s and a mark that grows with it
+    by about the root, s^1.5 is the divisor of a matched filter.
     """
     height, width = luma.shape
     scale = SIDE / min(height, width)

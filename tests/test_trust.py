@@ -18,7 +18,10 @@ from avatar.cli import app
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.media import ffmpeg_binary
+from avatar.pipelines.options import Signing
+from avatar.pipelines.signing import signed_output
 from avatar.provenance import keys as keys_module
+from avatar.provenance import log
 from avatar.provenance.films import windows
 from avatar.provenance.keys import CERTIFICATE, KEY, ROOT, ROOT_KEY, SigningKeys, make_keys, read_keys
 from avatar.provenance.mark import mark_frames
@@ -172,6 +175,36 @@ def test_the_command_prints_lines_or_json(
     assert "mark c0ffee42" in result.stdout, "the others are read all the same"
     assert invoke("keys", "init", "--organization", "Me").startswith(str(tmp_path / "avatar-builder" / "keys"))
     assert (tmp_path / "avatar-builder" / "keys" / CERTIFICATE).is_file()
+
+
+def test_the_log_knows_what_was_made_here_after_it_was_encoded_again(
+    film: Path, own: SigningKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv(log.SWITCH, "on")
+    assert log.entries(5) == log.find("", "") == []
+    out, facts = tmp_path / "made.mp4", Film(FACTS_OF_FILM)
+    for _ in range(2):
+        with signed_output(Signing(unsigned=True), facts, out) as place:
+            shutil.copy(film.with_name("plain.mp4"), place)
+    again = tmp_path / "again.mp4"
+    command = [ffmpeg_binary(), "-v", "error", "-i", str(out), "-c:v", "libx264", "-crf", "26", str(again)]
+    subprocess.run(command, check=True)
+    for place in (out, again):
+        found = verify(place, logged=True).log
+        assert [(one.file, one.mark) for one in found] == [(str(out), f"{NUMBER:08x}")] * 2
+    assert "made here" in invoke("verify", "--log", again)
+    assert invoke("log", "note", f"{NUMBER:08x}", "for the museum").endswith("2 films\n")
+    assert invoke("log", "show", "--last", 1).rstrip().endswith("made.mp4  for the museum")
+    monkeypatch.setenv(log.SWITCH, "off")
+    with signed_output(Signing(unsigned=True), facts, out) as place:
+        shutil.copy(film, place)
+    assert len(log.entries(9)) == 2
+    monkeypatch.setenv(log.SWITCH, "on")
+    log.log_file().write_bytes(b"no log " * 200)
+    with pytest.warns(UserWarning, match="is not in the log"), signed_output(Signing(unsigned=True), facts, out):
+        pass
+    assert out.is_file()
 
 
 def test_windows_of_long_films_are_few_and_spread() -> None:

@@ -28,6 +28,7 @@ for group in (make.app, drive.app, trust.app):
 app.add_typer(a2m.app, name="a2m")
 app.add_typer(consent.app, name="consent")
 app.add_typer(trust.keys, name="keys")
+app.add_typer(trust.log, name="log")
 app.add_typer(space.app, name="motion-space")
 app.add_typer(takes.app, name="take")
 app.add_typer(batch.app, name="batch")

@@ -1,4 +1,4 @@
-"""Where films are from: `avatar verify`, `avatar keys`."""
+"""Where films are from: `avatar verify`, `avatar keys`, `avatar log`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from avatar.cli.errors import print_error
 from avatar.core.files import UserError
 
 app = typer.Typer()
+log = typer.Typer(help="The films that were made here.", no_args_is_help=True)
 keys = typer.Typer(help="Keys that films are signed by.", no_args_is_help=True)
 
 
@@ -19,6 +20,7 @@ def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Films, pictures, sounds.")],
     root: Annotated[list[Path] | None, typer.Option(metavar="FILE.pem", help="Certificates to trust, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    own_log: Annotated[bool, typer.Option("--log", help="Look it up in the log of films made here, too.")] = False,
 ) -> None:
     """Whether files were made here or by another generator: signed manifest and invisible mark."""
     from avatar.provenance import verify as reader
@@ -29,7 +31,7 @@ def verify(
     findings, failed = [], False
     for file in files:
         try:
-            findings.append(reader.verify(file, roots=roots))
+            findings.append(reader.verify(file, roots=roots, logged=own_log))
         except (UserError, OSError) as error:
             print_error(error)
             failed = True
@@ -55,3 +57,25 @@ def init(
     place = folder or keys_folder()
     make_keys(place, organization)
     print(f"{place}: films are signed by {organization}; give {ROOT} to whoever verifies them, the keys to nobody")
+
+
+@log.command("show")
+def show_log(last: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20) -> None:
+    """Print the films that were made here: when, mark, avatar, file, note."""
+    from avatar.provenance.log import entries
+
+    for one in entries(last):
+        print("  ".join((one.made, one.mark, one.avatar, one.file, one.note)).rstrip())
+
+
+@log.command()
+def note(
+    mark: Annotated[str, typer.Argument(help="Of the film, as `avatar verify` and `avatar log show` print it.")],
+    text: Annotated[str, typer.Argument(help="What to write beside it.")],
+) -> None:
+    """Write a note beside the films of a mark."""
+    from avatar.provenance.log import set_note
+
+    if not (count := set_note(mark, text)):
+        raise UserError(f"{mark}: no film of this mark is in the log; `avatar log show` prints them")
+    print(f"{mark}: {count} films")

@@ -13,11 +13,12 @@ from typing import Any
 from avatar.core.avatar_file import Avatar
 from avatar.core.consent import NOT_STATED, avatar_id
 from avatar.core.controls import Controls
-from avatar.core.files import digest_file
+from avatar.core.files import UserError, digest_file
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.speak import Split, speech_number, take_number
 from avatar.play.look import Look
+from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys
 from avatar.provenance.sign import SIGNABLE, Film, signed
 
@@ -60,10 +61,18 @@ def _filmed_pixels(look: Look) -> bool:
 def signed_output(options: Signing, film: Film, out: Path) -> Iterator[Path]:
     """Where to write a film that is then signed and put at `out`; `out` itself where nothing is signed, which is said.
 
+    What was made is noted in the user's log.
+
     Raises: UserError when it cannot be signed: then the film lies beside `out` under another name.
     """
     with signed(out, film, _keys(options, out)) as place:
         yield place
+    if out.is_file() and log.is_on():
+        entry = log.Entry(digest_file(out), film.facts["mark"], film.facts["avatar"], str(out.absolute()), log.now())
+        try:
+            log.add(entry)
+        except UserError as error:  # the film is made
+            warnings.warn(f"{out}: is not in the log: {error}", stacklevel=2)
 
 
 def _keys(options: Signing, out: Path) -> SigningKeys | None:

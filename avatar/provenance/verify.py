@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from avatar.core.files import UserError, check_readable
+from avatar.core.files import UserError, check_readable, digest_file
 from avatar.provenance.films import FoundMark, find_mark
 from avatar.provenance.keys import INSTALL
+from avatar.provenance.log import Entry, find
 from avatar.provenance.sign import FACTS, INGREDIENTS
 
 State = Literal["trusted", "valid", "invalid", "none", "not read"]
@@ -32,6 +33,7 @@ class Finding:
     file: str
     manifest: Manifest
     mark: FoundMark | None
+    log: tuple[Entry, ...] = ()  # films made here that it is, or was made of
 
     def layer(self) -> str:
         """Which layer says that the file was generated: manifest, mark, both or none."""
@@ -41,20 +43,29 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Plain values; the mark's number as 8 hexadecimal digits."""
         mark = self.mark and asdict(self.mark) | {"number": f"{self.mark.number:08x}"}
-        return {"file": self.file, "layer": self.layer(), "manifest": asdict(self.manifest), "mark": mark}
+        return {"file": self.file, "layer": self.layer(), "manifest": asdict(self.manifest), "mark": mark} | {
+            "log": [asdict(entry) for entry in self.log]
+        }
 
     def __str__(self) -> str:
         found, mark = self.manifest, self.mark
         said = f"manifest {found.state}" + (f", signed by {found.by}" if found.by else "")
         said += f" ({found.why})" if found.why else ""
         read = f"mark {mark.number:08x} at {mark.start:g} s, confidence {mark.confidence:.1f}" if mark else "no mark"
-        return f"{self.file}: {said}; {read}"
+        made = "".join(f"; made here {one.made} as {one.file}" for one in self.log[:1])
+        return f"{self.file}: {said}; {read}{made}"
 
 
-def verify(path: Path, *, roots: str = "") -> Finding:
-    """Look for manifest and mark. roots: PEM of certificates that are trusted. Raises: UserError for no media file."""
+def verify(path: Path, *, roots: str = "", logged: bool = False) -> Finding:
+    """Look for manifest and mark.
+
+    roots: PEM of certificates that are trusted; logged: whether to look it up in the user's log.
+    Raises: UserError for no media file.
+    """
     check_readable(path, "film, picture or sound")
-    return Finding(str(path), read_manifest(path, roots=roots), find_mark(path))
+    manifest, mark = read_manifest(path, roots=roots), find_mark(path)
+    entries = find(digest_file(path), f"{mark.number:08x}" if mark else "") if logged else []
+    return Finding(str(path), manifest, mark, tuple(entries))
 
 
 def read_manifest(path: Path, *, roots: str = "") -> Manifest:

@@ -27,6 +27,7 @@ from avatar.core.geometry import Camera
 from avatar.core.landmarks import IBUG68, MESH_POINTS, POINTS
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
+from avatar.core.outputs import check_output_folder
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import (
     Take,
@@ -74,6 +75,7 @@ def export_adnerf(take: Take, out: Path, *, progress: Progress = no_progress) ->
 
     Raises: UserError when the folder exists or the Take has no sound.
     """
+    check_output_folder(out, [take.root])
     if out.exists():
         raise UserError(f"{out}: exists; remove it or choose another name")
     sound = take.root / "audio.wav"

@@ -145,6 +145,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
+    if name in ("speech", "audio_track"):
+        return getattr(call["speech"], {"speech": "path", "audio_track": "track"}[name])
     if name in ("lpips", "face_network", "syncnet"):
         return getattr(call["networks"], {"face_network": "identity"}.get(name, name))
     if name in ("avatar", "take"):
@@ -164,13 +166,14 @@ ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
     """A value of an option, other than its default, as it is typed and as it should arrive."""
     if one.type is Path:
-        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}.file")
+        ending = one.given.endings[0] if one.given.endings else ".file"
+        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}{ending}")
         if one.name in ("controls", "recipe"):
             place.write_text({"controls": "gaze: 0.25", "recipe": "name: mine"}[one.name])
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style")
+        plain = one.name in ("avatar", "take", "style", "speech")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

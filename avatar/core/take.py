@@ -145,6 +145,11 @@ def _from_1(content: Content) -> Content:
 FORMAT = Format("take", 2, "0.2.0", "redo it with `avatar preprocess`", {1: _from_1})
 
 
+def as_take(take: Take | Path | str) -> Take:
+    """A Take that is given as one, or as the name of its folder. Raises: UserError, as `open_take`."""
+    return open_take(take) if isinstance(take, (Path, str)) else take
+
+
 def open_take(root: Path | str) -> Take:
     """Open a Take folder, of this or of the two versions before.
 

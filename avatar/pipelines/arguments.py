@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
+from avatar.core.outputs import check_inputs, check_output
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
 from avatar.pipelines.options import (
     Agreement,
@@ -21,6 +23,7 @@ from avatar.pipelines.options import (
     Preprocess,
     Render,
     View,
+    options_of,
     settings_files,
 )
 
@@ -76,6 +79,27 @@ def with_files(options: Mapping[str, Any], files: Mapping[str, str], place: Call
         values = functools.reduce(lambda values, section: values[section], sections, found)
         values[name] = values[name].removesuffix(file) + place(file)
     return found
+
+
+def check_outputs(options: Settings) -> None:
+    """Raise UserError when an output of a verb is what the verb reads or what it writes, too, or has a wrong ending.
+
+    What is read counts wherever in the options it is named; links are followed. Where the ending says the kind, what
+    stands there must be of it, or `force` be set.
+    """
+    verb, values = type(options), options.model_dump()
+    rows = [row for row in options_of(verb) if row.given.role == "output" and values[row.name]]
+    files_of_settings = [name for name in settings_files(verb) if isinstance(values[name], str)]
+    read = [values[name] for name in files_of_settings]
+    values |= {name: read_mapping(Path(values[name]), name) for name in files_of_settings}
+    outputs = {row.name: Path(values[row.name]) for row in rows}
+    read += [file for name, file in files_of(verb, with_own_names(verb, values)).items() if name not in outputs]
+    for row in rows:
+        others = [place for name, place in outputs.items() if name != row.name]
+        if row.given.endings:
+            check_output(outputs[row.name], [*read, *others], endings=row.given.endings, force=values.get("force"))
+        else:
+            check_inputs(outputs[row.name], [*read, *others])
 
 
 def take_request(options: Preprocess) -> TakeRequest:

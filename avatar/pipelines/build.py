@@ -19,9 +19,12 @@ from torch import Tensor
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
 from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
-from avatar.core.files import UserError, check_readable, check_writable, sole_maker
+from avatar.core.files import UserError, check_readable, sole_maker
 from avatar.core.media import WHOLE, probe
 from avatar.core.motion_space import load_space
+from avatar.core.named_files import named_files
+from avatar.core.outputs import check_output, check_output_folder
+from avatar.core.picture_folder import check_film
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
@@ -78,7 +81,7 @@ def build(
     """
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = _check(recipe, device)
-    check_writable(out)
+    _check_outputs(source, out, plan)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
@@ -129,6 +132,18 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
     )
     kind.check(plan.settings, plan.device)
     return plan
+
+
+def _check_outputs(source: Path, out: Path, plan: _Plan) -> None:
+    """Raise UserError unless the avatar, and all that is made beside it, may be written."""
+    read: list[Path | str] = [source, *named_files(Recipe, plan.recipe.model_dump()).values(), *plan.controls.files]
+    check_output(out, read, endings=(".avatar",))
+    if source.is_file():
+        check_output_folder(out.with_suffix(".take"), read)
+    check_output_folder(out.with_suffix(".training"), read)
+    if plan.recipe.speech:
+        look = Look(background=plan.recipe.background or None)
+        check_film(out.with_suffix(".mp4"), look.coding, transparent=look.transparent, inputs=read)
 
 
 def _check_take(take: Take, source: Path) -> None:

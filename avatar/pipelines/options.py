@@ -23,6 +23,7 @@ from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, Names
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
+Layout = Literal["motion", "arkit", "livelink"]
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
 """Classes that a file of settings is checked by: key of a section, empty for the file itself -> class."""
@@ -37,6 +38,7 @@ class Given:
     role: Role = "option"
     default: str = ""  # what happens without it, where the default itself does not say it
     positional: bool = False  # an argument, without a flag
+    endings: tuple[str, ...] = ()  # of a file that is written; none: as the verb sees fit
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
 AUDIO_TRACK = "Which sound track, from 1 on, where a file has several."
+FORCE = "Replace what stands at the output, though it is of another kind; never what is read."
 CONSENT = "Who agreed to this avatar and to what, a consent file or a sentence; travels with the file."
 
 
@@ -95,6 +98,12 @@ class Hardware(Settings):
     """Where a verb runs."""
 
     device: DeviceChoice = Field("auto", description=DEVICE)
+
+
+class Output(Settings):
+    """What may stand at the output of a verb."""
+
+    force: bool = Field(False, description=FORCE)
 
 
 class Agreement(Settings):
@@ -147,7 +156,7 @@ class Build(Hardware, Agreement):
     source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
         description="A clip, or a folder of `preprocess`."
     )
-    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output", endings=(".avatar",))] = Field(
         description="Avatar file to write."
     )
     recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
@@ -170,7 +179,7 @@ class Build(Hardware, Agreement):
     )
 
 
-class Signing(Settings):
+class Signing(Output):
     """How a film is signed."""
 
     sign: Annotated[FilePath | None, Given(metavar="DIR", default="those of `avatar keys init`")] = Field(
@@ -256,15 +265,15 @@ class Render(Hardware, View, Permission, Signing):
     split: Literal["test", "train", "all"] = Field("test", description="Which frames.")
 
 
-class Motion(Control, Permission):
+class Motion(Control, Permission, Output):
     """Speech to motion only."""
 
     speech: SpeechInput = Field(description=SPEECH)
-    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output", endings=(".motion", ".csv"))] = Field(
         description="Motion file to write; .csv for other programs."
     )
-    layout: Literal["motion", "arkit"] = Field(
-        "motion", description="Columns of a .csv: as they are, or ARKit-style blendshapes."
+    layout: Layout = Field(
+        "motion", description="Columns of a .csv: as they are, ARKit-style blendshapes, or as Live Link Face has them."
     )
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
@@ -273,20 +282,20 @@ class Motion(Control, Permission):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **CONTROL_ALIASES}
 
 
-class Evaluate(Hardware):
+class Evaluate(Hardware, Output):
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
 
     avatar: AvatarInput = Field(description=AVATAR)
     take: Annotated[FilePath, Given(metavar="TAKE_DIR", role="input", positional=True)] = Field(
         description="Take with held-out frames."
     )
-    output: Annotated[FilePath | None, Given(("--json",), "FILE", "output")] = Field(
+    output: Annotated[FilePath | None, Given(("--json",), "FILE.json", "output", endings=(".json",))] = Field(
         None, description="Write the figures as JSON."
     )
-    page: Annotated[FilePath | None, Given(metavar="FILE", role="output")] = Field(
+    page: Annotated[FilePath | None, Given(metavar="FILE.html", role="output", endings=(".html",))] = Field(
         None, description="Write an HTML page with pictures."
     )
-    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output")] = Field(
+    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output", endings=(".png",))] = Field(
         None, description="Write many frames as one picture."
     )
     lpips: Annotated[FilePath | None, Given(metavar="FOLDER", default="torch's cache")] = Field(

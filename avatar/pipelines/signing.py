@@ -13,7 +13,9 @@ from typing import Any
 from avatar.core.avatar_file import Avatar
 from avatar.core.consent import NOT_STATED, avatar_id
 from avatar.core.controls import Controls
-from avatar.core.files import UserError, digest_file
+from avatar.core.files import UserError, check_readable, digest_file, is_stream
+from avatar.core.outputs import check_output
+from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.speak import Split, speech_number, take_number
@@ -23,11 +25,12 @@ from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_
 from avatar.provenance.sign import SIGNABLE, Film, signed
 
 
-def film_of_speech(avatar: Avatar, speech: Path, controls: Controls, look: Look) -> Film:
-    """What the manifest of a film of a speech says."""
-    made = {"speech_sha256": digest_file(speech), "seed": controls.seed}
+def film_of_speech(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> Film:
+    """What the manifest of a film of a speech says. Raises: UserError when there is no such file."""
+    check_readable(Path(speech.path), "media file")
+    made = {"speech_sha256": digest_file(Path(speech.path)), "seed": controls.seed}
     number, backgrounds = speech_number(avatar, speech, controls, look), _background(look)
-    return Film(_facts(avatar, number) | made, [speech, *backgrounds], composite=_filmed_pixels(look))
+    return Film(_facts(avatar, number) | made, [Path(speech.path), *backgrounds], composite=_filmed_pixels(look))
 
 
 def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:
@@ -83,9 +86,12 @@ def _keys(options: Signing, out: Path) -> SigningKeys | None:
         reason = "there are no keys; `avatar keys init` makes them"
     elif out.suffix.lower() not in SIGNABLE:
         reason = f"{out.suffix or 'a folder of pictures'} holds no manifest; {', '.join(SIGNABLE)} do"
+    elif is_stream(out):
+        reason = "it is a pipe or a device"
     elif not options.sign and find_spec("c2pa") is None:
         reason = f"needs the extra 'trust': {INSTALL}"
     else:
+        check_output(out, force=options.force)  # the film itself is written elsewhere first
         return read_keys(folder, tsa=options.tsa)
     warnings.warn(f"{out}: is not signed: {reason}", stacklevel=2)
     return None

@@ -13,7 +13,7 @@ from typing import Any
 from avatar.core.avatar_file import Avatar
 from avatar.core.consent import NOT_STATED, avatar_id
 from avatar.core.controls import Controls
-from avatar.core.files import UserError, digest_file
+from avatar.core.files import UserError, check_readable, digest_file
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.speak import Split, speech_number, take_number
@@ -24,7 +24,8 @@ from avatar.provenance.sign import SIGNABLE, Film, signed
 
 
 def film_of_speech(avatar: Avatar, speech: Path, controls: Controls, look: Look) -> Film:
-    """What the manifest of a film of a speech says."""
+    """What the manifest of a film of a speech says. Raises: UserError when there is no such file."""
+    check_readable(speech, "media file")
     made = {"speech_sha256": digest_file(speech), "seed": controls.seed}
     number, backgrounds = speech_number(avatar, speech, controls, look), _background(look)
     return Film(_facts(avatar, number) | made, [speech, *backgrounds], composite=_filmed_pixels(look))

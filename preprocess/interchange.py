@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.consent import NOT_STATED
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError, digest_file, sole_maker, whole
 from avatar.core.geometry import Camera
@@ -47,7 +48,7 @@ from preprocess.matte import refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
-from preprocess.request import NOT_STATED, reuse_take
+from preprocess.request import reuse_take
 from preprocess.rotations import Poses
 from preprocess.sound import PredictArticulation, Sound, prepare_sound
 from preprocess.take_folder import TakeFolder, read_picture, write_picture

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.consent import check_source
 from avatar.core.files import UserError, digest_file, plain_text
 from avatar.core.geometry import Camera
 from avatar.core.media import (
@@ -88,6 +89,7 @@ def make_take(
         "fps": f"{info.fps:g}",
         "consent": request.consent,
     }
+    check_source(request.consent, source["sha256"], str(video))
     if out.exists():
         return reuse_take(out, source, request.record(), holdout)
     announced, info = info.seconds, request.stretch.within(measure(video, info), str(video))

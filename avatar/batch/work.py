@@ -9,7 +9,7 @@ import functools
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Preprocess, Render, Speak
+from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Permission, Preprocess, Render, Speak
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -109,6 +109,13 @@ def _avatar(place: str) -> Avatar:
     return _load(place, fingerprint(place))
 
 
+def _permitted(options: Permission) -> Avatar:
+    """The avatar of a job that its consent allows. Raises: UserError."""
+    avatar = _avatar(options.avatar)
+    arguments.permit(avatar, options)
+    return avatar
+
+
 @functools.lru_cache(maxsize=AVATARS_KEPT)
 def _load(place: str, fingerprint: str) -> Avatar:
     """An avatar, as long as its fingerprint is the same; a worker's next job is of the same one most of the time."""
@@ -145,15 +152,18 @@ def _build(options: Build, replaces: bool) -> Made:
 
 
 def _speak(options: Speak, replaces: bool) -> Made:
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak
 
-    avatar, look = _avatar(options.avatar), arguments.look_of(options)
+    avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         remove_folder(style_take(options.output))
     speech, out = SpeechFile(options.speech, options.audio_track), Path(options.output)
     _check_pictures(out, replaces)
-    frames = speak(avatar, speech, out, controls=controls, look=look, device=options.device, force=options.force)
+    film = signing.film_of_speech(avatar, speech, controls, look)
+    with signing.signed_output(options, film, out) as place:
+        frames = speak(avatar, speech, place, controls=controls, look=look, device=options.device, force=options.force)
     return Made(frames / (look.fps or avatar.fps))
 
 
@@ -164,20 +174,26 @@ def style_take(output: str) -> Path:
 
 def _render(options: Render, replaces: bool) -> Made:
     from avatar.core.take import open_take
-    from avatar.pipelines.speak import reenact
+    from avatar.pipelines import signing
+    from avatar.pipelines.speak import Target, reenact
 
-    avatar, take = _avatar(options.avatar), open_take(options.take)
+    avatar, take = _permitted(options), open_take(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
-    for place in (target.out, target.frames_dir):
-        _check_pictures(place, replaces)
-    frames = reenact(avatar, take, target, split=options.split, look=look, device=options.device, force=options.force)
+    for one in (target.out, target.frames_dir):
+        _check_pictures(one, replaces)
+    film = signing.film_of_take(avatar, take, options.split, look)
+    with signing.signed_output(options, film, target.out) if target.out else nullcontext() as place:
+        target = Target(place, target.frames_dir)
+        frames = reenact(
+            avatar, take, target, split=options.split, look=look, device=options.device, force=options.force
+        )
     return Made(frames / (look.fps or avatar.fps))
 
 
 def _motion(options: Motion, replaces: bool) -> Made:
     from avatar.pipelines.export import export_motion
 
-    avatar, out = _avatar(options.avatar), Path(options.output)
+    avatar, out = _permitted(options), Path(options.output)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         remove_folder(style_take(options.output))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avatar.cli.options import add_verb
-from avatar.pipelines.arguments import controls_of, look_of, networks_of, target_of
+from avatar.pipelines.arguments import controls_of, look_of, networks_of, permit, target_of
 from avatar.pipelines.options import FORCE, Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
@@ -20,15 +21,19 @@ def speak(options: Speak) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.speech_file import SpeechFile
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak as run
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls, look = controls_of(avatar, options), look_of(options)
-    with progress_bars() as progress:
+    speech = SpeechFile(options.speech, options.audio_track)
+    film = signing.film_of_speech(avatar, speech, controls, look)
+    with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         frames = run(
             avatar,
-            SpeechFile(options.speech, options.audio_track),
-            out,
+            speech,
+            place,
             controls=controls,
             look=look,
             device=options.device,
@@ -44,15 +49,19 @@ def render(options: Render) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
-    from avatar.pipelines.speak import reenact
+    from avatar.pipelines import signing
+    from avatar.pipelines.speak import Target, reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
+    permit(avatar, options)
     target, look = target_of(options), look_of(options)
-    with progress_bars() as progress:
+    film = signing.film_of_take(avatar, take, options.split, look)
+    signed = signing.signed_output(options, film, target.out) if target.out else nullcontext()
+    with signed as place, progress_bars() as progress:
         frames = reenact(
             avatar,
             take,
-            target,
+            Target(place, target.frames_dir),
             split=options.split,
             look=look,
             device=options.device,
@@ -71,6 +80,7 @@ def motion(options: Motion) -> None:
     from avatar.pipelines.export import export_motion
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls = controls_of(avatar, options)
     with progress_bars() as progress:
         frames = export_motion(

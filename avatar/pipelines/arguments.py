@@ -14,7 +14,18 @@ from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_inputs, check_output
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
-from avatar.pipelines.options import Build, Control, Evaluate, Preprocess, Render, View, options_of, settings_files
+from avatar.pipelines.options import (
+    Agreement,
+    Build,
+    Control,
+    Evaluate,
+    Permission,
+    Preprocess,
+    Render,
+    View,
+    options_of,
+    settings_files,
+)
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -104,18 +115,33 @@ def take_request(options: Preprocess) -> TakeRequest:
         face=options.face,
         size=options.size,
         audio_track=options.audio_track,
-        consent=options.consent,
+        consent=consent_of(options),
         stretch=Stretch(start or 0.0, end),
         seconds=select,
         landmarker=Path(options.landmarker) if options.landmarker else None,
     )
 
 
+def consent_of(options: Agreement) -> str:
+    """Who agreed to what, as a Take keeps it. Raises: UserError."""
+    from avatar.core.consent import state
+
+    return state(options.consent, own=options.own, synthetic=options.synthetic)
+
+
+def permit(avatar: Avatar, options: Permission) -> None:
+    """Raise UserError when the avatar's consent, or a list of revoked ones, excludes a job."""
+    from avatar.core.consent import check_permission, read_revoked
+
+    revoked = read_revoked(Path(options.revoked)) if options.revoked else frozenset()
+    check_permission(avatar, options.avatar, use=options.use, revoked=revoked)
+
+
 def build_request(options: Build) -> TakeRequest:
     """What the Take of a build is to be made with, but for what the recipe says."""
     from preprocess.request import TakeRequest
 
-    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=options.consent)
+    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=consent_of(options))
 
 
 def final_recipe(options: Build) -> Recipe:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
+from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, sole_maker
 from avatar.core.media import SAMPLE_RATE, WHOLE, probe
@@ -101,6 +102,11 @@ def build(
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
         take = _check_take(take, source, force=force)
+        if take.source.get("consent", NOT_STATED) == NOT_STATED:
+            warnings.warn(
+                "nobody is stated to have agreed to this avatar: --consent FILE.json, or --self NAME for yourself",
+                stacklevel=2,
+            )
         avatar = _learn(plan, take, out, progress, stages)
         with stages.time("save"):
             save_avatar(avatar, out)

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls, UpTo
 from avatar.core.files import UserError
-from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, marked, markers_of
+from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, NamesFile, marked, markers_of
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
@@ -91,7 +91,7 @@ TRACKER = (
 )
 AUDIO_TRACK = "Which sound track, from 1 on, where a file has several."
 FORCE = "Replace what stands at the output, though it is of another kind; never what is read."
-CONSENT = "Who agreed to this avatar and to what; travels with the file."
+CONSENT = "Who agreed to this avatar and to what, a consent file or a sentence; travels with the file."
 
 
 class Hardware(Settings):
@@ -106,7 +106,29 @@ class Output(Settings):
     force: bool = Field(False, description=FORCE)
 
 
-class Preprocess(Hardware):
+class Agreement(Settings):
+    """Who agreed to an avatar: one of these, or nothing."""
+
+    consent: Annotated[ConsentPath, Given(metavar="FILE.json|TEXT")] = Field("not stated", description=CONSENT)
+    own: Annotated[str | None, Given(("--self",), "NAME")] = Field(
+        None, description="The clip is of yourself, and this is your name."
+    )
+    synthetic: bool = Field(False, description="The clip is of a person who does not exist.")
+
+
+class Permission(Settings):
+    """What the consent of an avatar is compared with."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    use: Annotated[str | None, Given(metavar="TEXT")] = Field(
+        None, description="What it is for; refused where the avatar's consent lists its uses without this one."
+    )
+    revoked: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
+        None, description="List of avatar ids whose consent was taken back."
+    )
+
+
+class Preprocess(Hardware, Agreement):
     """Video to Take: crop, track, matte, background plate, sound, report."""
 
     video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
@@ -126,10 +148,9 @@ class Preprocess(Hardware):
     landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="Your own MediaPipe Tasks face landmarker (.task)."
     )
-    consent: str = Field("not stated", description=CONSENT)
 
 
-class Build(Hardware):
+class Build(Hardware, Agreement):
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
 
     source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
@@ -156,10 +177,21 @@ class Build(Hardware):
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
     )
-    consent: str = Field("not stated", description=CONSENT)
     force: bool = Field(
         False, description="Build of an unusable clip, too, saying what to expect; replace another file."
     )
+
+
+class Signing(Output):
+    """How a film is signed."""
+
+    sign: Annotated[FilePath | None, Given(metavar="DIR", default="those of `avatar keys init`")] = Field(
+        None, description="Folder with certificate.pem and key.pem to sign by."
+    )
+    tsa: Annotated[str | None, Given(metavar="URL")] = Field(
+        None, description="RFC 3161 server to have the signature's time certified by."
+    )
+    unsigned: bool = Field(False, description="Sign nothing.")
 
 
 class View(Settings):
@@ -206,10 +238,9 @@ else:
     Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
 
 
-class Speak(Hardware, Control, View, Output):
+class Speak(Hardware, Control, View, Permission, Signing):
     """Make an avatar say what a sound file says; any length."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     speech: SpeechInput = Field(description=SPEECH)
     output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
         description="Film (.mp4, .mov, .webm), or a folder for PNGs."
@@ -222,10 +253,9 @@ class Speak(Hardware, Control, View, Output):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
 
 
-class Render(Hardware, View, Output):
+class Render(Hardware, View, Permission, Signing):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(
         description="Take whose own motion is re-enacted."
     )
@@ -238,10 +268,9 @@ class Render(Hardware, View, Output):
     split: Literal["test", "train", "all"] = Field("test", description="Which frames.")
 
 
-class Motion(Control, Output):
+class Motion(Control, Permission, Output):
     """Speech to motion only."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     speech: SpeechInput = Field(description=SPEECH)
     output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output", endings=(".motion", ".csv"))] = Field(
         description="Motion file to write; .csv for other programs."

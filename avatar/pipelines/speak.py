@@ -11,7 +11,7 @@ from typing import Literal
 from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import warn_of_encoder, write_video
-from avatar.core.files import UserError
+from avatar.core.files import UserError, digest_file
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate
 from avatar.core.outputs import files_among
@@ -25,6 +25,8 @@ from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take, start_driver
+from avatar.provenance.identity import film_number
+from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
 
 Split = Literal["train", "test", "all"]
@@ -57,12 +59,25 @@ def speak(
     if not probe(Path(speech.path)).has_audio:
         raise UserError(f"{speech.path}: has no sound; give a file with speech")
     _warn_of_encoder(out, look, device)
+    number = speech_number(avatar, speech, controls, look)
     avatar, controls = with_style(avatar, controls, out=out, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
-        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        frames = mark_frames(player.speak(sound.chunks(), pixels=_pixels(out)), number)
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding, force=force)
+
+
+def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
+    """The number that marks the film of a speech, 0 .. 2^32 - 1."""
+    return film_number(
+        avatar, digest_file(Path(speech.path)), str(speech.track), controls.model_dump_json(), repr(look)
+    )
+
+
+def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
+    """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
+    return film_number(avatar, take.source.get("sha256", ""), split, repr(look))
 
 
 def with_style(
@@ -151,7 +166,8 @@ def reenact(
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):
         player = Player(avatar, look=look, controls=Controls(), device=device)
-        drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
+        number = take_number(avatar, take, split, look)
+        drawn = mark_frames(player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out)), number)
         pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:
             pictures = save_each(pictures, target.frames_dir, first=frames.start, force=force)

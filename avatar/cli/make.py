@@ -53,6 +53,7 @@ def build(options: Build) -> None:
             out,
             recipe=recipe,
             request=build_request(options),
+            force=options.force,
             device=options.device,
             progress=progress,
             stages=stages,

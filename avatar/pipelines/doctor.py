@@ -122,7 +122,8 @@ def _mediapipe() -> Finding:
 def _assets() -> Finding:
     folder = Path(__file__).parent.parent / "assets"
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    good = {"motion_space.safetensors", "encoder.safetensors", "face_networks.safetensors"} <= set(names)
+    needed = {"motion_space.safetensors", "encoder.safetensors", "face_networks.safetensors", "mouth_cover.safetensors"}
+    good = needed <= set(names)
     return Finding("shipped weights", good, True, ", ".join(names) or "none; install the package again")
 
 

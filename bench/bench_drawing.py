@@ -37,6 +37,7 @@ from avatar.render import open_renderer
 from avatar.render.device import DeviceName
 from avatar.render.gaussian import GaussianRenderer
 from cuda_ext import native, ops
+from cuda_ext.limits import core_count
 
 BATCHES = (1, 8, 32, 128)
 SIZES = (512, 1024)
@@ -197,9 +198,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["graphs", "kernels", "host", "many", "live"])
     parser.add_argument("--sessions", type=int, nargs="+", default=SESSIONS)
     parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS)
-    parser.add_argument(
-        "--processes", type=int, default=max(1, (os.cpu_count() or 1) * 3 // 4), help="that make motion"
-    )
+    parser.add_argument("--processes", type=int, default=max(1, core_count() * 3 // 4), help="that make motion")
     parser.add_argument("--writers", type=int, default=4, help="threads that feed the encoders")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -214,9 +213,7 @@ def main() -> None:
         sys.stdout.flush()
     if options.output:
         machine = torch.cuda.get_device_name() if options.drawn_on == "cuda" else "emulated"
-        options.output.write_text(
-            json.dumps({"device": machine, "cores": os.cpu_count(), "figures": figures}, indent=1)
-        )
+        options.output.write_text(json.dumps({"device": machine, "cores": core_count(), "figures": figures}, indent=1))
 
 
 if __name__ == "__main__":

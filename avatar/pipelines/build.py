@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.train import Checkpoint, Schedule, train
+from cuda_ext.limits import core_count
 from preprocess.checks import assess_quality
 from preprocess.matte import matte_of_picture
 from preprocess.request import TakeRequest, state_consent
@@ -81,7 +81,7 @@ def build(
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
-    with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
+    with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else core_count()):
         take = find_take(
             source,
             out.with_suffix(".take"),

@@ -64,6 +64,7 @@ class Verdict:
 
 def assess_quality(quality: Mapping[str, float]) -> Verdict:
     """Assess a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
+    quality = {"usable": 1.0, "sound_rms": 1.0, "eye_px": 60.0, "yaw_degrees": 0.0} | dict(quality)
     moved, seconds = quality.get("camera_px", 0.0), quality.get("seconds", SHORT_SECONDS)
     fatal = (
         (quality["usable"] < LEAST_USABLE, "nearly all of the clip was left out; see the reasons in its report"),

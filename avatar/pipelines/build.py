@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
@@ -19,6 +19,7 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, check_writable, sole_maker
 from avatar.core.media import WHOLE, probe
 from avatar.core.motion_space import load_space
+from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
@@ -75,7 +76,7 @@ def build(
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
-    plan = _check(recipe, device)
+    plan = check_recipe(recipe, device)
     check_writable(out)
     if source.is_file() and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
@@ -91,6 +92,7 @@ def build(
             progress=progress,
             stages=stages,
         )
+        warnings.warn(describe_clip(take, source), stacklevel=2)
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
         _check_take(take, source)
@@ -105,7 +107,8 @@ def build(
     return avatar
 
 
-def _check(recipe: Recipe, device: DeviceName) -> _Plan:
+def check_recipe(recipe: Recipe, device: DeviceName) -> _Plan:
+    """A recipe checked, and what it names opened. Raises: UserError."""
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = trainable_kind(name)
     if recipe.speech:
@@ -122,6 +125,11 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
     )
     kind.check(plan.settings, plan.device)
     return plan
+
+
+def describe_clip(take: Take, source: Path) -> str:
+    """The verdict on a clip that is used, and where its report is, in a line."""
+    return f"{source}: {assess_quality(take.quality)} See {take.root / 'report.html'}"
 
 
 def _check_take(take: Take, source: Path) -> None:
@@ -225,9 +233,13 @@ def read_frame(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def frame_matte(data: bytes) -> Tensor:
-    """The matte [H, W] uint8 of the person in a picture file's bytes."""
-    with Image.open(io.BytesIO(data)) as image:
-        return torch.from_numpy(matte_of_picture(np.array(image.convert("RGB"))))
+    """The matte [H, W] uint8 of the person in a picture file's bytes. Raises: UserError when it cannot be read."""
+    try:
+        with open_picture(io.BytesIO(data), OWN_FORMATS) as image:
+            picture = np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise UserError(f"the frame of the avatar's source cannot be read ({error}); build it again") from error
+    return torch.from_numpy(matte_of_picture(picture))
 
 
 def find_take(

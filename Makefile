@@ -10,7 +10,7 @@ BIN = .venv/bin
 GPU_HERE = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep '^[0-9.]*$$' | tr -d . | sort -u | paste -sd ';')
 DEV_BUILD = -C "cmake.define.AVATAR_CUDA_ARCHITECTURES=$(or $(GPU_HERE),90)" -C cmake.define.AVATAR_EMULATION=ON
 
-.PHONY: demo test lint quality bench wheel gpu-check sanitize cross install clean
+.PHONY: demo test fuzz lint quality bench wheel gpu-check sanitize cross install clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -26,6 +26,10 @@ install: .venv/installed
 # Files in parallel, one process a core; what several need is made once.
 test: install
 	$(BIN)/pytest -n auto --dist loadfile
+
+# 20 000 damaged avatars, motions, Takes, recipes, controls and job files, read as commands read them.
+fuzz: install
+	$(BIN)/python -m tests.fuzzing $(or $(FOLDER),build/fuzz) $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
 
 lint: install
 	$(BIN)/ruff check .

@@ -17,10 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from avatar.core.avatar_file import load_avatar, save_avatar
+from avatar.core.controls import resolve_controls
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import load_motion, save_motion
+from avatar.core.recipe import load_recipe
 from avatar.core.take import open_take, read_plate
 from avatar.motion.encoder import encoder_from_tensors
 from avatar.play.full_frame import open_stage
@@ -215,3 +217,25 @@ def test_lists_in_lists_without_an_end(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "b.avatar", note | {"avatar": "[" * 100_000})
     with pytest.raises(UserError, match="damaged or edited"):
         load_avatar(tmp_path / "b.avatar")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("budget_seconds: .inf", "'budget_seconds' input should be a finite number"),
+        ("seed: 999999999999999999999999", "'seed' must lie between"),
+        ("holdout: .nan", "'holdout' input should be"),
+        ("train_size: 1e99", "'train_size' input should be"),
+    ],
+)
+def test_numbers_of_a_recipe_out_of_range(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"r\.yaml: {words}"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("text", ["lle: .nan", "blink: .inf", "blink: {0: .nan}", "blink: {.inf: 1}", "seed: 1e40"])
+def test_numbers_of_controls_out_of_range(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"c\.yaml: '{text.partition(':')[0]}' "):
+        resolve_controls(make_avatar(), tmp_path / "c.yaml")

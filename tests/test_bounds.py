@@ -27,6 +27,7 @@ from avatar.core.take import open_take, read_plate
 from avatar.motion.encoder import encoder_from_tensors
 from avatar.play.full_frame import open_stage
 from avatar.play.look import read_background
+from avatar.render.nerf.settings import unpack_settings
 from tests.test_core import make_avatar, make_motion
 
 MB = 1_000_000
@@ -239,3 +240,9 @@ def test_numbers_of_controls_out_of_range(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"c\.yaml: '{text.partition(':')[0]}' "):
         resolve_controls(make_avatar(), tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("settings", [torch.tensor(2**40), torch.zeros(2, 2, dtype=torch.uint8), torch.zeros(3)])
+def test_settings_of_a_field_that_are_no_text(settings: torch.Tensor) -> None:
+    with pytest.raises(UserError, match="the avatar's NeRF settings cannot be read"):
+        unpack_settings(settings)

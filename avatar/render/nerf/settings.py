@@ -14,6 +14,7 @@ from avatar.core.named_files import FilePath
 from avatar.core.ranges import DAMAGE
 from avatar.core.recipe import Settings
 from cuda_ext.ops import Precision
+from cuda_ext.shapes import check_shapes
 
 
 class NerfSettings(Settings):
@@ -60,6 +61,7 @@ def pack_settings(settings: NerfSettings) -> Tensor:
 def unpack_settings(data: Tensor) -> NerfSettings:
     """The inverse of `pack_settings`. Raises: UserError when they are of another version."""
     try:
+        check_shapes("field", {"settings": (data, "n")}, dtype=torch.uint8)  # of a number, `bytes` makes so many zeros
         return NerfSettings.model_validate(json.loads(bytes(data.tolist())))
     except (ValidationError, *DAMAGE) as error:
         raise UserError(

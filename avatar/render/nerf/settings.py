@@ -18,7 +18,7 @@ from cuda_ext.shapes import check_shapes
 
 
 class NerfSettings(Settings):
-    """Hyper-parameters of the NeRF renderer; what some of them are worth: docs/figures.md, The NeRF avatar."""
+    """Hyper-parameters of the NeRF renderer; what some of them are worth: docs/lab/nerf.md."""
 
     kind: str = "nerf"
     backend: Literal["auto", "native", "torch", "tcnn"] = "auto"  # computes encodings and networks

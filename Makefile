@@ -5,7 +5,7 @@ PYTHON ?= python3
 # Which build of torch: cpu, cuda, or auto (by whether there is an NVIDIA driver).
 TORCH ?= auto
 BIN = .venv/bin
-.PHONY: demo test lint docs quality bench wheel gpu-check sanitize cross install dev clean
+.PHONY: demo test fuzz lint docs quality bench wheel gpu-check sanitize cross install dev clean
 
 demo: install
 	$(BIN)/avatar demo --budget $(BUDGET) $(if $(VIDEO),--video "$(VIDEO)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -28,6 +28,10 @@ SOURCES = pyproject.toml constraints.txt install.py install_torch.py cuda_ext/CM
 # Files in parallel, one process a core; what several need is made once.
 test: dev
 	$(BIN)/pytest -n auto --dist loadfile
+
+# 20 000 damaged avatars, motions, Takes, recipes, controls and job files, read as commands read them.
+fuzz: dev
+	$(BIN)/python -m tests.fuzzing $(or $(FOLDER),build/fuzz) $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
 
 lint: dev
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from avatar.core.stages import Stages
+from cuda_ext.limits import core_count
 
 PART_FRAMES, COMPARED_FRAMES = 512, 96
 
@@ -72,7 +73,7 @@ def measure_parts(video: Path, device: torch.device) -> dict[str, float]:
             look(batch)
         rate(name, start)
     masks = np.concatenate([detector.masks(batch) for batch in batches])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         start = time.perf_counter()
         list(pool.map(refine_matte, frames, masks))
         rate("mattes", start)
@@ -109,7 +110,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     card = torch.cuda.get_device_name() if device.type == "cuda" else ""
-    figures: dict[str, object] = {"device": options.device, "card": card, "cores": os.cpu_count()}
+    figures: dict[str, object] = {"device": options.device, "card": card, "cores": core_count()}
     with tempfile.TemporaryDirectory() as folder:
         stages, frames = build_once(options.video, options.device, options.steps, Path(folder))
     sys.stdout.write(f"{options.video.name}, {frames} frames, {options.steps} steps, {card or 'CPU'}\n{stages}\n")

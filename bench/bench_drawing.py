@@ -40,6 +40,7 @@ from avatar.render.device import DeviceName
 from avatar.render.gaussian import GaussianRenderer
 from bench.stages import write
 from cuda_ext import native, ops
+from cuda_ext.limits import core_count
 
 BATCHES = (1, 8, 32, 128)
 SIZES = (512, 1024)
@@ -211,9 +212,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["graphs", "kernels", "host", "many", "live"])
     parser.add_argument("--sessions", type=int, nargs="+", default=SESSIONS)
     parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS)
-    parser.add_argument(
-        "--processes", type=int, default=max(1, (os.cpu_count() or 1) * 3 // 4), help="that make motion"
-    )
+    parser.add_argument("--processes", type=int, default=max(1, core_count() * 3 // 4), help="that make motion")
     parser.add_argument("--writers", type=int, default=4, help="threads that feed the encoders")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -228,7 +227,7 @@ def main() -> None:
         write(f"{name:<72} {value:12.2f}")
         if options.output:  # each time, so that those of a run that is stopped are there
             measured = {name: value for name, value in figures.items() if not math.isnan(value)}
-            found = {"device": machine, "cores": os.cpu_count(), "figures": measured}
+            found = {"device": machine, "cores": core_count(), "figures": measured}
             options.output.write_text(json.dumps(found, indent=1))
     sys.exit(", ".join(name for name, value in figures.items() if math.isnan(value)) or None)
 

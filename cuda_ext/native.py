@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ext.limits import core_count
 from cuda_ext.shapes import check_shapes
 
 _BUILD = "the native ops are not built: run `pip install -e .` in the checkout (needs a C++17 compiler)"
@@ -28,13 +29,15 @@ def _load() -> ModuleType | _Missing:
 
 
 _native: Any = _load()
+if not isinstance(_native, _Missing):
+    _native.set_threads(core_count())  # by itself it counts the machine's cores, whatever a container's quota is
 
 
 def set_threads(count: int) -> None:
-    """Use this many threads for all ops on the CPU; 0 means one for each core."""
+    """Use this many threads for all ops on the CPU; 0 means one for each core that a container may use."""
     if count < 0:
         raise ValueError(f"set_threads: count is {count}, expected 0 or more")
-    _native.set_threads(count)
+    _native.set_threads(count or core_count())
 
 
 def get_threads() -> int:

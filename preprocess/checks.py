@@ -67,6 +67,7 @@ class Verdict:
 
 def assess_quality(quality: Mapping[str, float]) -> Verdict:
     """Assess a Take by its quality figures (see docs/formats.md); a figure that an older Take lacks counts as good."""
+    quality = {"usable": 1.0, "sound_rms": 1.0, "eye_px": 60.0, "yaw_degrees": 0.0} | dict(quality)
     faults = tuple(fault for bad, fault in _faults(quality) if bad)
     advice = (*(fault.ground for fault in faults), *(words for bad, words in _improvements(quality) if bad))
     if faults:

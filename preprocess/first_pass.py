@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from avatar.core.files import whole
 from avatar.core.landmarks import POINTS
 from avatar.core.progress import Progress
 from avatar.core.threads import torch_threads
+from cuda_ext.limits import core_count
 from preprocess.matte import median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
 from preprocess.mouth_cover import PATCH, sample_mouth, sample_skin
@@ -106,7 +106,7 @@ def observe(
         torch_threads(1),  # of each network: the cores are taken by the threads below
         ThreadPoolExecutor(1) as mesh,
         ThreadPoolExecutor(1) as network,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(core_count()) as pool,
     ):
         looked_at: deque[_Looked] = deque()
         refining: deque[_Refining] = deque()

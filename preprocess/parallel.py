@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cuda_ext.limits import core_count
+
 CHUNK = 256  # frames worked on at a time, in double precision: little memory, and enough chunks for all cores
 
 Item = TypeVar("Item")
@@ -20,7 +22,7 @@ def chunks(length: int) -> Iterator[slice]:
 
 def map_chunks(work: Callable[[slice], Result], length: int) -> list[Result]:
     """The results of work on slices of frames, in order."""
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         return list(pool.map(work, chunks(length)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from avatar.core.files import UserError
 from avatar.core.media import Stretch, VideoInfo, read_video
 from avatar.core.take import Framing
+from cuda_ext.limits import core_count
 
 PIECE_SECONDS = 6.0
 EARLIER_SECONDS = 1.0  # that a piece begins before its first frame: what it shows may have begun then
@@ -30,7 +30,7 @@ Crop = tuple[float, float, float]
 
 def read_frames(path: Path, info: VideoInfo, *, size: int, crop: Crop, fps: float, stretch: Stretch) -> Iterator[Array]:
     """As `read_video`, by several processes where there are cores for them; info: of the stretch, measured."""
-    processes = min((os.cpu_count() or 1) // CORES_EACH, int(info.seconds / PIECE_SECONDS))
+    processes = min(core_count() // CORES_EACH, int(info.seconds / PIECE_SECONDS))
     if processes < LEAST_PROCESSES or not has_pieces(info):
         yield from read_video(path, size=size, crop=crop, fps=fps, stretch=stretch)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ import numpy as np
 
 from avatar.core.files import UserError, hidden_sibling, sole_maker
 from avatar.core.outputs import check_output_folder
+from cuda_ext.limits import core_count
 
 JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
 PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
 TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}  # by channels
-KEPT_FRAMES = 64 + 12 * (os.cpu_count() or 1)  # decoded: those that each of the threads' keyframes is compared with
+KEPT_FRAMES = 64 + 12 * core_count()  # decoded: those that each of the threads' keyframes is compared with
 
 Array = np.ndarray
 ReadFrame = Callable[[int], Array]

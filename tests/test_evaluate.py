@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,16 @@ from tests.conftest import Filmed
 @pytest.fixture(scope="module")
 def evaluated(avatar: Avatar, actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     folder = tmp_path_factory.mktemp("evaluation")
-    return evaluate(avatar, actor.take, page=folder / "report.html", sheet=folder / "sheet.png"), folder
+    seen: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        seen[stage] = done, total
+
+    page, sheet = folder / "report.html", folder / "sheet.png"
+    found = evaluate(avatar, actor.take, page=page, sheet=sheet, progress=progress)
+    assert {"draw", "compare", "find real", "find drawn", "speak", "draw spoken", "page"} <= seen.keys()
+    assert all(done == total for done, total in seen.values())
+    return found, folder
 
 
 def test_every_mode_region_and_figure_is_there(evaluated: tuple[Evaluation, Path]) -> None:
@@ -54,6 +64,7 @@ def test_every_mode_region_and_figure_is_there(evaluated: tuple[Evaluation, Path
     assert text.count("<video") == 1
     assert "protrusion, driven by sound" in text
     assert "held out, never trained on" in text
+    assert evaluation.verdict in html.unescape(text)
     with Image.open(folder / "sheet.png") as image:
         assert image.width == 6 * 192
 

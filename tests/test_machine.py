@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from avatar.batch import machine
+from cuda_ext import limits, native
 
 GB = 10**9
 
@@ -15,8 +16,8 @@ GB = 10**9
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A system of 16 cores and 64 GB without limits, in a folder."""
-    monkeypatch.setattr(machine, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(limits, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(limits, "CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     write(tmp_path / "proc" / "meminfo", f"MemTotal: {64 * GB // 1024} kB\n")
     return tmp_path
@@ -63,3 +64,14 @@ def test_limits(groups: str, files: dict[str, str], cores: int, memory: float, s
     for name, text in files.items():
         write(system / "cgroup" / name, text)
     assert found() == (cores, memory)
+
+
+def test_a_quota_limits_the_threads_of_the_native_ops(system: Path) -> None:
+    write(system / "proc" / "self" / "cgroup", "0::/\n")
+    write(system / "cgroup" / "cpu.max", "350000 100000")
+    before = native.get_threads()
+    try:
+        native.set_threads(0)
+        assert native.get_threads() == limits.core_count() == 4
+    finally:
+        native.set_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from avatar.cli.options import Seed
 from avatar.core.files import UserError
+from cuda_ext.limits import core_count
 
 app = typer.Typer(help="Train the speech-to-motion encoder that ships with the package.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def a2m_corpus(
     from avatar.learn.corpus import make_corpus
 
     with progress_bars() as progress:
-        make_corpus(out, count, seed=seed, flite=flite, workers=workers or os.cpu_count() or 1, progress=progress)
+        make_corpus(out, count, seed=seed, flite=flite, workers=workers or core_count(), progress=progress)
 
 
 @app.command("pretrain")

@@ -15,8 +15,11 @@ from avatar.core.progress import Progress
 def progress_bars() -> Iterator[Progress]:
     """A progress callback that draws one bar a stage."""
     bars: dict[str, tqdm] = {}
+    ended = False
 
     def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if ended:  # a thread that goes on for a moment draws no bar below an error
+            return
         if stage not in bars:
             for bar in bars.values():
                 bar.close()
@@ -30,6 +33,7 @@ def progress_bars() -> Iterator[Progress]:
     try:
         yield progress
     finally:
+        ended = True
         for bar in bars.values():
             bar.close()
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from avatar.cli.options import add_verb
+from avatar.cli.sizes import size_of
 from avatar.pipelines.arguments import controls_of, look_of, networks_of, permit, target_of
 from avatar.pipelines.options import FORCE, Evaluate, Motion, Render, Speak
 
@@ -40,7 +41,7 @@ def speak(options: Speak) -> None:
             force=options.force,
             progress=progress,
         )
-    print(f"{out}: {frames} frames")
+    print(f"{out}: {frames} frames, {size_of(out)}")
 
 
 @add_verb(app, Render)
@@ -68,7 +69,8 @@ def render(options: Render) -> None:
             force=options.force,
             progress=progress,
         )
-    print(f"{frames} frames to {' and '.join(str(place) for place in (target.frames_dir, target.out) if place)}")
+    places = [place for place in (target.frames_dir, target.out) if place]
+    print(f"{frames} frames to {' and '.join(map(str, places))}, {size_of(*places)}")
 
 
 @add_verb(app, Motion)
@@ -92,7 +94,7 @@ def motion(options: Motion) -> None:
             force=options.force,
             progress=progress,
         )
-    print(f"{out}: {frames} frames")
+    print(f"{out}: {frames} frames, {size_of(out)}")
 
 
 @app.command()
@@ -113,14 +115,17 @@ def export(
 def evaluate(options: Evaluate) -> None:
     """Figures of an avatar on frames of a Take."""
     from avatar.cli.bars import progress_bars
-    from avatar.core.avatar_file import load_avatar
-    from avatar.core.take import open_take
-    from avatar.pipelines.evaluate import evaluate as run
-    from avatar.pipelines.evaluate import table_rows, write_json
 
-    avatar, take, networks = load_avatar(options.avatar), open_take(options.take), networks_of(options)
-    page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
     with progress_bars() as progress:
+        progress("load", 0, 1)  # what is imported here takes seconds
+        from avatar.core.avatar_file import load_avatar
+        from avatar.core.take import open_take
+        from avatar.pipelines.evaluate import evaluate as run
+        from avatar.pipelines.evaluate import table_rows, write_json
+
+        avatar, take, networks = load_avatar(options.avatar), open_take(options.take), networks_of(options)
+        page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
+        progress("load", 1, 1)
         evaluation = run(
             avatar,
             take,
@@ -136,5 +141,6 @@ def evaluate(options: Evaluate) -> None:
         print(f"{row[0]:<28} {row[1]:<10} {row[2]:<24} {row[3]}")
     for note in evaluation.notes:
         print(f"note: {note}")
+    print(evaluation.verdict)
     if options.output:
         write_json(evaluation, Path(options.output))

@@ -13,6 +13,7 @@ import typer
 
 from avatar.cli.errors import print_error
 from avatar.cli.options import Device, Seed, add_verb, print_device
+from avatar.cli.sizes import size_of
 from avatar.core.files import UserError
 from avatar.core.stages import Stages
 from avatar.pipelines.arguments import build_request, final_recipe, take_request
@@ -59,7 +60,7 @@ def build(options: Build) -> None:
             stages=stages,
         )
     print(stages)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
+    print(f"{out}: {size_of(out)}; make it speak with: avatar speak {out} SPEECH -o OUT.mp4")
 
 
 @app.command("pretrain-renderer")

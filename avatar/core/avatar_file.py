@@ -14,9 +14,24 @@ from torch import Tensor
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, check_readable, open_tensors, stream_safetensors
 from avatar.core.geometry import Camera
-from avatar.core.motion_space import MOTION_NAMES, Motion
+from avatar.core.motion_space import MOTION_NAMES, Motion, check_motion_values
+from avatar.core.ranges import (
+    DAMAGE,
+    FPS,
+    MOST_FRAMES,
+    PLACE_PX,
+    check_values,
+    in_short,
+    number,
+    numbers,
+    read_camera,
+    shown,
+    texts,
+    whole_number,
+)
 from avatar.core.speech_model import SpeechModel, from_tensors, to_tensors
 from avatar.core.versions import Format, check_version, convert, parse_tag
+from cuda_ext.shapes import check_shapes
 
 
 @dataclass(frozen=True)
@@ -115,9 +130,9 @@ def load_avatar(path: Path | str) -> Avatar:
         content = convert(FORMAT, version, (header, inflate(tensors, header["deflated"])))
         return _assemble(*content)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: is not an avatar file, or is cut short ({error})") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: is a damaged or edited avatar file ({error!r}); build it again") from error
+        raise UserError(f"{path}: is not an avatar file, or is cut short ({in_short(error)})") from error
+    except DAMAGE as error:
+        raise UserError(f"{path}: is a damaged or edited avatar file ({in_short(error)}); build it again") from error
 
 
 def as_avatar(avatar: Avatar | Path | str) -> Avatar:
@@ -153,31 +168,51 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Avatar:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    values, seen = header["style"], header["trained_on"]
+    values, rate = header["style"], number(header["fps"], "fps", *FPS)
+    if not all(isinstance(header[name], str) for name in ("kind", "space_id", "features", "recipe")):
+        raise ValueError("kind, space_id, features or recipe is not a text")
+    check_values({name: tensor for name, tensor in tensors.items() if not name.startswith("style.own.")})
+    own = Motion(**part("style.own."), fps=number(values["fps"], "style.fps", *FPS), space_id=header["space_id"])
     style = SpeakingStyle(
-        blinks_per_second=float(values["blinks_per_second"]),
-        blink_seconds=float(values["blink_seconds"]),
-        lag_seconds=float(values["lag_seconds"]),
-        own=Motion(**part("style.own."), fps=float(values["fps"]), space_id=str(header["space_id"])),
-        amplitude_gain=float(values["amplitude_gain"]),
+        blinks_per_second=number(values["blinks_per_second"], "style.blinks_per_second", 0, 10),
+        blink_seconds=number(values["blink_seconds"], "style.blink_seconds", 0, 10),
+        lag_seconds=number(values["lag_seconds"], "style.lag_seconds", -10, 10),
+        own=check_motion_values(own),
+        amplitude_gain=number(values["amplitude_gain"], "style.amplitude_gain", 0, 100),
     )
-    camera = Camera(float(header["camera"]["focal"]), int(header["camera"]["size"]))
-    plate = tensors["plate"]
-    if tuple(plate.shape) != (camera.size, camera.size, 3):
-        raise ValueError(f"plate is {list(plate.shape)}, expected [{camera.size}, {camera.size}, 3]")
+    camera = read_camera(header["camera"]["focal"], header["camera"]["size"])
+    pictures = {name: tensors.get(name, torch.zeros(0, dtype=torch.uint8)) for name in ("plate", "frame", "matte")}
+    check_shapes("avatar", {"plate": (pictures["plate"], f"{camera.size} {camera.size} 3")}, dtype=torch.uint8)
+    check_shapes("avatar", {"frame": (pictures["frame"], "n"), "matte": (pictures["matte"], "H W")}, dtype=torch.uint8)
+    left, top, side = numbers(header.get("crop", (0, 0, 0)), "crop", 3, PLACE_PX)
+    speech = from_tensors(part("speech."), header["features"])
+    check_shapes("avatar", {"style.own.expression": (own.expression, f"T {len(speech.mean)}")})
     return Avatar(
-        kind=str(header["kind"]),
+        kind=header["kind"],
         renderer=part("renderer."),
-        speech=from_tensors(part("speech."), str(header["features"])),
+        speech=speech,
         style=style,
-        plate=plate,
+        plate=pictures["plate"],
         camera=camera,
-        fps=float(header["fps"]),
-        space_id=str(header["space_id"]),
-        recipe=str(header["recipe"]),
-        provenance={str(key): str(value) for key, value in header["provenance"].items()},
-        frame=tensors.get("frame", torch.zeros(0, dtype=torch.uint8)),
-        crop=tuple(float(value) for value in header.get("crop", (0, 0, 0))),  # type: ignore[arg-type]
-        matte=tensors["matte"],
-        trained_on=seen and TrainedOn(seen["clip"], tuple((a, b) for a, b in seen["spans"]), int(seen["stop"])),
+        fps=rate,
+        space_id=header["space_id"],
+        recipe=header["recipe"],
+        provenance=texts(header["provenance"], "provenance"),
+        frame=pictures["frame"],
+        crop=(left, top, side),
+        matte=pictures["matte"],
+        trained_on=_trained_on(header["trained_on"]),
     )
+
+
+def _trained_on(values: dict[str, Any] | None) -> TrainedOn | None:
+    if values is None:
+        return None
+    if not isinstance(values["clip"], str):
+        raise ValueError(f"trained_on.clip is {shown(values['clip'])}, expected a text")
+    spans = [(_frame(start), _frame(stop)) for start, stop in values["spans"]]
+    return TrainedOn(values["clip"], tuple(spans), _frame(values["stop"]))
+
+
+def _frame(value: Any) -> int:
+    return whole_number(value, "trained_on's frame", 0, MOST_FRAMES)

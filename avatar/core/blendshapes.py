@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatar.core.files import UserError
 from avatar.core.landmarks import (
     CHIN,
     GLABELLA,
@@ -72,7 +73,12 @@ def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     """Curves [T], each 0..1, under ARKit's names; shapes that landmarks do not show are left out.
 
     space: the motion's own. Heads are held still; lids and gaze are the motion's `eyes`.
+    Raises: UserError when the motion is of another space.
     """
+    if motion.expression.shape[1] != space.modes:
+        raise UserError(
+            f"the motion has {motion.expression.shape[1]} modes, its motion space {space.modes}; make it again"
+        )
     moved = torch.einsum("tk,kvc->tvc", motion.expression, space.basis)
 
     def change(first: int, second: int, axis: int) -> Tensor:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import FilePath, PosePath, named_files
-from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, parse, yaml_values
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, check_seed, parse, yaml_values
 
 if TYPE_CHECKING:  # what a control may be is known without torch, for the command line and for job files
     from torch import Tensor
@@ -73,7 +73,7 @@ class Controls(Settings):
     style: FilePath | None = Field(
         None, description="Clip or Take, of this or another person, whose manner of speaking is taken on."
     )
-    seed: int = Field(0, ge=0, description="Seed of every random draw.")
+    seed: Annotated[int, AfterValidator(check_seed)] = Field(0, ge=0, description="Seed of every random draw.")
 
     aliases: ClassVar[Mapping[str, Alias]] = CONTROL_ALIASES
 

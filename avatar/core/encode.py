@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 import tempfile
 import warnings
@@ -20,6 +19,7 @@ from avatar.core.coding import Codec, Coding, Quality
 from avatar.core.files import UserError, whole
 from avatar.core.media import CLOCK, LOCAL, SoundTrack, ffmpeg_binary, probe, steady, telling_line
 from avatar.core.picture_folder import check_film, save_each
+from cuda_ext.limits import core_count
 
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 TO_BT709 = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
@@ -138,7 +138,7 @@ def warn_of_encoder(coding: Coding) -> None:
     if (name := str(encoder_options(coding)["vcodec"])) not in (f"{coding.codec}_{maker}" for maker in HARDWARE):
         warnings.warn(
             f"the encoder limits this film, not the GPU: no hardware here encodes {coding.codec} (A100, H100 and H200 "
-            f"lack NVENC), so {name} does on {os.cpu_count()} cores; --quality draft is the fastest",
+            f"lack NVENC), so {name} does on {core_count()} cores; --quality draft is the fastest",
             stacklevel=2,
         )
 

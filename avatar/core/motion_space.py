@@ -13,13 +13,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avatar.core.files import UserError, open_tensors, whole
+from avatar.core.files import UserError, check_readable, open_tensors, whole
 from avatar.core.geometry import exponential, to_vector
+from avatar.core.ranges import DAMAGE, FPS, MOST_FRAMES, PLACE_PX, check_rotations, check_values, in_short, number
 from avatar.core.versions import Format, check_version, parse_tag
 from cuda_ext.shapes import check_shapes
 
 FORMAT = Format("motion", 1, "0.1.0", "make it again with `avatar motion`", {})
 MOTION_NAMES = ("expression", "eyes", "rotation", "translation", "torso")
+MOST_MOTION = {"expression": 1000.0, "eyes": 100.0, "rotation": 1.1, "translation": 10_000.0, "torso": PLACE_PX}
+"""Largest values of what a tracker or a model makes of a person, with ample room: deviations, 1, 1, cm, px."""
+MOST_LOG_SCALE = 5.0  # of the torso: 150 times as large
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,9 @@ def as_motion(motion: Motion | Path | str) -> Motion:
 
 
 def load_motion(path: Path | str) -> Motion:
-    """Read a `.motion` file. Raises: UserError when it is not one, or of another version."""
+    """Read a `.motion` file. Raises: UserError when it is not one, damaged, or of another version."""
     path = Path(path)
+    check_readable(path, "motion file")
     try:
         with open_tensors(path) as file:
             metadata = file.metadata() or {}
@@ -200,6 +205,22 @@ def load_motion(path: Path | str) -> Motion:
                 raise UserError(f"{path}: is not a motion file; make one with `avatar motion`")
             check_version(FORMAT, version, path, reader=metadata.get("reader", ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Motion(**tensors, fps=float(metadata["fps"]), space_id=metadata.get("motion_space", ""))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: is not a readable motion file ({error})") from error
+        fps = number(float(metadata["fps"]), "fps", *FPS)
+        return check_motion_values(Motion(**tensors, fps=fps, space_id=metadata.get("motion_space", "")))
+    except (SafetensorError, OSError, *DAMAGE) as error:
+        raise UserError(f"{path}: is not a readable motion file ({in_short(error)})") from error
+
+
+def check_motion_values(motion: Motion) -> Motion:
+    """The same motion. Raises: ValueError, naming the tensor, when it is empty, or no person can move like that."""
+    if not 0 < len(motion) <= MOST_FRAMES:
+        raise ValueError(f"holds {len(motion)} frames, expected 1 to {MOST_FRAMES}")
+    tensors = {name: getattr(motion, name) for name in MOTION_NAMES}
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"{name} is {tensor.dtype}, expected torch.float32")
+    for name, most in MOST_MOTION.items():
+        check_values({name: tensors[name]}, most)
+    check_values({"torso's log-scale": motion.torso[:, 2]}, MOST_LOG_SCALE)
+    check_rotations(motion.rotation, "rotation")
+    return motion

@@ -6,14 +6,16 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from avatar.core.files import UserError
 from avatar.core.lines import parse_mapping, read_mapping
 from avatar.core.named_files import BackgroundPath, FilePath
+
+MOST_SEED = 2**62  # torch takes 64 bits, and some seeds are another one plus a number
 
 
 def _same(value: Any) -> Any:
@@ -34,9 +36,9 @@ class Alias:
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused."""
+    """Base of all settings: immutable, unknown keys refused, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     aliases: ClassVar[Mapping[str, Alias]] = {}
 
 
@@ -62,11 +64,18 @@ CONTROL_ALIASES = {
 """Names of GeneFace, GeneFace++ and MimicTalk for what `avatar.core.controls` has."""
 
 
+def check_seed(seed: int) -> int:
+    """The same seed. Raises: ValueError when it is larger than generators of random numbers take."""
+    if abs(seed) > MOST_SEED:
+        raise ValueError(f"must lie between {-MOST_SEED} and {MOST_SEED}")
+    return seed
+
+
 class Recipe(Settings):
     """One run of `avatar build`. The defaults are the default recipe."""
 
     name: str = "default"
-    seed: int = 0
+    seed: Annotated[int, AfterValidator(check_seed)] = 0
     budget_seconds: float = Field(300.0, gt=0)  # training time
     steps: int | None = Field(None, ge=1)  # of training, in place of a time: then the same seed gives the same file
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import wave
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +17,23 @@ from torch import Tensor
 
 from avatar.core.files import UserError, read_safetensors, stream_safetensors, whole
 from avatar.core.geometry import Camera
-from avatar.core.motion_space import Motion, scale_torso
+from avatar.core.media_samples import SAMPLE_RATE
+from avatar.core.motion_space import Motion, check_motion_values, scale_torso
+from avatar.core.pictures import OWN_FORMATS, open_picture
+from avatar.core.ranges import (
+    DAMAGE,
+    FPS,
+    MOST_FRAMES,
+    PLACE_PX,
+    check_values,
+    in_short,
+    number,
+    numbers,
+    read_camera,
+    shown,
+    texts,
+    whole_number,
+)
 from avatar.core.versions import Format, check_version, convert
 from cuda_ext.shapes import check_shapes
 
@@ -178,35 +195,68 @@ def open_take(root: Path | str) -> Take:
     index = root / "take.json"
     if not index.is_file():
         raise UserError(f"{root}: is not a take (no take.json); make one with `avatar preprocess`")
+    _check_files(root)
     try:
         content = json.loads(index.read_text())
-        version = int(content["format"])
-        check_version(FORMAT, version, root, reader=str(content.get("reader", "")))
-        content = convert(FORMAT, version, content)
-        length, train = int(content["length"]), int(content["train"])
-        take = Take(
-            root=root,
-            fps=float(content["fps"]),
-            length=length,
-            camera=Camera(**content["camera"]),
-            crop=(content["crop"][0], content["crop"][1], content["crop"][2]),
-            train=range(train),
-            test=range(train, length),
-            excluded=tuple(Span(**span) for span in content["excluded"]),
-            source=content["source"],
-            quality=content["quality"],
-            request=content["request"],
-            space_id=content["space_id"],
-            framings=tuple(
-                Framing(one["start"], one["stop"], tuple(one["crop"])) for one in content.get("framings", ())
-            ),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{index}: is damaged ({error}); redo it with `avatar preprocess`") from error
+        version = whole_number(content["format"], "format", 0, 10**6)
+        check_version(FORMAT, version, root, reader=shown(content.get("reader", "")))
+        take = _assemble(root, convert(FORMAT, version, content))
+    except DAMAGE as error:
+        raise UserError(f"{index}: is damaged ({in_short(error)}); redo it with `avatar preprocess`") from error
     for name in ("track.safetensors", "background.png", "frames", "mattes"):
         if not (root / name).exists():
             raise UserError(f"{root}: is incomplete ({name} is missing); redo it with `avatar preprocess`")
     return take
+
+
+def _assemble(root: Path, content: Content) -> Take:
+    """Raises: ValueError and others for values that no Take has."""
+    length = whole_number(content["length"], "length", 1, MOST_FRAMES)
+    train = whole_number(content["train"], "train", 0, length)
+    left, top, side = numbers(content["crop"], "crop", 3, PLACE_PX)
+    for name, value in content["quality"].items():
+        number(value, f"quality.{name}", -1e9, 1e9)
+    number(float(content["request"].get("start", 0)), "request.start", 0, 1e7)
+    return Take(
+        root=root,
+        fps=number(content["fps"], "fps", *FPS),
+        length=length,
+        camera=read_camera(content["camera"]["focal"], content["camera"]["size"]),
+        crop=(left, top, side),
+        train=range(train),
+        test=range(train, length),
+        excluded=tuple(_read_span(span, length) for span in content["excluded"]),
+        source=texts(content["source"], "source"),
+        quality=content["quality"],
+        request=texts(content["request"], "request"),
+        space_id=texts({"space_id": content["space_id"]}, "content")["space_id"],
+        framings=tuple(_read_framing(one, length) for one in content.get("framings", ())),
+    )
+
+
+def _read_span(values: dict[str, Any], length: int) -> Span:
+    start, stop = (whole_number(values[name], f"excluded.{name}", 0, length) for name in ("start", "stop"))
+    return Span(start, stop, str(values["reason"]))
+
+
+def _read_framing(values: dict[str, Any], length: int) -> Framing:
+    start, stop = (whole_number(values[name], f"framings.{name}", 0, length) for name in ("start", "stop"))
+    left, top, side = numbers(values["crop"], "framings.crop", 3, PLACE_PX)
+    return Framing(start, stop, (left, top, side))
+
+
+def _check_files(root: Path) -> None:
+    """Raise UserError for what is no plain file in a Take, and for links that lead out of it: to files of others."""
+    inside = root.resolve()
+    for folder in (root, root / "frames", root / "mattes"):
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+                    raise UserError(f"{entry.path}: is a link that leads out of the take; copy the file in its place")
+                if not (entry.is_file() or entry.is_dir()):
+                    raise UserError(f"{entry.path}: is no file; remove it, or redo the take with `avatar preprocess`")
 
 
 def with_holdout(take: Take, holdout: float) -> Take:
@@ -215,9 +265,14 @@ def with_holdout(take: Take, holdout: float) -> Take:
     return replace(take, train=train, test=test)
 
 
+def stored_size(take: Take) -> int:
+    """Px a side of a Take's pictures on disk."""
+    return round(take.camera.size / take.scale)
+
+
 def with_size(take: Take, size: int) -> Take:
     """The same take, read as smaller pictures of `size` px a side. Raises: UserError when it has fewer pixels."""
-    stored = round(take.camera.size / take.scale)
+    stored = stored_size(take)
     if size > stored:
         raise UserError(f"{take.root}: is {stored} px, fewer than the {size} px asked for; preprocess it larger")
     return replace(take, camera=take.camera.scaled(size), scale=size / stored)
@@ -260,10 +315,13 @@ def read_audio(take: Take) -> Tensor:
     if not path.is_file():
         raise UserError(f"{take.root}: has no audio; the lips cannot be learned from a silent clip")
     try:
-        with wave.open(str(path)) as file:
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    except (wave.Error, EOFError, ValueError) as error:
-        raise UserError(f"{path}: is damaged ({error}); redo the take with `avatar preprocess`") from error
+        with path.open("rb") as raw, wave.open(raw) as file:
+            if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, SAMPLE_RATE):
+                raise ValueError(f"is not of one channel with 16 bits at {SAMPLE_RATE} Hz")
+            there = path.stat().st_size // 2  # whatever its header says
+            samples = np.frombuffer(file.readframes(min(file.getnframes(), there)), "<i2")
+    except (wave.Error, *DAMAGE) as error:
+        raise UserError(f"{path}: is damaged ({in_short(error)}); redo the take with `avatar preprocess`") from error
     return torch.from_numpy(samples.astype(np.float32) / 32768.0)
 
 
@@ -278,20 +336,28 @@ def read_track(take: Take) -> Track:
     path = take.root / "track.safetensors"
     try:
         tensors, _ = read_safetensors(path)
-        tensors["landmarks"] = tensors["landmarks"] * take.scale
-        tensors["torso"] = tensors["torso"] * torch.tensor([take.scale, take.scale, 1.0, 1.0])
-        return Track(**tensors, fps=take.fps)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: is damaged ({error}); redo the take with `avatar preprocess`") from error
+        track = Track(**tensors, fps=take.fps)
+        if len(track) < take.length:
+            raise ValueError(f"is of {len(track)} frames, the take of {take.length}")
+        check_motion_values(track.motion())
+        check_values({"landmarks": track.landmarks, "neutral": track.neutral, "confidence": track.confidence}, PLACE_PX)
+        torso = track.torso * torch.tensor([take.scale, take.scale, 1.0, 1.0])
+        return replace(track, landmarks=track.landmarks * take.scale, torso=torso)
+    except (SafetensorError, OSError, *DAMAGE) as error:
+        raise UserError(f"{path}: is damaged ({in_short(error)}); redo the take with `avatar preprocess`") from error
 
 
 def _read_image(path: Path, mode: str, take: Take | None = None) -> Tensor:
     """A picture, at the size that a take is read at."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path, OWN_FORMATS) as image:
+            if take is not None and image.size != (stored := stored_size(take), stored):
+                raise ValueError(f"has {image.width} x {image.height} pixels, the take {stored} x {stored}")
             picture = image.convert(mode)
             if take is not None and take.scale != 1:
                 picture = picture.resize((take.camera.size, take.camera.size), Image.Resampling.BOX)
             return torch.from_numpy(np.array(picture))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); redo the take with `avatar preprocess`") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path}: cannot be read ({in_short(error)}); redo the take with `avatar preprocess`"
+        ) from error

@@ -24,6 +24,7 @@ from avatar.learn.precision import half_precision
 from avatar.learn.synthesizers import Utterance
 from avatar.motion.encoder import STRIDE, Encoder, backbone_features, encode, save_encoder
 from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, compute
+from cuda_ext.limits import core_count
 
 STEPS = 2000
 HELD_OUT = 1 / 25  # share of the shards
@@ -70,7 +71,7 @@ def pretrain(
     checkpoint = out.with_suffix(".part")
     _join_process_group()
     # torch by itself leaves out the second thread of a core; torchrun has set the threads of its processes
-    with torch_threads(torch.get_num_threads() if distributed.is_initialized() else os.cpu_count() or 1):
+    with torch_threads(torch.get_num_threads() if distributed.is_initialized() else core_count()):
         encoder = fit(training, features, steps=steps, seed=seed, checkpoint=checkpoint, progress=progress)
         scores = correlate_articulation(encoder, read_training_utterances(corpus, shards[:kept], features))
     if _rank() == 0:

@@ -11,6 +11,7 @@ from torch import Tensor
 from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import ControlFrames, Controls
 from avatar.core.eyes import eyelid_closure
+from avatar.core.files import UserError
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
@@ -57,10 +58,10 @@ class Driver:
     ) -> None:
         """pose: tracked motion whose head, shoulders and gaze are taken instead of the person's own.
 
-        breathing: px that the shoulders rise and fall by in `idle`. Raises: ValueError when fps is not 25.
+        breathing: px that the shoulders rise and fall by in `idle`. Raises: UserError when fps is not 25.
         """
         if fps != FPS:
-            raise ValueError(f"the driver works at {FPS:g} frames/s, the avatar has {fps:g}")
+            raise UserError(f"the avatar has {fps:g} frames/s, speech is made at {FPS:g}; build it again")
         model = speech.model
         self._stream = _Stream(speech, window)
         self._style, self._controls, self._fps, self._breathing = style, controls, fps, breathing

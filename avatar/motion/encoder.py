@@ -174,7 +174,11 @@ def encoder_from_tensors(tensors: Mapping[str, Tensor], features: str = DEFAULT_
     Raises: ValueError naming weights that are missing or have another shape.
     """
     try:
-        encoder = Encoder(tensors["first.weight"].shape[1], features)
+        first = tensors["first.weight"]
+        width = first.shape[1]
+        if not width or first.numel() != CHANNELS * width:  # before anything of that width is made
+            raise ValueError(f"weights of the encoder do not fit: first.weight is {list(first.shape)}")
+        encoder = Encoder(width, features)
         encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (KeyError, IndexError, RuntimeError) as error:
         raise ValueError(f"weights of the encoder do not fit: {' '.join(str(error).split())}") from error

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
+from avatar.core.lips import CURVES
 from avatar.motion.encoder import (
     CHANNELS,
     DIRECTION_REACH,
@@ -26,6 +27,11 @@ def regression_inputs(encoder: Encoder, features: Tensor) -> Tensor:
     features spliced over 5 frames, projected onto the encoder's directions [T, 32].
     """
     return assemble_inputs(encoder, encode(encoder, features), to_whole_frames(features))
+
+
+def inputs_width(backbone: int, features: int) -> int:
+    """The width I of inputs, of a backbone and audio features of these widths."""
+    return (2 * REACH + 1) * (CHANNELS + len(ARTICULATION) + len(CURVES) + backbone + features) + DIRECTIONS
 
 
 def assemble_inputs(encoder: Encoder, encoded: EncoderOutput, features: Tensor) -> Tensor:

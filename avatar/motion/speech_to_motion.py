@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,12 +18,13 @@ from avatar.core.speech_model import (
     decoder_from_tensors,
     decoder_tensors,
 )
-from avatar.motion.encoder import STRIDE, Encoder, encoder_from_tensors, to_whole_frames
-from avatar.motion.features import DEFAULT_FEATURES
+from avatar.motion.encoder import REACH, STRIDE, Encoder, encoder_from_tensors, to_whole_frames
+from avatar.motion.features import DEFAULT_FEATURES, LogMel
 from avatar.motion.head_motion import PROSODY_WIDTH, prosody_features
 from avatar.motion.postnet import apply_postnet
 from avatar.motion.regression import predict
-from avatar.motion.regression_inputs import center_articulation, regression_inputs
+from avatar.motion.regression_inputs import center_articulation, inputs_width, regression_inputs
+from avatar.motion.whisper import packaged_whisper
 
 VOICING = -2  # column of the log-mel features
 LOOKAHEAD = 4  # motion frames by which voicing is known before it begins
@@ -71,9 +73,30 @@ def describe_sound(features: Tensor, frames: slice) -> tuple[Tensor, Tensor]:
 
 
 def open_speech_model(model: SpeechModel) -> SpeechToMotion:
-    """A speech model, ready to use."""
+    """A speech model, ready to use. Raises: UserError when its weights do not fit together."""
+    kind, _, folder = model.features.partition(":")
+    if kind != DEFAULT_FEATURES and not Path(folder).is_dir():  # a name on a hub is not fetched for an avatar's sake
+        raise UserError(f"speech model: its audio features, {model.features[:200]}, name no folder that is here")
     own = decoder_from_tensors({name: tensor.float() for name, tensor in decoder_tensors(model.decoder).items()})
-    return SpeechToMotion(replace(model, decoder=own), own_encoder(model))
+    opened = SpeechToMotion(replace(model, decoder=own), own_encoder(model))
+    check_decoder(own, opened.encoder)
+    return opened
+
+
+def check_decoder(decoder: KernelRegression | PostNet, encoder: Encoder) -> None:
+    """Raise UserError unless a decoder takes what an encoder gives."""
+    width = encoder.first.in_channels
+    mel = encoder.features == DEFAULT_FEATURES
+    if mel and width != packaged_whisper().first.out_channels:
+        raise UserError(f"speech model: its encoder takes {width} values of {DEFAULT_FEATURES}; build the avatar again")
+    if isinstance(decoder, PostNet):
+        found, expected = decoder.first.shape[1], (2 * REACH + 1) * len(ARTICULATION)
+        fits = len(decoder.input_mean) == len(ARTICULATION)
+    else:
+        found, fits = len(decoder.mean), True
+        expected = inputs_width(width, LogMel.width if mel else width)
+    if found != expected or not fits:
+        raise UserError(f"speech model: its decoder takes {found} values, expected {expected}; build the avatar again")
 
 
 def own_encoder(model: SpeechModel) -> Encoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
@@ -25,6 +23,7 @@ from avatar.core.motion_space import load_space
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_output, check_output_folder
 from avatar.core.picture_folder import check_film
+from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
@@ -40,6 +39,7 @@ from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.train import Checkpoint, Schedule, train
+from cuda_ext.limits import core_count
 from preprocess.checks import assess_quality
 from preprocess.matte import matte_of_picture
 from preprocess.request import TakeRequest, state_consent
@@ -83,13 +83,13 @@ def build(
     Raises: UserError for anything a person can mend, before long work where it can be known before.
     """
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
-    plan = _check(recipe, device)
+    plan = check_recipe(recipe, device)
     _check_outputs(source, out, plan, force=force)
     if source.is_file() and not force and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
-    with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else os.cpu_count() or 1):
+    with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else core_count()):
         take = find_take(
             source,
             out.with_suffix(".take"),
@@ -99,6 +99,7 @@ def build(
             progress=progress,
             stages=stages,
         )
+        warnings.warn(describe_clip(take, source), stacklevel=2)
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
         take = _check_take(take, source, force=force)
@@ -118,7 +119,8 @@ def build(
     return avatar
 
 
-def _check(recipe: Recipe, device: DeviceName) -> _Plan:
+def check_recipe(recipe: Recipe, device: DeviceName) -> _Plan:
+    """A recipe checked, and what it names opened. Raises: UserError."""
     name = str(recipe.renderer.get("kind", "gaussian"))
     kind = trainable_kind(name)
     if recipe.speech:
@@ -135,6 +137,11 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
     )
     kind.check(plan.settings, plan.device)
     return plan
+
+
+def describe_clip(take: Take, source: Path) -> str:
+    """The verdict on a clip that is used, and where its report is, in a line."""
+    return f"{source}: {assess_quality(take.quality)} See {take.root / 'report.html'}"
 
 
 def _check_outputs(source: Path, out: Path, plan: _Plan, *, force: bool) -> None:
@@ -264,9 +271,13 @@ def read_frame(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def frame_matte(data: bytes) -> Tensor:
-    """The matte [H, W] uint8 of the person in a picture file's bytes."""
-    with Image.open(io.BytesIO(data)) as image:
-        return torch.from_numpy(matte_of_picture(np.array(image.convert("RGB"))))
+    """The matte [H, W] uint8 of the person in a picture file's bytes. Raises: UserError when it cannot be read."""
+    try:
+        with open_picture(io.BytesIO(data), OWN_FORMATS) as image:
+            picture = np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise UserError(f"the frame of the avatar's source cannot be read ({error}); build it again") from error
+    return torch.from_numpy(matte_of_picture(picture))
 
 
 def find_take(

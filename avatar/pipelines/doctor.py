@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from cuda_ext.limits import core_count
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def _native() -> Finding:
 def _torch() -> Finding:
     import torch
 
-    return Finding("torch", True, True, f"{torch.__version__}, {os.cpu_count()} cores")
+    return Finding("torch", True, True, f"{torch.__version__}, {core_count()} cores")
 
 
 def _cuda() -> Finding:

@@ -25,6 +25,7 @@ from avatar.core.take import Take, Track, as_take, read_frames, read_mattes, rea
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Networks, compare_looks, load_networks
+from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
@@ -61,6 +62,11 @@ class Evaluation:
             "not known": "and whether they were trained on is not known; build the avatar again",
         }
         return f"{len(self.frames)} frames, {where[self.seen_before]}"
+
+    @property
+    def verdict(self) -> str:
+        """What the figures come to, in a sentence."""
+        return sum_up(self.scores)
 
     @property
     def notes(self) -> list[str]:
@@ -108,21 +114,24 @@ def evaluate(
     pictures = player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])
     drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))
     real = read_frames(take, frames).numpy()
-    scores = _compare_pictures(drawn, real, take, track, frames)
+    scores = _compare_pictures(drawn, real, take, track, frames, progress)
     # both by the same detector, whose readings of narrow gaps the track corrects
-    (points, shown), (found, seen) = detect(real), detect(drawn)
+    stages = (("find real", real), ("find drawn", drawn))
+    (points, shown), (found, seen) = (detect(count_steps(one, name, len(one), progress)) for name, one in stages)
     seen = seen & shown
     if seen.any():
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
-    looks = compare_looks(loaded, (drawn, real), (found, points), seen)
+    looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
-    spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet)
+    spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
             Image.fromarray(_contact_sheet(real, drawn)).save(temporary, "png")
     if page:
+        progress("page", 0, 1)
         _write_evaluation(page, evaluation, real, drawn, take, spoken)
+        progress("page", 1, 1)
     return evaluation
 
 
@@ -141,9 +150,12 @@ def choose_frames(avatar: Avatar, take: Take) -> tuple[range, SeenBefore]:
     return (held_out, "held out") if len(held_out) else (test, "trained on")
 
 
-def _compare_pictures(drawn: Array, real: Array, take: Take, track: Track, frames: range) -> list[Score]:
+def _compare_pictures(
+    drawn: Array, real: Array, take: Take, track: Track, frames: range, progress: Progress
+) -> list[Score]:
     values: dict[tuple[str, str, str], list[float]] = {}
-    for picture, truth, frame in zip(drawn, real, frames, strict=True):
+    pairs = zip(drawn, real, frames, strict=True)
+    for picture, truth, frame in count_steps(pairs, "compare", len(frames), progress):
         labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
         regions = region_masks(track.landmarks[frame], take.camera.size)
         regions |= body_masks(labels, regions["face"])
@@ -187,6 +199,7 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
     content = {
         "frames": [evaluation.frames.start, evaluation.frames.stop],
         "seen_before": evaluation.seen_before,
+        "verdict": evaluation.verdict,
         "notes": evaluation.notes,
         "scores": [asdict(score) for score in evaluation.scores],
     }
@@ -239,7 +252,7 @@ def _write_evaluation(
         ("Many frames: real above drawn", to_picture(_contact_sheet(real, drawn))),
     ]
     lead = f"{take.source.get('name', take.root.name)}: {evaluation.lead}"
-    write_page(path, "Evaluation", ". ".join([lead, *evaluation.notes]), sections)
+    write_page(path, "Evaluation", ". ".join([lead, evaluation.verdict, *evaluation.notes]), sections)
 
 
 def _film(real: Array, drawn: Array, fps: float) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, concatenate, load_space
+from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.take import Take, read_audio, read_track
 from avatar.metrics import (
     Score,
@@ -44,18 +45,22 @@ def compare_lips(
     truth: tuple[Tensor, Tensor],
     frames: range,
     syncnet: SyncNet | None,
+    *,
+    progress: Progress = no_progress,
 ) -> SpokenLips:
     """Drive an avatar by the Take's sound and compare some of its frames with the real ones.
 
     player: with the default controls. truth: these frames [T, S, S, 3] uint8, and their landmarks [T, 478, 3] px.
     """
     pictures, real = truth
-    motion = concatenate(list(player.motion(read_audio(take).split(SAMPLE_RATE))))
+    sound = read_audio(take).split(SAMPLE_RATE)
+    motion = concatenate(list(player.motion(count_steps(sound, "speak", len(sound), progress))))
     # the motion keeps time with the sound; the clip's picture may run before or behind its sound
     lag = round(player.avatar.style.lag_seconds * take.fps)
     driven_frames = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
-    drawn = list(player.draw([motion[driven_frames]]))
-    found, seen = detect(drawn)
+    pictures_of = player.draw([motion[driven_frames]])
+    drawn = list(count_steps(pictures_of, "draw spoken", len(frames), progress))
+    found, seen = detect(count_steps(drawn, "find spoken", len(drawn), progress))
     scores, curves = [], {}
     for name, driven, there in zip(ALL_CURVES, _read_all(found), _read_all(real), strict=True):
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} correlation", correlation(driven[seen], there[seen]), ""))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.metrics.identity import Identity
 from avatar.metrics.lpips import Lpips, find_weights
 from avatar.metrics.syncnet import SyncNet
@@ -43,17 +44,23 @@ def load_networks(networks: Networks) -> LoadedNetworks:
 
 
 def compare_looks(
-    networks: LoadedNetworks, pictures: tuple[np.ndarray, np.ndarray], landmarks: tuple[Tensor, Tensor], seen: Tensor
+    networks: LoadedNetworks,
+    pictures: tuple[np.ndarray, np.ndarray],
+    landmarks: tuple[Tensor, Tensor],
+    seen: Tensor,
+    *,
+    progress: Progress = no_progress,
 ) -> list[tuple[str, str, float]]:
     """Region, metric, value: of drawn and real pictures [T, S, S, 3] and their landmarks [T, 478, 3] px where seen."""
     drawn, real = (torch.from_numpy(each) for each in pictures)
     found: list[tuple[str, str, float]] = []
     if networks.lpips:
-        distances = [networks.lpips(picture, truth) for picture, truth in zip(drawn, real, strict=True)]
+        pairs = count_steps(zip(drawn, real, strict=True), "lpips", len(drawn), progress)
+        distances = [networks.lpips(picture, truth) for picture, truth in pairs]
         found.append(("whole", "LPIPS", float(np.mean(distances))))
     if networks.identity and seen.any():
         embed, (there, here) = networks.identity.embed, landmarks
-        known = seen.nonzero().flatten().tolist()
+        known = count_steps(seen.nonzero().flatten().tolist(), "csim", int(seen.sum()), progress)
         alike = [float(embed(drawn[i], there[i]) @ embed(real[i], here[i])) for i in known]
         found.append(("face", "CSIM", float(np.mean(alike))))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def learn_style(
     quality, frames = assess_quality(take.quality), take.training_frames() + list(take.test)
     if not quality.usable:
         raise UserError(f"{source}: cannot serve as a style: {'; '.join(quality.advice)}")
+    if quality.advice:
+        warnings.warn(f"{source}: {quality} See {take.root / 'report.html'}", stacklevel=2)
     if len(frames) < LEAST_STYLE:
         raise UserError(f"{source}: cannot serve as a style: shows a speaking face in {len(frames)} frames only")
     other, theirs = adapt(

@@ -12,6 +12,7 @@ from avatar.core import avatar_file, motion_space, take
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.files import UserError, open_tensors
 from avatar.core.motion_space import load_motion, save_motion
+from avatar.core.ranges import in_short
 from avatar.core.take import open_take, write_take
 from avatar.pipelines.build import frame_matte
 
@@ -61,4 +62,4 @@ def _read_tag(path: Path) -> str:
         with open_tensors(path) as file:
             return str((file.metadata() or {}).get("format", ""))
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: is no avatar, motion or take ({error})") from error
+        raise UserError(f"{path}: is no avatar, motion or take ({in_short(error)})") from error

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
+from avatar.core.pictures import OWN_FORMATS, open_picture
 
 FADE = 0.06  # of the square's side, from its edge inwards
 REACH = 0.5  # of the square's side, outwards: there the still's person rests
@@ -43,10 +43,16 @@ def open_stage(avatar: Avatar) -> Stage:
     """The stage of an avatar. Raises: UserError when it does not know its source's frame, or the person's matte."""
     if len(avatar.frame) == 0:
         raise UserError("the avatar does not hold its source's frame; build it again from the video")
-    with Image.open(io.BytesIO(avatar.frame.numpy().tobytes())) as image:
-        still = np.array(image.convert("RGB"))
-    if tuple(avatar.matte.shape) != still.shape[:2]:
-        raise UserError("the avatar holds no matte of its source's frame; run `avatar upgrade` on it")
+    try:
+        with open_picture(io.BytesIO(avatar.frame.numpy().tobytes()), OWN_FORMATS) as image:
+            if tuple(avatar.matte.shape) != (image.height, image.width):
+                raise UserError("the avatar holds no matte of its source's frame; run `avatar upgrade` on it")
+            still = np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise UserError(f"the avatar's frame of its source cannot be read ({error}); build it again") from error
+    left, top, side = avatar.crop
+    if side < 1 or left + side < 1 or top + side < 1 or left > still.shape[1] - 1 or top > still.shape[0] - 1:
+        raise UserError("the avatar's crop lies outside of its source's frame; build it again")
     even = (len(still) // 2 * 2, still.shape[1] // 2 * 2)
     matte = avatar.matte[: even[0], : even[1]]
     return set_stage(still[: even[0], : even[1]], matte, avatar.crop, avatar.camera.size)

@@ -17,6 +17,7 @@ from avatar.core.coding import Coding
 from avatar.core.files import UserError, check_readable
 from avatar.core.media import probe, read_video
 from avatar.core.named_files import TRANSPARENT, is_colour
+from avatar.core.pictures import PictureTooLargeError, open_picture
 
 MOST_ORBIT = 20.0  # degrees: beyond, nothing was ever recorded
 LEAST_SIZE, MOST_SIZE = 64, 2048  # px; even, as films have half as many chroma samples
@@ -88,16 +89,24 @@ def _loop(path: Path, size: int, fps: float) -> Iterator[Tensor]:
 def _animation(path: Path, size: int, fps: float) -> Iterator[Tensor] | None:
     """Endless pictures of an animated picture file, each for as long as it says; None for any other file."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             if getattr(image, "n_frames", 1) == 1 or image.format not in ANIMATED:
                 return None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except ValueError:
         return None  # whoever reads it as a picture says what is wrong with it
-    return _play(path, size, fps)
+    return _play_whole(path, size, fps)
+
+
+def _play_whole(path: Path, size: int, fps: float) -> Iterator[Tensor]:
+    """As `_play`. Raises: UserError where a picture of the animation is damaged."""
+    try:
+        yield from _play(path, size, fps)
+    except ValueError as error:
+        raise UserError(f"{path}: is not an animation that can be read ({error}); give another background") from error
 
 
 def _play(path: Path, size: int, fps: float) -> Iterator[Tensor]:
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         drawn, until = 0, 0.0
         while True:
             for frame in ImageSequence.Iterator(image):
@@ -125,16 +134,12 @@ def read_background(choice: str, size: int) -> Tensor:
         return torch.tensor(color, dtype=torch.uint8).expand(size, size, 3).contiguous()
     check_readable(path, "picture")
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return _square(image, size)
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: has too many pixels; make it smaller first") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: is not a picture that can be read ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+    except PictureTooLargeError as error:
+        raise UserError(f"{path}: {error}; make it smaller first") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not a picture that can be read ({error})") from error
 
 
 def _square(image: Image.Image, size: int) -> Tensor:

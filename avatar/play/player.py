@@ -130,9 +130,11 @@ class Player:
 
 def check_space(avatar: Avatar) -> None:
     """Raise UserError when the avatar was built with another MotionSpace than this version ships."""
-    if avatar.space_id != load_space().id:
+    space = load_space()
+    if avatar.space_id != space.id or len(avatar.speech.mean) != space.modes:
         raise UserError(
-            f"the avatar speaks motion space {avatar.space_id}, this version {load_space().id}; build it again"
+            f"the avatar speaks motion space {avatar.space_id} with {len(avatar.speech.mean)} modes, "
+            f"this version {space.id} with {space.modes}; build it again"
         )
 
 

@@ -10,6 +10,7 @@ from avatar.core.files import UserError
 from avatar.core.recipe import Settings, parse, yaml_values
 from avatar.render import gaussian, nerf
 from avatar.render.base import Renderer, RendererKind
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 
 RENDERERS: dict[str, RendererKind] = {"gaussian": gaussian.KIND, "nerf": nerf.KIND}
 
@@ -26,7 +27,9 @@ def open_renderer(avatar: Avatar, size: int | None = None) -> Renderer:
 
     Raises: UserError when its kind or its settings are not known, or its tensors are of another version.
     """
-    kind = renderer_kind(avatar.kind)
+    kind, features = renderer_kind(avatar.kind), len(avatar.speech.mean) + EYE_FEATURES + POSE_FEATURES
+    if "feature_mean" not in avatar.renderer or avatar.renderer["feature_mean"].shape != (features,):
+        raise UserError(f"the avatar's feature_mean is not of {features} values, as its motion is; build it again")
     camera = avatar.camera.scaled(size) if size else avatar.camera
     return kind.load(avatar.renderer, camera, recipe_settings(avatar, kind))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from avatar.core.take import Take, Track
 from avatar.render.losses import weight_blobs
 from avatar.render.training_frames import frames_to_train_on, read_picture
+from cuda_ext.limits import core_count
 
 MEMORY_SHARE = 0.5  # of a GPU's free memory, for frames: the splats of the largest training need a tenth of the rest
 AT_ONCE = 64  # frames decoded before they are copied
@@ -25,7 +25,7 @@ class FramePool:
     ) -> None:
         """streamed: frames of one set; most_bytes: of the frames that stay (default: MEMORY_SHARE of what is free)."""
         self._take, self._device, self._streamed = take, device, streamed
-        self._decoders = ThreadPoolExecutor(os.cpu_count())
+        self._decoders = ThreadPoolExecutor(core_count())
         size, frames = take.camera.size, sorted(set(frames_to_train_on(take, track)))
         if most_bytes is None:
             most_bytes = int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatar.core.files import UserError
 from avatar.core.geometry import Camera, to_vector
 from avatar.core.motion_space import Motion
 from avatar.render.base import RendererKind
@@ -16,6 +17,8 @@ from avatar.render.features import Scaling
 from avatar.render.gaussian.rasterizers import rasterize, usable_rasterizer
 from avatar.render.gaussian.settings import GaussianSettings
 from cuda_ext import ops
+from cuda_ext.reference import COLUMNS
+from cuda_ext.shapes import check_shapes
 
 
 class GaussianRenderer:
@@ -91,8 +94,32 @@ def view_of(rotation: Tensor) -> ops.View:
     return ops.View(rotation, torch.cat([angle.cos(), half * (angle.sin() / angle)], 1))
 
 
+def check_tensors(tensors: dict[str, Tensor]) -> None:
+    """Raise UserError, naming it, for a tensor of an avatar file that is missing or of another shape or kind."""
+    shapes = {"quaternions": "N 4", "rigidity": "N", "rest_rotation": "3 3", "rest_translation": "3"}
+    shapes |= {"feature_mean": "D", "feature_scale": "D"}
+    try:
+        sizes = check_shapes("splats", {name: (tensors[name], shape) for name, shape in shapes.items()})
+        values = ops.WIDTH * sizes["N"]
+        check_shapes("splats", {"base": (tensors["base"], str(values))})
+        check_shapes("splats", {"delta_codes": (tensors["delta_codes"], f"D {values}")}, dtype=torch.int8, sizes=sizes)
+        blocks = {"delta_scales": (tensors["delta_scales"], f"D {-(-values // COLUMNS)}")}
+        check_shapes("splats", blocks, sizes=sizes)
+        floats = {name: tensor for name, tensor in tensors.items() if name != "delta_codes"}
+        if wrong := next((name for name, tensor in floats.items() if not tensor.is_floating_point()), ""):
+            raise TypeError(f"splats.{wrong} is {floats[wrong].dtype}, expected floating point")
+        if not sizes["N"] or not bool((tensors["feature_scale"] > 0).all()):
+            raise ValueError("splats: there are none, or their feature_scale is not above 0")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the avatar's splats do not fit together ({error}); build it again") from error
+
+
 def load(tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings) -> GaussianRenderer:
-    """A renderer from the tensors of an avatar file, drawn at the camera's size, by the rasterizer of its recipe."""
+    """A renderer from the tensors of an avatar file, drawn at the camera's size, by the rasterizer of its recipe.
+
+    Raises: UserError naming the tensor that is missing or of another shape.
+    """
+    check_tensors(tensors)
     return GaussianRenderer(tensors, camera, settings)
 
 

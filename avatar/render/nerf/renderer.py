@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import Motion
 from avatar.render.base import RendererKind
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
+from avatar.render.nerf.check import check_tensors
 from avatar.render.nerf.frame_graph import NerfFrameGraph
 from avatar.render.nerf.model import (
     FrameInputs,
@@ -26,7 +28,6 @@ from avatar.render.nerf.model import (
 from avatar.render.nerf.occupancy import cell_of
 from avatar.render.nerf.rays import Box, Rays
 from avatar.render.nerf.settings import NerfSettings, unpack_settings
-from avatar.render.nerf.torso import check_torso
 from avatar.render.nerf.volume import Field, composite, composite_early
 from cuda_ext import ops
 
@@ -127,7 +128,9 @@ class NerfRenderer:
 def load(tensors: dict[str, Tensor], camera: Camera, settings: NerfSettings) -> NerfRenderer:
     """A renderer from the tensors of an avatar file, drawn at the camera's size. Raises: UserError."""
     del settings  # the tensors bring those they were packed with, which differ where a generic field was begun with
-    check_torso(tensors, unpack_settings(tensors["settings"]))
+    if "settings" not in tensors:
+        raise UserError("the avatar's radiance field has no settings; build it again")
+    check_tensors(tensors, unpack_settings(tensors["settings"]))
     return NerfRenderer(tensors, camera)
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from avatar.core.files import UserError
 from avatar.core.named_files import FilePath
+from avatar.core.ranges import DAMAGE
 from avatar.core.recipe import Settings
 from cuda_ext.ops import Precision
+from cuda_ext.shapes import check_shapes
 
 
 class NerfSettings(Settings):
@@ -33,7 +35,7 @@ class NerfSettings(Settings):
     code: int = Field(16, ge=4, le=32)  # width of the code that an expression is encoded to
     ambient: int = Field(3, ge=2, le=3)  # coordinates
     appearance: int = Field(4, ge=0, le=16)  # width of each training frame's appearance embedding
-    step_cm: float = Field(0.6, gt=0, le=5)  # between samples along a ray
+    step_cm: float = Field(0.6, ge=0.1, le=5)  # between samples along a ray
     occupancy: int = Field(64, ge=16, le=256, multiple_of=8)  # cells a side
     stop: float = Field(0.01, ge=0, lt=1)  # a ray ends when no more than this gets through
     head_aware: bool = True  # the head's colour and coverage are inputs of the torso (GeneFace)
@@ -42,7 +44,7 @@ class NerfSettings(Settings):
     torso_finest: int = Field(256, ge=16, le=4096)
     torso_width: int = Field(48, ge=16, le=128)
     upscale: Literal[1, 2] = 1  # 2: drawn at half the size, enlarged by a small network
-    rays_at_once: int = Field(2**18, ge=256)  # halved when a GPU's memory is full
+    rays_at_once: int = Field(2**18, ge=256, le=2**24)  # halved when a GPU's memory is full
     table_rate: float = Field(0.03, gt=0)
     network_rate: float = Field(0.006, gt=0)
     last_rate: float = Field(0.03, gt=0, le=1)  # what the rates fall to by the end of the budget
@@ -59,8 +61,9 @@ def pack_settings(settings: NerfSettings) -> Tensor:
 def unpack_settings(data: Tensor) -> NerfSettings:
     """The inverse of `pack_settings`. Raises: UserError when they are of another version."""
     try:
+        check_shapes("field", {"settings": (data, "n")}, dtype=torch.uint8)  # of a number, `bytes` makes so many zeros
         return NerfSettings.model_validate(json.loads(bytes(data.tolist())))
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, *DAMAGE) as error:
         raise UserError(
             f"the avatar's NeRF settings cannot be read ({type(error).__name__}); build it again"
         ) from error

@@ -8,13 +8,10 @@ shifts pixels only: as an input of the colour, too, it would identify single fra
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.files import UserError
 from avatar.core.geometry import Camera, to_rays, undo_torso
 from avatar.render.features import POSE_FEATURES
 from avatar.render.nerf.backends import Backend
@@ -36,13 +33,6 @@ def torso_shapes(settings: NerfSettings) -> dict[str, list[int]]:
     width = settings.torso_width
     shapes = {"torso.shift": [shift_inputs, HIDDEN_WIDTH, 2], "torso.color": [color_inputs, width, width, 4]}
     return shapes | ({"torso.aware": [HEAD_INPUTS + 1, HIDDEN_WIDTH, 4]} if settings.head_aware else {})
-
-
-def check_torso(values: Values, settings: NerfSettings) -> None:
-    """Raise UserError when the parameters are of a torso with other inputs."""
-    for name, widths in torso_shapes(settings).items():
-        if name not in values or values[name].numel() != sum(a * b for a, b in itertools.pairwise(widths)):
-            raise UserError("the avatar's torso is of another version of the NeRF renderer; build it again")
 
 
 def rest_places(camera: Camera, torso: Tensor, view: Tensor | None = None, middle: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads must
 
 import typer
 
-from avatar.cli import a2m, batch, drive, make, space, takes
+from avatar.cli import a2m, batch, drive, make, space, sync, takes
 from avatar.cli.errors import print_error, print_note
 from avatar.cli.signals import CODES, ending_in_order
 from avatar.core.files import UserError
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (make.app, drive.app):
+for group in (make.app, drive.app, sync.app):
     app.add_typer(group)
 app.add_typer(a2m.app, name="a2m")
 app.add_typer(space.app, name="motion-space")

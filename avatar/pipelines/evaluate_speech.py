@@ -51,9 +51,7 @@ def compare_lips(
     """
     pictures, real = truth
     motion = concatenate(list(player.motion(read_audio(take).split(SAMPLE_RATE))))
-    # the motion keeps time with the sound; the clip's picture may run before or behind its sound
-    lag = round(player.avatar.style.lag_seconds * take.fps)
-    driven_frames = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
+    driven_frames = torch.arange(frames.start, frames.stop).clamp(0, len(motion) - 1)
     drawn = list(player.draw([motion[driven_frames]]))
     found, seen = detect(drawn)
     scores, curves = [], {}

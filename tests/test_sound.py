@@ -68,19 +68,19 @@ def test_a_late_picture_gets_its_sound_back(spoken: tuple[Tensor, Track]) -> Non
 
 def test_a_dubbed_passage_is_left_out(spoken: tuple[Tensor, Track]) -> None:
     samples, track = spoken
-    long, twice = samples.repeat(2), Track(**{**vars(track), **_twice(track)})
+    long, thrice = samples.repeat(3), Track(**{**vars(track), **_thrice(track)})
     dubbed = long.clone()
     dubbed[8 * SAMPLE_RATE : 14 * SAMPLE_RATE] = samples[: 6 * SAMPLE_RATE].flip(0)
-    found = prepare_sound(dubbed, twice, open_sync(dubbed)).spans
+    found = prepare_sound(dubbed, thrice, open_sync(dubbed)).spans
     assert sum(span.stop - span.start for span in found) > 50
     assert all("do not follow" in span.reason for span in found)
     assert all(span.start >= 190 and span.stop <= 360 for span in found)
-    assert prepare_sound(long.clone(), twice, open_sync(long)).spans == []
+    assert prepare_sound(long.clone(), thrice, open_sync(long)).spans == []
 
 
-def _twice(track: Track) -> dict[str, Tensor]:
+def _thrice(track: Track) -> dict[str, Tensor]:
     names = ("landmarks", "rotation", "translation", "expression", "eyes", "torso", "confidence")
-    return {name: torch.cat([getattr(track, name)] * 2) for name in names}
+    return {name: torch.cat([getattr(track, name)] * 3) for name in names}
 
 
 def test_articulation_in_parts_is_that_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,14 @@ from avatar.core.media_command import input_options, started, telling_line
 def move_film_sound(film: Path, out: Path, seconds: float) -> None:
     """Copy a film with all its sound tracks `seconds` later (earlier, where negative). Raises: UserError.
 
-    Instead of an earlier sound the picture comes later, so that no time stamp lies before the file's beginning.
+    What would come before the picture is left out of an earlier sound.
     """
     check_writable(out)
     if out.exists() and out.samefile(film):
         raise UserError(f"{out}: is the film itself; give another name")
-    later = ["-itsoffset", f"{abs(seconds):.4f}"]
-    sound, picture = (later, []) if seconds >= 0 else ([], later)
+    moved = ["-itsoffset" if seconds >= 0 else "-ss", f"{abs(seconds):.4f}"]
     with whole(out) as temporary:
-        arguments = ["-v", "error", *picture, *input_options(film), *sound, *input_options(film)]
+        arguments = ["-v", "error", *input_options(film), *moved, *input_options(film)]
         arguments += ["-map", "0:v", "-map", "1:a", "-map", "0:s?", "-c", "copy", "-y", f"file:{temporary}"]
         with started(arguments) as running:
             running.output.read()

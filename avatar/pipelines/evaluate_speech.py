@@ -23,6 +23,7 @@ from avatar.metrics import (
     lip_vertex_error,
 )
 from avatar.metrics.syncnet import SyncNet
+from avatar.motion.sync import open_sync
 from avatar.play.player import Player
 from preprocess.trackers import detect
 
@@ -68,12 +69,23 @@ def compare_lips(
         films = (("", torch.from_numpy(np.stack(drawn)), found), (", real", pictures, real))
         scores += _compare_sync(syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
+    scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
     return SpokenLips(scores + _compare_motion(motion[driven_frames], tracked), curves)
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:
     rate = SAMPLE_RATE / take.fps
     return read_audio(take)[round(frames.start * rate) : round(frames.stop * rate)]
+
+
+def _measure_sync(sound: Tensor, driven: Motion, truth: Motion) -> Iterator[Score]:
+    """The sync expert's readings; no offset where it is not sure that lips follow. Nothing was moved beforehand."""
+    measure = open_sync(sound)
+    for what, motion in (("", driven), (", real", truth)):
+        found = measure(motion.expression, torch.ones(len(motion), dtype=torch.bool)).whole
+        yield Score(AUDIO_ONLY, "lips", f"likeness to the sound{what}", found.likeness, "")
+        if found.follows:
+            yield Score(AUDIO_ONLY, "lips", f"sound later than lips{what}", 1000 * found.offset, "ms")
 
 
 def _compare_sync(syncnet: SyncNet, films: Iterable[tuple[str, Tensor, Tensor]], audio: Tensor) -> Iterator[Score]:

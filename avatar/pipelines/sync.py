@@ -17,7 +17,7 @@ from torch import Tensor
 from avatar.core.files import UserError, whole
 from avatar.core.landmarks import POINTS
 from avatar.core.lips import lip_curves
-from avatar.core.loudness import is_spoken, measure_level
+from avatar.core.loudness import SILENCE_DB, is_spoken, measure_level
 from avatar.core.media import WHOLE, VideoInfo, find_speech, measure, probe, read_speech
 from avatar.core.motion_space import load_space
 from avatar.core.page import Axis, to_curve, to_table, write_page
@@ -34,6 +34,7 @@ from preprocess.trackers import fit_landmarks
 SIZE = 256  # px a side that the face is looked at in: landmarks need no more
 TOLERANCE = 0.045  # s: sound that is so early is noticed (ITU-R BT.1359); late sound later, at .125 s
 STILL_LIPS = 0.004  # eye distances of deviation of the opening
+ABOVE_SILENCE_DB = 20.0  # that the faintest speech is louder than none
 QUIET = 0.1  # share of the frames with speech, below which nobody is said to speak
 Verdict = Literal["in sync", "sound late", "sound early", "lips do not follow the sound", "cannot be said"]
 
@@ -131,7 +132,8 @@ def at_shown_times(expression: Tensor, fps: float) -> Tensor:
 
 def _why_not(samples: Tensor, landmarks: Tensor, measured: SyncMeasurement) -> str:
     """Why nothing can be said of a film; empty where something can."""
-    if not is_spoken(measure_level(samples)).float().mean() > QUIET:
+    level = measure_level(samples)
+    if not (is_spoken(level) & (level > SILENCE_DB + ABOVE_SILENCE_DB)).float().mean() > QUIET:
         return "nobody speaks"
     if float(lip_curves(landmarks)[:, 0].std()) < STILL_LIPS:
         return "the lips do not move"

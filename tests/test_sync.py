@@ -89,7 +89,7 @@ def test_nothing_is_said_where_nothing_can_be(actor: Filmed, tmp_path: Path) -> 
         still: "do not move",
         silent: "nobody speaks",
         mute: "no sound",
-        few: "face is seen for",
+        few: "s long",
     }
     for film, reason in reasons.items():
         found = check_sync(film)

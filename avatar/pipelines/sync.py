@@ -75,6 +75,8 @@ def check_sync(
     name = film.name
     if not info.has_audio:
         return FilmSync(name, info.seconds, "cannot be said", "it has no sound", None)
+    if info.seconds * FPS < LEAST_FRAMES:
+        return FilmSync(name, info.seconds, "cannot be said", f"it is {info.seconds:.2f} s long", None)
     landmarks, found = _look(film, info, face, device, progress)
     if int(found.sum()) < LEAST_FRAMES:
         reason = f"a face is seen for {float(found.sum()) / FPS:.1f} s only" if found.any() else "no face is seen"

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatar.core.sync import move_sound
+from avatar.core.sync import SyncReading, move_sound
 from avatar.core.take import open_take, read_audio
 from avatar.learn.sync_expert import SyncClip, make_sync_clip
 from avatar.motion.articulation import encode_sound
@@ -88,17 +88,19 @@ def measure(clips: Sequence[SyncClip], seconds: float) -> dict[str, float]:
 
 
 def shift_error(folder: Path) -> list[float]:
-    """Errors, s, of known shifts of a Take's sound."""
+    """Errors, s, of known shifts of a Take's sound; none where its beginning shows no lips that follow it."""
     take = open_take(folder)
     clip, sound = make_sync_clip(take), read_audio(take)[: round(SHIFTED_SECONDS * 16000)]
     count = min(len(clip.seen), round(SHIFTED_SECONDS * FPS))
     clip = replace(clip, expression=clip.expression[:count], seen=clip.seen[:count])
 
-    def offset(samples: Tensor) -> float:
-        return measure_encoded(encode_sound(samples), clip.expression, clip.seen).whole.offset
+    def read(samples: Tensor) -> SyncReading:
+        return measure_encoded(encode_sound(samples), clip.expression, clip.seen).whole
 
-    still = offset(sound)
-    return [abs(offset(move_sound(sound, shift)) - still - shift) for shift in SHIFTS]
+    still = read(sound)
+    if not still.follows:
+        return []
+    return [abs(read(move_sound(sound, shift)).offset - still.offset - shift) for shift in SHIFTS]
 
 
 def halves_apart(clip: SyncClip) -> float:

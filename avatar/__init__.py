@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from avatar.core.media import read_speech
     from avatar.core.motion_space import Motion, MotionSpace, load_motion
     from avatar.core.recipe import Recipe
+    from avatar.core.speech_file import SpeechFile
     from avatar.core.speech_model import SpeechModel
     from avatar.core.take import Take, Track, open_take
     from avatar.pipelines.build import build
@@ -39,6 +40,7 @@ _HOMES = {
     "Recipe": "avatar.core.recipe",
     "Session": "avatar.play.session",
     "SpeakingStyle": "avatar.core.avatar_file",
+    "SpeechFile": "avatar.core.speech_file",
     "SpeechModel": "avatar.core.speech_model",
     "Take": "avatar.core.take",
     "TakeRequest": "preprocess.request",
@@ -70,6 +72,7 @@ __all__ = [
     "Recipe",
     "Session",
     "SpeakingStyle",
+    "SpeechFile",
     "SpeechModel",
     "Take",
     "TakeRequest",

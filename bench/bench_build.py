@@ -53,7 +53,7 @@ def measure_parts(video: Path, device: torch.device) -> dict[str, float]:
     from preprocess.spans import describe_frame
 
     info, detector = probe(video), open_detector("torch", device)
-    boxes = pick_face(find_faces(video, info, detector), "largest", str(video))
+    boxes = [box for box in pick_face(find_faces(video, info, detector), "largest", str(video)) if box]
     crop = round_crop(choose_crop(boxes, info.width, info.height), 512)
     figures: dict[str, float] = {}
 

@@ -1,8 +1,9 @@
 """Drawing on a GPU: kernels, frames to the host, many avatars in a batch, live sessions.
 
 python -m bench.bench_drawing --device cuda --avatar F.avatar [--avatar ...] [--output FILE]: about a minute. Prints a
-table and writes one JSON object of named figures. `--device emulated --size 64` runs the same code on the kernels that
-are compiled for the CPU, to see that it runs. The live sessions need ffmpeg (imageio-ffmpeg) and the sound's model.
+table and writes one JSON object of named figures; exit status 1 if a part failed. `--device emulated --size 64` runs
+the same code on the kernels that are compiled for the CPU, to see that it runs. The live sessions need ffmpeg
+(imageio-ffmpeg) and the sound's model; what each of their stages waits for is printed as it begins.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from avatar.core.avatar_file import Avatar, load_avatar
 from avatar.core.motion_space import Motion, concatenate
 from avatar.motion.batched_speech import BatchedSpeech
 from avatar.motion.speech_to_motion import open_speech_model
+from avatar.play import frame_graphs
 from avatar.play.batched_drawing import open_batched_drawing
 from avatar.play.draw import Drawing, open_canvas
 from avatar.play.look import Look
 from avatar.render import open_renderer
 from avatar.render.device import DeviceName
 from avatar.render.gaussian import GaussianRenderer
+from bench.stages import write
 from cuda_ext import native, ops
 
 BATCHES = (1, 8, 32, 128)
@@ -143,24 +146,34 @@ def many(avatars: Sequence[Avatar], options: argparse.Namespace, seconds: float)
 
 def live(paths: Sequence[Path], avatars: Sequence[Avatar], options: argparse.Namespace) -> Iterator[tuple[str, float]]:
     """Live sessions, more and more of them until frames are late."""
-    from bench.live_sessions import Load, Processes, Server, run
+    from bench.live_sessions import WARM, Load, Processes, Server, run
 
+    start = time.perf_counter()
+
+    def report(stage: str) -> None:
+        write(f"[{time.perf_counter() - start:5.1f} s] live: {stage}")
+
+    report("the drawing opens")
     drawing = open_batched_drawing(avatars, options.size, device=options.drawn_on)
     for count in (1, 8, drawing.at_once) if options.drawn_on == "cuda" else ():  # graphs are made before sessions begin
         drawing.draw(motion_of(avatars[0], count), [0] * count)
-    models = [open_speech_model(avatar.speech) for avatar in avatars]
-    speech, processes = BatchedSpeech(models, torch.device(options.drawn_on)), Processes(paths, options.processes)
+    report("the speech models open")
+    speech = BatchedSpeech([open_speech_model(avatar.speech) for avatar in avatars], torch.device(options.drawn_on))
+    report(f"{options.processes} processes open")
+    processes = Processes(paths, options.processes)
     server = Server(speech, drawing, len(avatars), processes, options.writers)
     most = 0.0
-    for sessions in options.sessions:
-        load = Load(sessions, options.live_seconds, options.size)
-        figures = run(load, server)
-        for name, value in figures.items():
-            yield f"live, {sessions} sessions: {name}", value
-        if figures["late"] or not figures["frames"]:
-            break
-        most = sessions
-    processes.close()
+    try:
+        run(Load(options.processes, WARM, options.size), server, report)  # the first of everything takes longer
+        for sessions in options.sessions:
+            figures = run(Load(sessions, options.live_seconds, options.size), server, report)
+            for name, value in figures.items():
+                yield f"live, {sessions} sessions: {name}", value
+            if figures["late"]:
+                break
+            most = sessions
+    finally:
+        processes.close()
     yield "live sessions at once, none late", most
 
 
@@ -187,6 +200,7 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, float]]:
 def emulate() -> None:
     """Take the GPU's kernels as they are compiled for the CPU, as the tests do."""
     vars(native).update(_native=importlib.import_module("cuda_ext._emulated"), stream=lambda _: 0)
+    vars(frame_graphs).update(AT_ONCE=(1, 2))  # a frame takes half a second
 
 
 def main() -> None:
@@ -208,15 +222,15 @@ def main() -> None:
     if options.device == "emulated":
         emulate()
     figures: Figures = {}
+    machine = torch.cuda.get_device_name() if options.drawn_on == "cuda" else "emulated"
     for name, value in measure(options):
         figures[name] = round(value, 3)
-        sys.stdout.write(f"{name:<72} {value:12.2f}\n")
-        sys.stdout.flush()
-    if options.output:
-        machine = torch.cuda.get_device_name() if options.drawn_on == "cuda" else "emulated"
-        options.output.write_text(
-            json.dumps({"device": machine, "cores": os.cpu_count(), "figures": figures}, indent=1)
-        )
+        write(f"{name:<72} {value:12.2f}")
+        if options.output:  # each time, so that those of a run that is stopped are there
+            measured = {name: value for name, value in figures.items() if not math.isnan(value)}
+            found = {"device": machine, "cores": os.cpu_count(), "figures": measured}
+            options.output.write_text(json.dumps(found, indent=1))
+    sys.exit(", ".join(name for name, value in figures.items() if math.isnan(value)) or None)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def score(renderer: Renderer, take: Take) -> dict[str, float]:
 def find_masks(take: Take, track: Track, frame: int) -> dict[str, torch.Tensor | None]:
     """Masks [S, S] of regions; those of the body only where the preprocessing is installed, which finds them."""
     masks = region_masks(track.landmarks[frame], take.camera.size)
-    if not all(importlib.util.find_spec(name) for name in ("cv2", "mediapipe")):
+    if importlib.util.find_spec("cv2") is None:
         return masks
     from avatar.pipelines.evaluate import body_masks
     from preprocess.regions import find_regions
@@ -185,7 +185,6 @@ def measure_training(take: Take, device: torch.device, schedule: Schedule, setti
     prepared = time.perf_counter()
     losses = train(trainable, take, read_track(take), schedule, seed=0)
     spent = time.perf_counter() - prepared
-    samples = [room.size for room in trainable.rooms or ()]
     renderer, last = trainable.renderer(), losses[-len(losses) // 10 :]
     return {
         "settings": settings.model_dump(exclude_defaults=True),
@@ -194,7 +193,6 @@ def measure_training(take: Take, device: torch.device, schedule: Schedule, setti
         "seconds before": round(prepared - start, 1),
         "ms a step": round(1e3 * spent / len(losses), 3),
         "loss": round(sum(last) / len(last), 5),
-        "room for samples": samples,
         "cells": int(trainable.occupancy.sum()),
         "frames a second": round(batches_per_second(renderer, take) * BATCH, 1),
         "GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device.type == "cuda" else None,

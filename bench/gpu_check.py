@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ from bench.stages import Result, Stage, plain_figures, run_stages, write
 LIMIT = 360.0  # seconds for everything
 PYTHON = sys.executable
 KERNEL_TESTS = ("tests/test_kernels.py", "tests/test_field.py")
-GSPLAT_TEST = "tests/test_gpu_path.py"
+GSPLAT_TEST, NERFACC_TEST = "tests/test_gpu_path.py", "tests/test_nerf_gpu.py"
 ON_DEVICES = re.compile(r"^from (tests\.)?conftest import .*\bDevice\b|FAIL_WITHOUT_CUDA", re.M)
 """What stands in every file of tests that run on a GPU, too."""
 SMALL = "cuda and not graph and not many"  # without captured graphs, which need torch's allocator, and large scenes
+OURS = f"{SMALL} and not mlp"
+"""Without the networks, which on a GPU are cuBLAS's products: these read, and drop, what nobody wrote. A filter by the
+kernel's name would not do: what the other kernels write would count as never written."""
 INPUTS = {"video": "actor.mp4", "take": "it.take", "avatar": "it.avatar"}  # as bench.gpu_inputs names them
 SHARED = "cuda and (splat_and_its or a_batch_is or photo_error_and or hash_grid or composite or march)"
 """Of the kernels that use shared memory, where races are looked for: many times as slow as the others."""
@@ -45,9 +48,11 @@ NERFS = (
     "backend=native upscale=2 levels=16 finest=2048",
     "backend=native levels=16 log2_entries=18 finest=512 torso_log2_entries=16 torso_finest=512",
 )
-"""Settings of the NeRFs that are trained: rays at half the picture's size, and at all of it."""
+"""Settings of the NeRFs that are trained: rays at half the picture's size, and at all of it (recipes/nerf_512.yaml)."""
 BUILT = ("build",)
 FAIL = {"FAIL_WITHOUT_CUDA": "1"}
+WORKERS = 6  # that share the tests: each has a CUDA context and its share of the cores, beside the sanitizers
+STUCK_SECONDS = 30  # after which a test's stack is printed, so that the log says where it was when it was stopped
 
 
 @dataclass(frozen=True)
@@ -115,13 +120,24 @@ def pytest_command(card: Card, files: Sequence[str], keyword: str, *more: str) -
     return (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", keyword, *more)
 
 
+def in_parallel(card: Card, files: Sequence[str], keyword: str) -> tuple[str, ...]:
+    """Tests on several processes, where pytest-xdist is installed; each has a line in the log when it ends."""
+    more = ["-vvv", "--continue-on-collection-errors", "-o", f"faulthandler_timeout={STUCK_SECONDS}"]
+    more += ["-n", str(WORKERS)] if importlib.util.find_spec("xdist") else ["--durations=5"]
+    return pytest_command(card, files, keyword, *more)
+
+
 def build_stages(card: Card) -> list[Stage]:
-    """The native ops for this GPU, gsplat's, which are compiled at its first use, and a wheel with kernels."""
+    """The native ops for this GPU, gsplat's and nerfacc's, compiled when they are first used, a wheel with kernels."""
     pip = (PYTHON, "-m", "pip")
     options = ("--no-deps", "--no-build-isolation", "-C", "cmake.define.AVATAR_CUDA=ON")
     options += ("-C", f"cmake.define.AVATAR_CUDA_ARCHITECTURES={card.architecture}")
-    major, minor = card.architecture[:-1], card.architecture[-1]
-    compile_gsplat = (PYTHON, "-c", "from gsplat.cuda._backend import _C; assert _C is not None")
+
+    def compile_now(package: str) -> Stage:
+        code = f"from {package}.cuda._backend import _C; assert _C is not None"
+        jobs = {"MAX_JOBS": str(os.cpu_count())}
+        return Stage(f"{package}-build", ((PYTHON, "-c", code),), 200, missing=without(package), environment=jobs)
+
     target = (
         "install",
         "--no-deps",
@@ -136,13 +152,8 @@ def build_stages(card: Card) -> list[Stage]:
     hidden = ("env", "CUDA_VISIBLE_DEVICES=", *check, "cpu")  # as on a machine without a GPU
     return [
         Stage("build", ((*pip, "install", *options, "-e", "."),), 150),
-        Stage(
-            "gsplat-build",
-            (compile_gsplat,),
-            200,
-            missing=without("gsplat"),
-            environment={"TORCH_CUDA_ARCH_LIST": f"{major}.{minor}", "MAX_JOBS": str(os.cpu_count())},
-        ),
+        compile_now("gsplat"),
+        compile_now("nerfacc"),
         Stage(
             "wheel",
             (
@@ -164,13 +175,21 @@ def test_stages(card: Card) -> list[Stage]:
     def sanitize(tool: str, keyword: str) -> Stage:
         command = (sanitizer or "", "--tool", tool, "--error-exitcode", "9")
         tests = pytest_command(card, KERNEL_TESTS, keyword, "-x")
-        return Stage(tool, ((*command, *tests),), 75, BUILT, missing=missing, environment=PLAIN_MEMORY | FAIL)
+        return Stage(tool, ((*command, *tests),), 100, BUILT, missing=missing, environment=PLAIN_MEMORY | FAIL)
 
-    all_of_them = pytest_command(card, gpu_tests(), "cuda", "--durations=5", "--continue-on-collection-errors")
-    tests = Stage("tests", (all_of_them,), 120, BUILT, environment=FAIL)
-    picture = (pytest_command(card, [GSPLAT_TEST], "gsplat"),)
-    gsplat = Stage("gsplat", picture, 60, (*BUILT, "gsplat-build"), missing=without("gsplat"), environment=FAIL)
-    return [tests, gsplat, sanitize("memcheck", SMALL), sanitize("initcheck", SMALL), sanitize("racecheck", SHARED)]
+    def compare(package: str, file: str, keyword: str) -> Stage:
+        after, command = (*BUILT, f"{package}-build"), pytest_command(card, [file], keyword)
+        return Stage(package, (command,), 60, after, missing=without(package), environment=FAIL)
+
+    others = in_parallel(card, gpu_tests(), "cuda and not gsplat and not nerfacc")
+    return [
+        Stage("tests", (others,), 120, BUILT, environment=FAIL),
+        compare("gsplat", GSPLAT_TEST, "gsplat"),
+        compare("nerfacc", NERFACC_TEST, "nerfacc and cuda"),
+        sanitize("memcheck", SMALL),
+        sanitize("initcheck", OURS),
+        sanitize("racecheck", SHARED),
+    ]
 
 
 def timed_stages(card: Card, inputs: Inputs) -> list[Stage]:
@@ -200,7 +219,11 @@ def all_stages(card: Card, inputs: Inputs) -> list[Stage]:
         given = [part for name, place in inputs.given.items() for part in (f"--{name}", place)]
         command = (PYTHON, "-m", "bench.gpu_inputs", "{folder}", *given, "--device", card.device)
         stages.append(Stage("inputs", (command,), 150, BUILT))
-    return stages + timed_stages(card, inputs)
+    # One setting for all: gsplat and nerfacc would compile again for another one than they were compiled with.
+    generation = {"TORCH_CUDA_ARCH_LIST": f"{card.architecture[:-1]}.{card.architecture[-1]}"}
+    return [replace(stage, environment=generation | dict(stage.environment)) for stage in stages] + [
+        replace(stage, environment=generation) for stage in timed_stages(card, inputs)
+    ]
 
 
 def machine(card: Card) -> dict[str, str]:

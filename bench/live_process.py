@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +31,20 @@ LAST_WAIT = 2.0  # s for mouths that are still on their way at the end
 
 
 class Order(NamedTuple):
-    """Sessions that a process is to hold, from a time on."""
+    """Sessions that a process is to open."""
 
     sessions: list[int]
-    start: float
     seconds: float
+
+
+class Start(NamedTuple):
+    """When the sessions that are open begin."""
+
+    when: float
+
+
+class Ready(NamedTuple):
+    """The process is there, or has opened the sessions of an order."""
 
 
 class Hops(NamedTuple):
@@ -76,34 +88,51 @@ def voice(seed: int, seconds: float) -> torch.Tensor:
     )
 
 
+Inbox = queue.Queue[Order | Start | Mouths | None]
+
+
 class Sessions:
     """The sessions of one process."""
 
-    def __init__(self, channel: Connection, people: Sequence[tuple[Avatar, SpeechToMotion]], order: Order) -> None:
-        self._channel, self._order = channel, order
+    def __init__(
+        self, inbox: Inbox, channel: Connection, people: Sequence[tuple[Avatar, SpeechToMotion]], order: Order
+    ) -> None:
+        self._inbox, self._channel, self._seconds = inbox, channel, order.seconds
         self._drivers, self._sounds = {}, {}
-        self._ticks: dict[float, list[tuple[int, int]]] = defaultdict(list)  # when: sessions and their pieces of sound
+        # s from the start: sessions and their pieces of sound
+        self._ticks: dict[float, list[tuple[int, int]]] = defaultdict(list)
         for number, session in enumerate(order.sessions):
             avatar, model = people[session % len(people)]
             self._drivers[session] = start_driver(avatar, model, resolve_controls(avatar), LIVE_WINDOW)
             self._sounds[session] = voice(session, order.seconds).split(SAMPLES_PER_FRAME)
             for k in range(len(self._sounds[session])):
-                self._ticks[order.start + (k + number % TICKS / TICKS) / FPS].append((session, k))
+                self._ticks[(k + number % TICKS / TICKS) / FPS].append((session, k))
         self._hops: dict[int, deque[Hop]] = {session: deque() for session in order.sessions}
 
-    def run(self) -> None:
-        """In real time; hops go out as sound comes in, motion as their mouths come back."""
+    def run(self, start: float) -> None:
+        """In real time; hops go out as sound comes in, motion as their mouths come back. Another order ends it."""
         begun = time.process_time()
-        for when, pieces in sorted(self._ticks.items()):
-            while (left := when - time.time()) > 0:
-                if self._channel.poll(left):
-                    self._behave()
-            self._take_sound(when, pieces)
+        for tick, pieces in sorted(self._ticks.items()):
+            if not self._behave_until(start + tick):
+                return
+            self._take_sound(start + tick, pieces)
         end = time.time() + LAST_WAIT
         while any(self._hops.values()) and time.time() < end:
-            if self._channel.poll(0.1):
-                self._behave()
-        self._channel.send(End((time.process_time() - begun) / self._order.seconds))
+            if not self._behave_until(time.time() + 0.1):
+                return
+        self._channel.send(End((time.process_time() - begun) / self._seconds))
+
+    def _behave_until(self, when: float) -> bool:
+        """The motion of mouths that are here, however late it is, and of those that come until then.
+
+        False when something else came, which is left there.
+        """
+        with suppress(queue.Empty):
+            while isinstance(message := self._inbox.get(timeout=max(0.0, when - time.time())), Mouths):
+                self._behave(message)
+            self._inbox.put(message)
+            return False
+        return True
 
     def _take_sound(self, when: float, pieces: list[tuple[int, int]]) -> None:
         """Features of sound that came; hops whose windows are alike go together."""
@@ -119,9 +148,7 @@ class Sessions:
             sessions = [session for session, _ in found]
             self._channel.send(Hops(sessions, [when] * len(sessions), frames.start - first, windows))
 
-    def _behave(self) -> None:
-        """The motion of mouths that came."""
-        mouths: Mouths = self._channel.recv()
+    def _behave(self, mouths: Mouths) -> None:
         rows = []
         for session, row in zip(mouths.sessions, torch.from_numpy(mouths.rows), strict=True):
             motion = self._drivers[session].behave(mouth_motion(self._hops[session].popleft(), row))
@@ -129,12 +156,35 @@ class Sessions:
         self._channel.send(Motions(mouths.sessions, torch.stack(rows).numpy()))
 
 
+def receive(channel: Connection) -> Inbox:
+    """All that comes, as it comes; None at the end.
+
+    A thread reads, whatever the process does: were both sides to send before they read, both would wait for ever as
+    soon as the pipes between them are full, which happens when either falls behind.
+    """
+    inbox: Inbox = queue.Queue()
+
+    def read() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                inbox.put(channel.recv())
+        inbox.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return inbox
+
+
 def serve(channel: Connection, paths: Sequence[Path]) -> None:
-    """The process: sessions, each time some are asked for, until None comes."""
+    """The process: opens sessions, and runs them, each time some are asked for, until the other side is gone."""
     torch.set_num_threads(1)
+    inbox = receive(channel)
     avatars = [load_avatar(path) for path in paths]
     people = [(avatar, open_speech_model(avatar.speech)) for avatar in avatars]
-    channel.send(End(0.0))
-    while (order := channel.recv()) is not None:
-        if isinstance(order, Order):  # else mouths that came too late for their sessions
-            Sessions(channel, people, order).run()
+    channel.send(Ready())
+    sessions: Sessions | None = None
+    while (message := inbox.get()) is not None:  # mouths that came too late for their sessions are left out
+        if isinstance(message, Order):
+            sessions = Sessions(inbox, channel, people, message)
+            channel.send(Ready())
+        elif isinstance(message, Start) and sessions:
+            sessions.run(message.when)

@@ -92,11 +92,12 @@ class StackedBlendshapes:
 def stack(people: Sequence[SplatBlendshapes]) -> StackedBlendshapes:
     """Blendshapes of several people as one, each filled up by splats that are not drawn.
 
-    Raises ValueError when their pictures are of different sizes, or their numbers of coefficients differ.
+    Coefficients that one person has and another lacks do not move the other. Raises ValueError when their pictures are
+    of different sizes.
     """
-    sizes, rows = {one.size for one in people}, {one.codes.shape[0] for one in people}
-    if len(sizes) != 1 or len(rows) != 1:
-        raise ValueError(f"stack: sizes {sorted(sizes)} px and {sorted(rows)} coefficients, expected one of each")
+    sizes, rows = {one.size for one in people}, max(one.codes.shape[0] for one in people)
+    if len(sizes) != 1:
+        raise ValueError(f"stack: sizes {sorted(sizes)} px, expected one")
     count = max(len(one) for one in people)
     width = -(-(WIDTH * count + 1) // COLUMNS) * COLUMNS  # at least one column is left for what is hidden
 
@@ -104,10 +105,13 @@ def stack(people: Sequence[SplatBlendshapes]) -> StackedBlendshapes:
         """Rows of different lengths, filled up at their last dimension."""
         return torch.stack([torch.nn.functional.pad(row, (0, length - row.shape[-1]), value=value) for row in values])
 
+    def all_rows(values: Tensor) -> Tensor:
+        return torch.nn.functional.pad(values, (0, 0, 0, rows - len(values)))
+
     return StackedBlendshapes(
         fill([one.base for one in people], width, HIDDEN),
-        fill([one.codes for one in people], width),
-        fill([one.scales for one in people], width // COLUMNS),
+        fill([all_rows(one.codes) for one in people], width),
+        fill([all_rows(one.scales) for one in people], width // COLUMNS),
         torch.stack([_columns(len(one), count, width).to(one.base.device) for one in people]),
         fill([one.quaternions.mT for one in people], count, 1.0).mT.contiguous(),
         fill([one.rigidity for one in people], count),

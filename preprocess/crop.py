@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,22 @@ BATCH = 16  # frames looked at together
 WHOLE_BELOW = 4.2  # a picture at most this many faces wide is kept whole
 SIDE_IN_FACES = 3.4
 FACE_FROM_TOP = 0.42
+ONE_FRAMING = 0.7  # share of the faces near the median one, from which the clip counts as framed in one way
+NEAR, SAME_SIZE = 0.8, 1.35  # of faces framed alike: distance in their widths, ratio of their widths
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
+CLEARLY_LARGER = 1.5  # times as wide, from which another face is the largest from now on
+
+
+def looks_per_second(info: VideoInfo) -> float:
+    """How often a face is looked for."""
+    return min(FRAMES_PER_SECOND, MOST_FRAMES / max(info.seconds, 1))
 
 
 def find_faces(path: Path, info: VideoInfo, detector: PersonDetector, stretch: Stretch = WHOLE) -> list[list[Box]]:
     """Faces seen in frames taken twice a second over the clip (at most a few hundred), in source px."""
     scale = min(1.0, SMALL_SIDE / max(info.width, info.height))
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-    rate = min(FRAMES_PER_SECOND, MOST_FRAMES / max(info.seconds, 1))
+    rate = looks_per_second(info)
     seen: list[list[Box]] = []
     different = 0
     if info.seconds > LONG_SECONDS:
@@ -57,21 +66,38 @@ def _look(detector: PersonDetector, frames: Iterable[np.ndarray]) -> tuple[list[
     return [found[place] for place in places], len(found)
 
 
-def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box]:
-    """The chosen person's box in each frame that shows one; which: of `request.FACES`.
+def pick_face(faces: list[list[Box]], which: str, name: str) -> list[Box | None]:
+    """The chosen person's box in each frame, None where there is nobody; which: of `request.FACES`.
 
-    Raises: UserError without any face, or with several all the way and no choice.
+    Without a choice the largest of several is taken, with a warning. Raises: UserError without any face.
     """
     seen = [boxes for boxes in faces if boxes]
     if not seen:
         raise UserError(f"{name}: no face found; the face must be in the picture, frontal and well lit")
     if which == "auto" and sum(_rivals(boxes) > 1 for boxes in seen) > 0.5 * len(seen):
-        raise UserError(
-            f"{name}: several faces all the way; choose one with --face left, --face right or --face largest"
+        warnings.warn(
+            f"{name}: several faces all the way; the largest is taken; --face left or --face right chooses another",
+            stacklevel=2,
         )
-    keys = {"left": lambda box: box[0], "right": lambda box: -box[0]}
-    key = keys.get(which, lambda box: -box[2])
-    return [min(_people(boxes), key=key) for boxes in seen]
+    keys: dict[str, Callable[[Box], float]] = {"left": lambda box: box[0], "right": lambda box: -box[0]}
+    if which in keys:
+        return [min(_people(boxes), key=keys[which]) if boxes else None for boxes in faces]
+    return _follow_largest(faces)
+
+
+def _follow_largest(faces: list[list[Box]]) -> list[Box | None]:
+    """The largest face of each frame; of two about as large the one that was it before."""
+    followed: list[Box | None] = []
+    last: Box | None = None
+    for boxes in faces:
+        largest = max(boxes, key=lambda box: box[2], default=None)
+        if largest and last:
+            same = np.flatnonzero(framed_alike(np.array(boxes), np.array(last)))
+            if len(same) and largest[2] < CLEARLY_LARGER * boxes[same[0]][2]:
+                largest = boxes[same[0]]
+        followed.append(largest)
+        last = largest or last
+    return followed
 
 
 def _people(boxes: list[Box]) -> list[Box]:
@@ -83,15 +109,36 @@ def _rivals(boxes: list[Box]) -> int:
     return len(_people(boxes))
 
 
-def choose_crop(boxes: list[Box], width: int, height: int) -> tuple[float, float, float]:
-    """(left, top, side) in source px: head and shoulders; the whole square where the face is already well framed."""
-    left, top, wide, high = np.median(np.array(boxes), axis=0)
+def choose_crop(boxes: list[Box], width: int, height: int, in_faces: float | None = None) -> tuple[float, float, float]:
+    """(left, top, side) in source px: head and shoulders; the whole square where the face is already well framed.
+
+    in_faces: how many faces wide instead, if the picture is large enough. Of a clip that is framed in several ways, the
+    framing that most of the boxes show.
+    """
+    left, top, wide, high = np.median(_usual_framing(np.array(boxes)), axis=0)
     face = max(wide, high)
     shortest = float(min(width, height))
     side = shortest if shortest <= WHOLE_BELOW * face else SIDE_IN_FACES * face
+    if in_faces is not None:
+        side = min(shortest, in_faces * face)
     x = np.clip(left + wide / 2 - side / 2, 0, width - side)
     y = np.clip(top + high / 2 - FACE_FROM_TOP * side, 0, height - side)
     return float(x), float(y), float(side)
+
+
+def _usual_framing(boxes: np.ndarray) -> np.ndarray:
+    """Of boxes [N, 4] those of the usual framing [M, 4]: all, where most lie near the median."""
+    if framed_alike(boxes, np.median(boxes, axis=0)).mean() >= ONE_FRAMING:
+        return boxes
+    return max((boxes[framed_alike(boxes, box)] for box in boxes), key=len)
+
+
+def framed_alike(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Which boxes [N, 4] lie where another [4] does and are as large, [N] bool."""
+    wide = np.maximum(boxes[:, 2], 1e-6)
+    apart = np.linalg.norm(boxes[:, :2] + boxes[:, 2:] / 2 - box[:2] - box[2:] / 2, axis=1)
+    size = np.maximum(wide / max(box[2], 1e-6), box[2] / wide)
+    return np.asarray((apart < NEAR * box[2]) & (size < SAME_SIZE))
 
 
 def round_crop(crop: tuple[float, float, float], size: int) -> tuple[float, float, float]:

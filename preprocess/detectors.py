@@ -55,7 +55,7 @@ def _load(what: str) -> ModuleType:
     try:
         from preprocess import mediapipe_detector
     except ImportError as error:
-        raise UserError(f"{what}: {error}; it needs MediaPipe: pip install mediapipe==0.10.21") from error
+        raise UserError(f"{what}: {error}; it needs MediaPipe: pip install 'avatar-builder[mediapipe]'") from error
     return mediapipe_detector
 
 

@@ -19,10 +19,11 @@ from avatar.core.progress import Progress
 from avatar.core.threads import torch_threads
 from preprocess.matte import median_of_three, refine_matte
 from preprocess.mouth import SAMPLES, sample_profile
+from preprocess.mouth_cover import PATCH, sample_mouth, sample_skin
 from preprocess.spans import DESCRIPTION, FACE_PATCH, describe_frame, sample_patch
 from preprocess.take_folder import TakeFolder
 
-FILE = "pass.npz"  # in the folder of a Take that is not finished
+FILE = "observations.npz"  # in the folder of a Take that is not finished
 BATCHES_AHEAD = 2  # so that no thread waits for another, and few frames are in memory
 FAST = 0.008  # mean change of the mask over two frames from which the one between gets a mask of its own
 
@@ -48,6 +49,8 @@ class FrameObservations:
     found: Array  # [T] bool: whether there is a face
     profiles: Array  # [T, 64, 3] uint8, see mouth.sample_profile
     patches: Array  # [T, 12, 14, 3] uint8, see spans.sample_patch
+    mouths: Array  # [T, 16, 24, 3] uint8, see mouth_cover.sample_mouth
+    skins: Array  # [T, 3] uint8, see mouth_cover.sample_skin
     descriptions: Array  # [T, 769] float16, see spans.describe_frame
 
 
@@ -55,14 +58,16 @@ class _FaceObservation(NamedTuple):
     landmarks: Array
     profile: Array
     patch: Array
+    mouth: Array
+    skin: Array
 
 
 class _Rows:
     """The rows of `FrameObservations`, in arrays that grow in place: an hour of frames is held only once."""
 
     def __init__(self, expected: int) -> None:
-        shapes = ((POINTS, 3), (), (SAMPLES, 3), FACE_PATCH, (DESCRIPTION,))
-        kinds = (np.float32, bool, np.uint8, np.uint8, np.float16)
+        shapes = ((POINTS, 3), (), (SAMPLES, 3), FACE_PATCH, PATCH, (3,), (DESCRIPTION,))
+        kinds = (np.float32, bool, np.uint8, np.uint8, np.uint8, np.uint8, np.float16)
         room = max(1, expected)
         self._columns = [np.zeros((room, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]
         self.count = 0
@@ -70,10 +75,11 @@ class _Rows:
     def add(self, face: _FaceObservation | None, description: Array) -> None:
         if self.count == len(self._columns[0]):
             self._resize(self.count + self.count // 4 + 1)
-        landmarks, found, profiles, patches, descriptions = self._columns
+        landmarks, found, *of_face, descriptions = self._columns
         if face is not None:
             found[self.count] = True
-            landmarks[self.count], profiles[self.count], patches[self.count] = face
+            for column, value in zip((landmarks, *of_face), face, strict=True):
+                column[self.count] = value
         descriptions[self.count] = description
         self.count += 1
 
@@ -174,7 +180,8 @@ def _collect(batch: _Refining, rows: _Rows, mattes: _MatteWriter, pool: ThreadPo
 def _observe_face(frame: Array, points: Array | None) -> _FaceObservation | None:
     if points is None:
         return None
-    return _FaceObservation(points, sample_profile(frame, points), sample_patch(frame, points))
+    samples = (sample(frame, points) for sample in (sample_profile, sample_patch, sample_mouth, sample_skin))
+    return _FaceObservation(points, *samples)
 
 
 def _batches(frames: Iterator[Array], size: int) -> Iterator[tuple[int, list[Array]]]:

@@ -20,12 +20,14 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.consent import NOT_STATED
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError, digest_file, sole_maker, whole
 from avatar.core.geometry import Camera
 from avatar.core.landmarks import IBUG68, MESH_POINTS, POINTS
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
+from avatar.core.outputs import check_output_folder
 from avatar.core.progress import Progress, no_progress
 from avatar.core.sync import OpenSync
 from avatar.core.take import (
@@ -47,7 +49,7 @@ from preprocess.matte import refine_matte
 from preprocess.mouth import SAMPLES, refine_lips, sample_profile
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
 from preprocess.report import write_report
-from preprocess.request import NOT_STATED, reuse_take
+from preprocess.request import reuse_take
 from preprocess.rotations import Poses
 from preprocess.sound import Sound, prepare_sound
 from preprocess.take_folder import TakeFolder, read_picture, write_picture
@@ -74,6 +76,7 @@ def export_adnerf(take: Take, out: Path, *, progress: Progress = no_progress) ->
 
     Raises: UserError when the folder exists or the Take has no sound.
     """
+    check_output_folder(out, [take.root])
     if out.exists():
         raise UserError(f"{out}: exists; remove it or choose another name")
     sound = take.root / "audio.wav"
@@ -204,7 +207,7 @@ def import_adnerf(
         pictures.create()
         landmarks, found = _import_frames(folder, frames, pictures, progress)
         track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
-        track, _ = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
+        track, _, held = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
         write_picture(part / "background.png", plate)
         sound = _import_sound(folder, part, track, open_sync)
         train, test = split_frames(len(frames), holdout)
@@ -219,7 +222,7 @@ def import_adnerf(
             excluded=tuple(sound.spans),
             source=source,
             request={},
-            quality=measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0},
+            quality=measure_track(track, sound.spans) | sound.quality | {"plate_seen": 1.0, "torso_held": held},
             space_id=load_space().id,
         )
         write_take(take, part)

@@ -73,11 +73,10 @@ def make_plate(pictures: Iterable[tuple[Array, Array]], size: int) -> tuple[Arra
 
     Median of what is far from the person; a smooth fill where nothing was seen.
     """
-    kernel = np.ones((2 * round(HIDDEN_DILATE * size / 512) + 1,) * 2, np.uint8)
     views, hidden = [], []
     for frame, matte in pictures:
         views.append(frame)
-        hidden.append(cv2.dilate((matte > 25).astype(np.uint8), kernel).astype(bool))
+        hidden.append(hide_person(matte))
     plate = np.zeros((size, size, 3), np.float32)
     seen = np.zeros((size, size), bool)
     for start in range(0, size, 64):  # in strips, so that memory stays small
@@ -91,6 +90,12 @@ def make_plate(pictures: Iterable[tuple[Array, Array]], size: int) -> tuple[Arra
         plate[rows] = np.take_along_axis(ordered, middle[None, ..., None], 0)[0]
         seen[rows] = count >= min(LEAST_VIEWS, len(views))
     return np.rint(fill_smooth(plate, seen)).clip(0, 255).astype(np.uint8), float(seen.mean())
+
+
+def hide_person(matte: Array) -> Array:
+    """Pixels [S, S] bool of the person and near, from a matte [S, S] uint8."""
+    kernel = np.ones((2 * round(HIDDEN_DILATE * matte.shape[0] / 512) + 1,) * 2, np.uint8)
+    return cv2.dilate((matte > 25).astype(np.uint8), kernel).astype(bool)
 
 
 def fill_smooth(image: Array, known: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from math import inf
@@ -14,6 +14,7 @@ import numpy as np
 
 from avatar.core.files import UserError
 from avatar.core.media import Stretch, VideoInfo, read_video
+from avatar.core.take import Framing
 
 PIECE_SECONDS = 6.0
 EARLIER_SECONDS = 1.0  # that a piece begins before its first frame: what it shows may have begun then
@@ -34,6 +35,17 @@ def read_frames(path: Path, info: VideoInfo, *, size: int, crop: Crop, fps: floa
         yield from read_video(path, size=size, crop=crop, fps=fps, stretch=stretch)
     else:
         yield from read_pieces(path, info, processes, size=size, crop=crop, fps=fps, stretch=stretch)
+
+
+def read_framings(
+    path: Path, info: VideoInfo, framings: Sequence[Framing], *, size: int, fps: float, stretch: Stretch
+) -> Iterator[Array]:
+    """As `read_frames`, each frame with the crop of its framing; what follows the last has the last one's."""
+    crops = list(dict.fromkeys(framing.crop for framing in framings))
+    numbers = [crops.index(framing.crop) for framing in framings for _ in range(framing.start, framing.stop)]
+    readers = [read_frames(path, info, size=size, crop=crop, fps=fps, stretch=stretch) for crop in crops]
+    for frame, pictures in enumerate(zip(*readers, strict=True)):
+        yield pictures[numbers[min(frame, len(numbers) - 1)]]
 
 
 def has_pieces(info: VideoInfo) -> bool:

@@ -42,7 +42,11 @@ MEANINGS = {
     "camera_px": "px that the background moves, of a picture 512 wide",
     "announced_seconds": "seconds that the file says it has, where it ends before",
     "read_seconds": "seconds that could be read of such a file",
+    "plate_error": "grey levels between the frames' backgrounds and the plate",
+    "source_eye_px": "px between the outer eye corners, in the source",
+    "mouth_covered": "share of the frames whose mouth is covered",
     "captions": "share of the frames with captions",
+    "torso_held": "share of the frames in which the shoulders were not found",
 }
 
 Array = np.ndarray

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avatar.core.consent import NOT_STATED, check_source, describe
 from avatar.core.files import UserError, check_readable, digest_file
 from avatar.core.media import WHOLE, Stretch
 from avatar.core.take import Take, open_take, with_holdout, write_take
 
-NOT_STATED = "not stated"
 FACES = ("auto", "left", "right", "largest")
 ONLY_TRACKER = ("tracker", "facemesh")  # of Takes before there was a choice; the present ones find the same
 LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
@@ -98,6 +98,9 @@ def state_consent(take: Take, consent: str) -> Take:
     if consent in (stated, NOT_STATED):
         return take
     if stated != NOT_STATED:
-        raise UserError(f"{take.root}: states the consent '{stated}', not '{consent}'; make another take for it")
+        raise UserError(
+            f"{take.root}: states the consent '{describe(stated)}', not '{describe(consent)}'; make another take for it"
+        )
+    check_source(consent, take.source.get("sha256", ""), str(take.root))
     write_take(take := replace(take, source=take.source | {"consent": consent}), take.root)
     return take

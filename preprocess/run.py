@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from avatar.core.consent import check_source
 from avatar.core.files import UserError, digest_file, plain_text
 from avatar.core.geometry import Camera
 from avatar.core.media import (
@@ -31,34 +31,33 @@ from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
 from avatar.core.sync import OpenSync
-from avatar.core.take import Span, Take, Track, open_take, save_track, split_frames, write_take
+from avatar.core.take import Framing, Span, Take, Track, open_take, save_track, split_frames, write_take
 from preprocess import first_pass
-from preprocess.camera_motion import camera_motion
 from preprocess.checks import check_faces, measure_track
-from preprocess.crop import choose_crop, find_faces, pick_face, round_crop
+from preprocess.crop import find_faces, pick_face
 from preprocess.detectors import PersonDetector, open_detector, open_landmarker
 from preprocess.first_pass import FrameObservations, Networks
 from preprocess.fit import Texture
-from preprocess.matte import make_plate
+from preprocess.framings import find_framings, main_crop, number_framings
 from preprocess.mouth import refine_lips
-from preprocess.reading import read_frames
+from preprocess.mouth_cover import find_covered_mouths
+from preprocess.plate import Plate, find_plate
+from preprocess.reading import read_framings
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
 from preprocess.sound import Sound, prepare_sound
-from preprocess.spans import covered, find_bad_spans, find_other_shots, has_caption, same_shot
+from preprocess.spans import MOUTH_COVERED, covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import fit_landmarks
 
 FPS = 25.0
-PLATE_VIEWS = 60  # frames that the plate is the median of: they are in memory together
 FIT_STEPS = 3  # that progress is reported in: poses, torso, the rest
 
 CPU = torch.device("cpu")
 
 Array = np.ndarray
-Crop = tuple[float, float, float]
 
 
 def make_take(
@@ -91,25 +90,26 @@ def make_take(
         "fps": f"{info.fps:g}",
         "consent": request.consent,
     }
+    check_source(request.consent, source["sha256"], str(video))
     if out.exists():
         return reuse_take(out, source, request.record(), holdout)
     announced, info = info.seconds, request.stretch.within(measure(video, info), str(video))
     key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
     with resumable(out, key) as part:
         with stages.time("find face"):
-            boxes = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
-        crop = round_crop(choose_crop(boxes, info.width, info.height), request.size)
+            looks = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
+            framings = find_framings(video, info, looks, size=request.size, fps=FPS, stretch=request.stretch)
         observations = first_pass.load_observations(part)
         if observations is None:
             with stages.time("landmarks and mattes"):
-                observations = _observe(video, info, request, crop, TakeFolder(part), detector, progress)
+                observations = _observe(video, info, request, framings, TakeFolder(part), detector, progress)
         seen = observations.found
         read = request.stretch.start + len(seen) / FPS
         wanted = min(announced, request.stretch.stop or announced)
         missing = announced if is_cut_short(video, info, wanted, read) else 0.0
-        check_faces(seen, observations.landmarks, FPS, str(video), scale=crop[2] / request.size)
+        check_faces(seen, FPS, str(video))
         train, test = split_frames(len(seen), holdout)
-        clip = _Clip(video, info, TakeFolder(part), request, source, crop, missing, train, test, stages)
+        clip = _Clip(video, info, TakeFolder(part), request, source, framings, missing, train, test, stages)
         track = _finish(clip, observations, open_sync, progress)
         del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
@@ -121,12 +121,12 @@ def _observe(
     video: Path,
     info: VideoInfo,
     request: TakeRequest,
-    crop: Crop,
+    framings: tuple[Framing, ...],
     folder: TakeFolder,
     detector: PersonDetector,
     progress: Progress,
 ) -> FrameObservations:
-    frames = read_frames(video, info, size=request.size, crop=crop, fps=FPS, stretch=request.stretch)
+    frames = read_framings(video, info, framings, size=request.size, fps=FPS, stretch=request.stretch)
     landmarks = open_landmarker(request.landmarker, FPS).landmarks if request.landmarker else detector.landmarks
     networks = Networks(landmarks, detector.masks, detector.batch)
     observations = first_pass.observe(frames, round(info.seconds * FPS), folder, networks, progress)
@@ -144,11 +144,15 @@ class _Clip:
     folder: TakeFolder
     request: TakeRequest
     source: dict[str, str]
-    crop: Crop
+    framings: tuple[Framing, ...]
     announced: float  # s, where the file holds less than it says; else 0
     train: range
     test: range
     stages: Stages
+
+    def number_framings(self, length: int) -> Array:
+        """Which framing each of so many frames has [T], 0 for the usual one."""
+        return number_framings(self.framings, length)
 
     def read_still(self, seconds: float) -> Array:
         """The whole frame at a time."""
@@ -168,40 +172,54 @@ class _Clip:
         return samples[:count]
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """What was fitted to the frames."""
+
+    track: Track
+    camera: Camera
+    reference: int  # the frame that the torso's motion is counted from
+    held: float  # share of the frames in which the torso was not found
+
+
 def _finish(clip: _Clip, observations: FrameObservations, open_sync: OpenSync | None, progress: Progress) -> Track:
     """Write everything but the track, which is returned."""
     progress("fit", 0, FIT_STEPS)
-    folder, part, size = clip.folder, clip.folder.root, clip.request.size
-    other_shots = covered(find_other_shots(observations.descriptions), len(observations.found))
+    folder, part = clip.folder, clip.folder.root
+    framing = clip.number_framings(len(observations.found))
+    other_shots = covered(find_other_shots(observations.descriptions, framing), len(framing))
     same_place = np.flatnonzero(~other_shots[: clip.train.stop])
     with ThreadPoolExecutor(2) as beside:
-        plate_made = beside.submit(lambda: make_plate(_views(folder, same_place), size))
+        plate_made = beside.submit(find_plate, folder, same_place, framing)
         samples = beside.submit(clip.read_sound)
         opened = beside.submit(lambda: open_sync(samples.result())) if open_sync else None
-        track, camera, reference = _fit(clip, observations, same_place, progress)
+        usual = same_place[framing[same_place] == framing[same_place].min()]
+        fitted = _fit(clip, observations, usual, progress)
+        track = fitted.track
         with clip.stages.time("background"):
-            plate, plate_seen = plate_made.result()
-            write_picture(part / "background.png", plate)
-            still = clip.read_still(reference / FPS)
+            plate = plate_made.result()
+            write_picture(part / "background.png", plate.picture)
+            still = clip.read_still(fitted.reference / FPS)
             write_picture(part / "frame.jpg", still, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         with clip.stages.time("sound"):
             sound = prepare_sound(samples.result(), track, opened.result() if opened else None)
             if len(sound.samples):
                 write_wav(part / "audio.wav", sound.samples)
     with clip.stages.time("report"):
-        _describe(clip, observations, track, camera, sound, plate_seen)
+        _describe(clip, observations, fitted, sound, plate)
     progress("fit", FIT_STEPS, FIT_STEPS)
     return track
 
 
-def _describe(
-    clip: _Clip, observations: FrameObservations, track: Track, camera: Camera, sound: Sound, plate_seen: float
-) -> None:
+def _describe(clip: _Clip, observations: FrameObservations, fitted: _Fitted, sound: Sound, plate: Plate) -> None:
     """Write what the Take is, and its report."""
-    folder, part = clip.folder, clip.folder.root
-    bad = find_bad_spans(observations.descriptions, observations.patches, track) + sound.spans
-    quality = measure_track(track, bad) | sound.quality
-    quality |= {"plate_seen": plate_seen, "camera_px": _camera_motion(folder, clip.train, bad)}
+    part, track = clip.folder.root, fitted.track
+    framing = clip.number_framings(len(track))
+    bad = _find_bad_spans(observations, framing, track) + sound.spans
+    quality = measure_track(track, bad) | sound.quality | plate.quality()
+    quality["source_eye_px"] = quality["eye_px"] * min(1.0, main_crop(clip.framings)[2] / clip.request.size)
+    quality["mouth_covered"] = float(covered([s for s in bad if s.reason == MOUTH_COVERED], len(track)).mean())
+    quality["torso_held"] = fitted.held
     quality["captions"] = float(has_caption(observations.descriptions).mean())
     if clip.announced:
         quality |= {"announced_seconds": clip.announced, "read_seconds": len(track) / FPS}
@@ -209,8 +227,8 @@ def _describe(
         root=part,
         fps=FPS,
         length=len(track),
-        camera=camera,
-        crop=clip.crop,
+        camera=fitted.camera,
+        crop=main_crop(clip.framings),
         train=clip.train,
         test=clip.test,
         excluded=_leave_out(bad, track, clip.request.seconds),
@@ -218,17 +236,16 @@ def _describe(
         request=clip.request.record(),
         quality=quality,
         space_id=load_space().id,
+        framings=clip.framings if len(clip.framings) > 1 else (),
     )
     write_take(take, part)
     write_report(take, track, sound.level)
 
 
-def _fit(
-    clip: _Clip, observations: FrameObservations, same_place: Array, progress: Progress
-) -> tuple[Track, Camera, int]:
-    """The track, its camera and the torso's reference frame."""
+def _fit(clip: _Clip, observations: FrameObservations, usual: Array, progress: Progress) -> _Fitted:
+    """What the frames say. usual [N]: those that the torso's reference frame is one of."""
     read, found = clip.folder.grey_reader(), observations.found
-    texture = Texture(read, same_shot(observations.descriptions))
+    texture = Texture(read, same_shot(observations.descriptions, clip.number_framings(len(found))))
     with clip.stages.time("poses and expression"):
         landmarks = refine_lips(observations.landmarks, observations.profiles, found.astype(np.float32))
         track, camera = fit_landmarks(
@@ -241,22 +258,17 @@ def _fit(
         )
     progress("fit", 1, FIT_STEPS)
     with clip.stages.time("shoulders"):
-        track, reference = with_torso(track, same_place, read, clip.folder.read_matte)
+        track, reference, held = with_torso(track, usual, read, clip.folder.read_matte)
     progress("fit", 2, FIT_STEPS)
-    return track, camera, reference
+    return _Fitted(track, camera, reference, held)
+
+
+def _find_bad_spans(observations: FrameObservations, framing: Array, track: Track) -> list[Span]:
+    hidden = find_covered_mouths(observations.mouths, observations.skins, track.confidence.numpy() >= 1)
+    return find_bad_spans(observations.descriptions, observations.patches, hidden, framing, track)
 
 
 def _leave_out(bad: list[Span], track: Track, seconds: float | None) -> tuple[Span, ...]:
     """Bad spans, and what is left out to train on the most informative seconds only."""
     repeats = [] if seconds is None else leave_out_repeats(track, ~covered(bad, len(track)), seconds)
     return tuple(sorted([*bad, *repeats], key=lambda span: span.start))
-
-
-def _camera_motion(folder: TakeFolder, train: range, spans: Sequence[Span]) -> float:
-    free = np.flatnonzero(~covered(spans, train.stop + 1)[train.start : train.stop]) + train.start
-    return camera_motion(folder.grey_reader(), folder.read_matte, free)
-
-
-def _views(folder: TakeFolder, frames: Array) -> Iterator[tuple[Array, Array]]:
-    for frame in np.unique(frames[np.linspace(0, len(frames) - 1, PLATE_VIEWS).round().astype(int)]).tolist():
-        yield folder.read_frame(frame), folder.read_matte(frame)

@@ -17,6 +17,7 @@ DESCRIPTION = COLORS + THUMBNAIL + 1  # and how much of its captioned line is ca
 FACE_PATCH = (12, 14, 3)
 CUT = 0.3  # L1 distance of colour histograms of neighbouring frames
 SAME_PLACE = 12.0  # mean grey levels between the thumbnails of two shots from one place
+MOST_PLACES = 40  # shots, the longest, that a place is looked for among
 BLACK = 12  # mean grey level
 FROZEN_FRAMES = 12
 FROZEN_CHANGE = 0.02  # mean grey levels between neighbours
@@ -26,6 +27,7 @@ LINE = (80, 11)  # px of a picture 256 wide that a word covers
 CAPTION = 0.4  # share of a line that is letters
 CAPTIONS_EVERYWHERE = 0.5  # share of the frames: then they are not left out, but reported
 COVERED, COVERED_TIMES, COVERED_FRAMES = 1.2, 2.2, 8  # unlikeness, of the usual unlikeness, for how long
+MOUTH_COVERED = "something covers the mouth"
 CHUNK = 2000  # frames
 PATCH_NOISE = 6.0  # grey levels
 
@@ -59,8 +61,12 @@ def sample_patch(frame: Array, points: Array) -> Array:
     return cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def find_bad_spans(descriptions: Array, patches: Array, track: Track) -> list[Span]:
-    """Spans that training must leave out, and why; of descriptions [T, 769] and patches [T, 12, 14, 3] uint8."""
+def find_bad_spans(descriptions: Array, patches: Array, hidden: Array, framing: Array, track: Track) -> list[Span]:
+    """Spans that training must leave out, and why.
+
+    descriptions: [T, 769]; patches: [T, 12, 14, 3] uint8; hidden: [T] bool, see `mouth_cover.find_covered_mouths`;
+    framing: [T], see `framings.number_framings`.
+    """
     grey = descriptions[:, COLORS:-1]
     still = np.concatenate([[False], _changes(grey) / THUMBNAIL < FROZEN_CHANGE])
     yaw = torch.asin(track.rotation[:, 0, 2].clamp(-1, 1)).abs().numpy()
@@ -69,11 +75,15 @@ def find_bad_spans(descriptions: Array, patches: Array, track: Track) -> list[Sp
     spans += to_spans(grey.mean(1, dtype=np.float32) < BLACK, "black picture")
     spans += to_spans(still, "frozen picture", at_least=FROZEN_FRAMES)
     spans += to_spans(yaw > MOST_YAW, "face turned away")
-    spans += to_spans(find_covered(patches, seen) & (yaw <= MOST_YAW), "something covers the face")
+    hidden = hidden & (yaw <= MOST_YAW)
+    spans += to_spans(hidden, MOUTH_COVERED)
+    spans += to_spans(find_covered(patches, seen) & ~hidden & (yaw <= MOST_YAW), "something covers the face")
+    cut = np.concatenate([[False], np.diff(framing) != 0])
+    spans += to_spans(cut | np.roll(cut, -1), "cut between two framings")  # may lie a frame beside
     captioned = has_caption(descriptions)
     if captioned.mean() <= CAPTIONS_EVERYWHERE:
         spans += to_spans(captioned, "caption in the picture")
-    return sorted(spans + find_other_shots(descriptions), key=lambda span: span.start)
+    return sorted(spans + find_other_shots(descriptions, framing), key=lambda span: span.start)
 
 
 def has_caption(descriptions: Array) -> Array:
@@ -81,9 +91,9 @@ def has_caption(descriptions: Array) -> Array:
     return descriptions[:, -1] > CAPTION
 
 
-def same_shot(descriptions: Array) -> Array:
-    """Whether a frame and the next belong to the same shot, [T - 1] bool."""
-    return _changes(descriptions[:, :COLORS]) <= CUT
+def same_shot(descriptions: Array, framing: Array) -> Array:
+    """Whether a frame and the next belong to the same shot, [T - 1] bool; framing: [T]."""
+    return np.asarray((_changes(descriptions[:, :COLORS]) <= CUT) & (np.diff(framing) == 0))
 
 
 def _changes(rows: Array) -> Array:
@@ -93,18 +103,25 @@ def _changes(rows: Array) -> Array:
     return np.concatenate([np.abs(part).sum(1) for part in parts])
 
 
-def find_other_shots(descriptions: Array) -> list[Span]:
-    """All shots that do not show the place of the longest as that does: another plate, another framing."""
-    borders = [0, *(np.flatnonzero(~same_shot(descriptions)) + 1).tolist(), len(descriptions)]
+def find_other_shots(descriptions: Array, framing: Array) -> list[Span]:
+    """All shots but those of one place that are longest together: another has another plate.
+
+    descriptions: [T, 769]; framing: [T]: another framing of the place has its colours, elsewhere in the picture.
+    """
+    borders = [0, *(np.flatnonzero(~same_shot(descriptions, framing)) + 1).tolist(), len(descriptions)]
     shots = [(a, b) for a, b in pairwise(borders) if b > a]
-    longest = max(shots, key=lambda shot: shot[1] - shot[0])
-    usual = _middle(descriptions, longest)
-    spans = []
-    for shot in shots:
-        apart = np.abs(_middle(descriptions, shot) - usual)
-        if apart[:COLORS].sum() > CUT or apart[COLORS:].mean() > SAME_PLACE:
-            spans.append(Span(*shot, "another shot after a cut"))
-    return spans
+    framings = framing[[start for start, _ in shots]]
+    middles, lengths = np.stack([_middle(descriptions, shot) for shot in shots]), np.array([b - a for a, b in shots])
+    usual = np.argsort(-lengths, kind="stable")[:MOST_PLACES].tolist()
+    kept = max((_same_place(middles, framings, one) for one in usual), key=lambda same: int(lengths[same].sum()))
+    return [Span(*shot, "another shot after a cut") for shot, same in zip(shots, kept, strict=True) if not same]
+
+
+def _same_place(middles: Array, framings: Array, one: int) -> Array:
+    """Which shots [N] bool show the place of one of them, from their middles [N, 768] and framings [N]."""
+    apart = np.abs(middles - middles[one])
+    alike = (apart[:, COLORS:].mean(1) <= SAME_PLACE) | (framings != framings[one])
+    return np.asarray((apart[:, :COLORS].sum(1) <= CUT) & alike)
 
 
 def _middle(descriptions: Array, shot: tuple[int, int]) -> Array:

@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from avatar.core.files import UserError, check_writable, hidden_sibling, sole_maker
+from avatar.core.files import UserError, hidden_sibling, sole_maker
+from avatar.core.outputs import check_output_folder
 
 JPEG_QUALITY = 95  # of frames: they are trained on, and an hour has 90000
 PNG_COMPRESSION = 1  # of mattes: the fastest; mostly flat, they are small anyway
@@ -103,7 +104,7 @@ def resumable(out: Path, key: str) -> Iterator[Path]:
     It is removed when a UserError is raised: nothing of it can be used again.
     Raises: UserError when the place cannot be written, or another process makes it.
     """
-    check_writable(out)
+    check_output_folder(out)
     part = hidden_sibling(out, "part")
     note = part / "key.json"
     with sole_maker(out):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:  # each has its share of the cores
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     native.set_threads(max(1, (os.cpu_count() or 1) // workers))
+os.environ["XDG_CONFIG_HOME"] = os.devnull  # nothing is signed by the keys of whoever runs the tests,
+os.environ["AVATAR_LOG"] = "off"  # nor written into their log
 
 SECONDS = 8.0
 ADAPTED_FRAMES = 140  # of the film that the speech model is adapted to; the other 60 are new to it
@@ -56,7 +58,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         return
     if request.param == "emulated":
         if importlib.util.find_spec("cuda_ext._emulated") is None:
-            pytest.skip("built without AVATAR_EMULATION; `make install` builds with it")
+            pytest.skip("built without AVATAR_EMULATION; `make dev` builds with it")
         monkeypatch.setattr(native, "_native", importlib.import_module("cuda_ext._emulated"))
         monkeypatch.setattr(native, "stream", lambda _: 0)
     yield Device(request.param, torch.device("cpu"))

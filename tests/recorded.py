@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 import avatar.pipelines.demo
 import avatar.pipelines.export
 import avatar.pipelines.pretrain_renderer
+import avatar.pipelines.signing
 from avatar.cli import app
+from avatar.core.consent import parse_text
 from avatar.core.controls import Controls
 from avatar.core.recipe import Recipe, to_yaml
 from avatar.metrics import Score
@@ -31,7 +34,7 @@ def invoke(*arguments: object) -> str:
     return result.stdout
 
 
-LOADED = (avatar.pipelines.demo, avatar.pipelines.export, avatar.pipelines.pretrain_renderer)
+LOADED = (avatar.pipelines.demo, avatar.pipelines.export, avatar.pipelines.pretrain_renderer, avatar.pipelines.signing)
 """Before anything is patched: what they import first would stay patched in them."""
 
 
@@ -76,7 +79,20 @@ OWN = {"seed": 5, "head": 0.5}  # controls of the avatar's own recipe
 
 
 def stub_avatar(place: Path | str) -> Any:
-    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0)
+    return SimpleNamespace(place=str(place), recipe=to_yaml(Recipe(controls=OWN)), fps=25.0, asked={})
+
+
+def ask(avatar: Any, name: str, *, use: str | None, revoked: frozenset[str]) -> None:
+    """In the place of `check_permission`: the avatar's stub notes what is asked."""
+    avatar.asked |= {"use": use, "revoked": Path(*revoked) if revoked else None}
+
+
+@contextmanager
+def ask_to_sign(options: Any, avatar: Any, out: Path) -> Iterator[Path]:
+    """In the place of `signed_output`: the avatar's stub notes what is asked."""
+    avatar.asked |= {name: getattr(options, name) for name in ("tsa", "unsigned")}
+    avatar.asked["sign"] = options.sign and Path(options.sign)
+    yield out
 
 
 def evaluation(_: dict[str, Any]) -> Any:
@@ -86,6 +102,11 @@ def evaluation(_: dict[str, Any]) -> Any:
 def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dict[Verb, Calls]:
     """Record the pipeline of each verb. Avatars and Takes are stubs that know where they were read from."""
     patch.setattr("avatar.core.avatar_file.load_avatar", stub_avatar)
+    patch.setattr("avatar.core.consent.check_permission", ask)
+    patch.setattr("avatar.core.consent.read_revoked", lambda place: frozenset([str(place)]))
+    patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
+    for name in ("film_of_speech", "film_of_take"):
+        patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
     patch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
     answers: dict[Verb, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -109,6 +130,11 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
+    if name in ("use", "revoked", "sign", "tsa", "unsigned"):
+        return call["avatar"].asked[name]
+    if name in ("own", "synthetic"):
+        record = parse_text(call["request"].consent)
+        return (record and record.subject) if name == "own" else bool(record and record.kind == "synthetic")
     if name in ("face", "audio_track", "consent") and verb == "build":
         return getattr(call["request"], name)
     if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
@@ -119,6 +145,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
+    if name in ("speech", "audio_track"):
+        return getattr(call["speech"], {"speech": "path", "audio_track": "track"}[name])
     if name in ("lpips", "face_network", "syncnet"):
         return getattr(call["networks"], {"face_network": "identity"}.get(name, name))
     if name in ("avatar", "take"):
@@ -129,7 +157,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
 
 
 WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
-WORDS |= {"budget": "90s"}
+WORDS |= {"budget": "90s", "own": "Ada Lovelace", "use": "training films", "tsa": "http://localhost:1"}
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
 ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "x.csv", "evaluate": "x.json"}
@@ -138,13 +166,14 @@ ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
     """A value of an option, other than its default, as it is typed and as it should arrive."""
     if one.type is Path:
-        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}.file")
+        ending = one.given.endings[0] if one.given.endings else ".file"
+        place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}{ending}")
         if one.name in ("controls", "recipe"):
             place.write_text({"controls": "gaze: 0.25", "recipe": "name: mine"}[one.name])
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style")
+        plain = one.name in ("avatar", "take", "style", "speech")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

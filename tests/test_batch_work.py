@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from avatar.batch import storage, work
 from avatar.batch.jobs import Job, Need
 from avatar.core.files import UserError
+from avatar.core.picture_folder import save_each
 from avatar.pipelines.options import VERBS, Build, Option, Render, Speak, Verb, options_of
 from tests.recorded import OWN, Calls, arrived, record_pipelines, sample
 
@@ -82,12 +85,9 @@ def test_files_at_urls_are_fetched(tmp_path: Path) -> None:
 
 
 def draw(call: dict[str, Any]) -> int:
-    """Write a picture where the pipeline should, and beside it what a style does."""
+    """Write a picture where the pipeline does."""
     out = call["out"] if "out" in call else call["target"].frames_dir
-    out.mkdir(parents=True)
-    Image.new("L", (1, 1)).save(out / "000000.png")
-    out.with_suffix(".style.take").mkdir()
-    return 1
+    return sum(1 for _ in save_each([np.zeros((2, 2, 3), np.uint8)], out))
 
 
 @pytest.mark.parametrize("verb", ["speak", "render"])
@@ -107,12 +107,15 @@ def test_folders_of_pictures_are_whole_and_nothing_else(
     options = VERBS[verb].model_validate(values)
     work.RUN[verb](options, False)
     assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]
-    (tmp_path / "frames" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="exists, and this batch did not make it"):
         work.RUN[verb](options, False)
-    assert (tmp_path / "frames" / "mine.txt").exists()
+    shutil.copy(tmp_path / "frames" / "000000.png", tmp_path / "frames" / "000001.png")  # of a longer run
     work.RUN[verb](options, True)
     assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]
+    (tmp_path / "frames" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds mine\.txt"):
+        work.RUN[verb](options, True)
+    assert (tmp_path / "frames" / "mine.txt").exists()
     assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
 
 

@@ -141,12 +141,12 @@ def test_rooms_grow_before_they_overflow() -> None:
     assert room.size == 142
 
 
+@pytest.mark.parametrize("device", ["emulated"], indirect=True)  # which needs no film where there is a GPU alone
 def test_a_room_that_is_too_small_is_found_before_the_first_step(
     device: Device, actor: Filmed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the GPU's kernels: no frame is left empty, though the room begins with hardly a pair."""
-    if device.name != "emulated":
-        pytest.skip("the processor has no rooms, and a GPU's are tested in gpu-check")
+    assert device.slow
     trainable = begin("gaussian", actor.take.root, splats=600)
     (room,) = trainable.rooms or ()
     room.size = 8

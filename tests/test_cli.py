@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import avatar.cli
-from avatar.cli import app
+from avatar.cli import app, make
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
@@ -154,12 +157,18 @@ def test_a2m_train_takes_takes_or_clips(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_doctor_names_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = invoke("doctor")
-    for name in ("native ops", "torch", "NeRF backends", "ffmpeg", "mediapipe models", "shipped weights"):
+    for name in ("avatar-builder", "native ops", "torch", "NeRF backends", "ffmpeg", "OpenCV", "shipped weights"):
         assert f"ok      {name}" in printed
+    for name in ("avatar", "take", "motion"):
+        assert re.search(rf"writes .*\b{name}/\d", printed)
     monkeypatch.setattr("avatar.core.media.ffmpeg_binary", lambda: "/no/ffmpeg")
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "missing ffmpeg" in result.output
+
+
+def test_the_version_is_the_packages() -> None:
+    assert invoke("--version") == f"avatar-builder {version('avatar-builder')}\n"
 
 
 def test_motion_space_of_several_takes(actor: Filmed, tmp_path: Path) -> None:
@@ -245,11 +254,32 @@ def test_the_whole_way_by_demo(small_clip: Path, speech: Path, tmp_path: Path, m
     monkeypatch.setattr("avatar.pipelines.demo.film_actor", film)
     monkeypatch.setattr("avatar.pipelines.demo.Recipe", partial(Recipe, size=128))
     printed = invoke("demo", "--folder", tmp_path, "--speech", speech, "--budget", "1s")
+    printed, _, coming = printed.partition("\n\n")
+    assert f" speak {tmp_path / 'actor.avatar'} hello.wav" in coming
     made = {line[:22].strip(): Path(line[22:].strip()) for line in printed.splitlines()[-4:]}
     assert set(made) == {"avatar", "video", "report of the clip", "evaluation"}
     assert all(path.stat().st_size > 1000 for path in made.values())
     assert load_avatar(made["avatar"]).trained_on is not None
     assert "held out, never trained on" in made["evaluation"].read_text()
+
+
+def test_a_film_is_opened_on_a_desktop_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = tmp_path / "opened"
+    player = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
+    player.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    make.show_film(Path("film.mp4"))
+    assert not started
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    make.show_film(Path("film.mp4"))
+    assert started[0].wait(timeout=60) == 0
+    assert opened.read_text() == "film.mp4\n"
 
 
 def test_takes_are_made_exported_and_imported(

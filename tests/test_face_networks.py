@@ -46,6 +46,7 @@ def frames() -> Array:
 @pytest.fixture(scope="module")
 def mediapipes(frames: Array) -> Array:
     """MediaPipe's own landmarks [FRAMES, 478, 3]."""
+    pytest.importorskip("mediapipe")
     return detect(frames, "mediapipe")[0].numpy()
 
 
@@ -79,6 +80,7 @@ def test_a_batch_settles_where_frames_in_turn_lead(frames: Array, mediapipes: Ar
 
 @pytest.mark.clips
 def test_masks_and_mattes_are_mediapipes(frames: Array) -> None:
+    pytest.importorskip("mediapipe")
     ours, theirs = (open_detector(name, CPU).masks(frames[::10]) for name in ("torch", "mediapipe"))
     assert np.abs(ours - theirs).max() < 1e-4
     for frame, one, other in zip(frames[::10], ours, theirs, strict=True):
@@ -89,6 +91,7 @@ def test_masks_and_mattes_are_mediapipes(frames: Array) -> None:
 @needs_clips
 @pytest.mark.parametrize("name", ["waist_720p_7s", "people_behind_8s", "fullbody_seated_10s"])
 def test_boxes_of_faces_are_mediapipes(name: str) -> None:
+    pytest.importorskip("mediapipe")
     path = CLIPS / f"{name}.mp4"
     info = probe(path)
     scale = 640 / max(info.width, info.height)

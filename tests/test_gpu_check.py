@@ -120,8 +120,33 @@ def test_every_stage_follows_what_it_needs() -> None:
     assert {after[name] for name in ("training", "nerf", "drawing", "video")} == {("build", "inputs")}
     assert after["ops"] == after["tests"] == ("build",)
     (tests,) = next(one.commands for one in stages if one.name == "tests")
-    assert {*gpu_check.KERNEL_TESTS, gpu_check.GSPLAT_TEST, "tests/test_nerf_gpu.py"} < set(tests)
+    assert {*gpu_check.KERNEL_TESTS, gpu_check.GSPLAT_TEST, gpu_check.NERFACC_TEST} < set(tests)
     assert "tests/test_cli.py" not in tests
+    assert after["gsplat"] == ("build", "gsplat-build")
+    assert after["nerfacc"] == ("build", "nerfacc-build")
+
+
+def test_what_compiles_at_its_first_use_does_so_once() -> None:
+    """In a stage of its own, and for the same GPU wherever it is used: the tests' own time would not be enough."""
+    stages = {one.name: one for one in all_stages(CARD, find_inputs(inputs()))}
+    assert {one.environment["TORCH_CUDA_ARCH_LIST"] for one in stages.values()} == {"9.0"}
+    (tests,), (initcheck,) = stages["tests"].commands, stages["initcheck"].commands
+    assert tests[tests.index("-k") + 1] == "cuda and not gsplat and not nerfacc"
+    assert initcheck[initcheck.index("-k") + 1].endswith("and not mlp")
+
+
+def test_each_test_has_a_line_as_soon_as_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a stage that is stopped has said what failed before, and one that hangs where."""
+    monkeypatch.setattr(gpu_check, "WORKERS", 1)
+    monkeypatch.setattr(gpu_check, "STUCK_SECONDS", 1)
+    file = tmp_path / "test_it.py"
+    file.write_text("import time\ndef test_bad_cpu(): assert 0\ndef test_stuck_cpu(): time.sleep(2)\n")
+    command = gpu_check.in_parallel(Card("cpu", "cpu", "", "90"), [str(file)], "cuda")
+    assert run(tmp_path / "logs", Stage("tests", (command,), 100))["tests"].state == "failed"
+    log = (tmp_path / "logs" / "tests.log").read_text()
+    line = next(line for line in log.splitlines() if "FAILED" in line)
+    assert "test_bad_cpu" in line
+    assert log.index(line) < log.index("in test_stuck_cpu") < log.index("FAILURES")
 
 
 def test_what_is_given_is_not_made() -> None:

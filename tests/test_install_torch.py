@@ -96,6 +96,6 @@ def test_what_is_there_is_left_alone_and_a_wrong_choice_named() -> None:
 
 
 def test_no_registry_is_named() -> None:
-    for name in ("Makefile", "install_torch.py", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "install.py", "install_torch.py", "pyproject.toml", "constraints.txt"):
         text = (Path(install_torch.__file__).parent / name).read_text()
         assert "://" not in text, name

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatar.core.consent import NOT_STATED
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera, exponential, project, to_camera, to_vector
 from avatar.core.landmarks import MESH_POINTS
@@ -27,7 +28,7 @@ from preprocess.interchange import (
     to_transform,
 )
 from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_regions
-from preprocess.request import NOT_STATED, TakeRequest
+from preprocess.request import TakeRequest
 from preprocess.rotations import Poses
 from tests.actors import shorten
 from tests.conftest import Filmed

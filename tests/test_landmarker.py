@@ -5,25 +5,25 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import mediapipe
 import numpy as np
 import pytest
-from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
 
 from avatar.core.files import UserError
 from avatar.core.take import read_frames
-from preprocess.mediapipe_detector import TaskLandmarker
 from preprocess.request import TakeRequest
 from preprocess.run import make_take
 from preprocess.trackers import detect
 from tests.conftest import Filmed
 
+mediapipe = pytest.importorskip("mediapipe")
 MODELS = Path(mediapipe.__file__).parent / "modules"
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `.task` file: two models and how their input is normalized."""
+    from mediapipe.tasks.python.metadata.metadata_writers.metadata_writer import MetadataWriter
+
     path = tmp_path_factory.mktemp("task") / "face.task"
     parts = {
         "face_detector.tflite": ("face_detection/face_detection_short_range.tflite", 127.5, 127.5),
@@ -37,6 +37,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look_once(bundle: Path, frame: np.ndarray) -> np.ndarray | None:
+    from preprocess.mediapipe_detector import TaskLandmarker
+
     landmarker = TaskLandmarker(bundle, 25.0)
     points = landmarker.landmarks(frame[None])[0]
     landmarker.close()

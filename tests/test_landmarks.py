@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import mediapipe as mp
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,11 @@ from avatar.core import landmarks as names
 from avatar.core.geometry import Camera, apply_torso, exponential, eye_distance, project, to_camera, to_rays, undo_torso
 from avatar.core.motion_space import load_space
 
-MESH = mp.solutions.face_mesh
+
+@pytest.fixture(scope="module")
+def mesh() -> ModuleType:
+    """MediaPipe's own lists."""
+    return pytest.importorskip("mediapipe").solutions.face_mesh
 
 
 def edges(outline: tuple[int, ...]) -> set[frozenset[int]]:
@@ -21,28 +26,28 @@ def edges(outline: tuple[int, ...]) -> set[frozenset[int]]:
 @pytest.mark.parametrize(
     ("outline", "theirs"),
     [
-        (names.FACE_OVAL, MESH.FACEMESH_FACE_OVAL),
-        (names.LEFT_EYE_OUTLINE, MESH.FACEMESH_RIGHT_EYE),  # the person's own right
-        (names.RIGHT_EYE_OUTLINE, MESH.FACEMESH_LEFT_EYE),
-        (names.OUTER_LIPS, MESH.FACEMESH_LIPS),
-        (names.INNER_LIPS, MESH.FACEMESH_LIPS),
+        (names.FACE_OVAL, "FACEMESH_FACE_OVAL"),
+        (names.LEFT_EYE_OUTLINE, "FACEMESH_RIGHT_EYE"),  # the person's own right
+        (names.RIGHT_EYE_OUTLINE, "FACEMESH_LEFT_EYE"),
+        (names.OUTER_LIPS, "FACEMESH_LIPS"),
+        (names.INNER_LIPS, "FACEMESH_LIPS"),
     ],
 )
-def test_outlines_are_mediapipes(outline: tuple[int, ...], theirs: frozenset[tuple[int, int]]) -> None:
+def test_outlines_are_mediapipes(mesh: ModuleType, outline: tuple[int, ...], theirs: str) -> None:
     assert len(set(outline)) == len(outline)
-    assert edges(outline) <= {frozenset(edge) for edge in theirs}
+    assert edges(outline) <= {frozenset(edge) for edge in getattr(mesh, theirs)}
 
 
-def test_sets_are_mediapipes() -> None:
+def test_sets_are_mediapipes(mesh: ModuleType) -> None:
     def points(*groups: frozenset[tuple[int, int]]) -> set[int]:
         return {point for group in groups for edge in group for point in edge}
 
-    assert set(names.LIPS) == points(MESH.FACEMESH_LIPS)
+    assert set(names.LIPS) == points(mesh.FACEMESH_LIPS)
     assert [set(brow) for brow in names.BROWS] == [
-        points(MESH.FACEMESH_RIGHT_EYEBROW), points(MESH.FACEMESH_LEFT_EYEBROW)
+        points(mesh.FACEMESH_RIGHT_EYEBROW), points(mesh.FACEMESH_LEFT_EYEBROW)
     ]  # fmt: skip
-    assert points(MESH.FACEMESH_IRISES) == set(names.IRISES) - set(names.IRIS_CENTERS)
-    assert points(MESH.FACEMESH_TESSELATION) == set(range(names.MESH_POINTS))
+    assert points(mesh.FACEMESH_IRISES) == set(names.IRISES) - set(names.IRIS_CENTERS)
+    assert points(mesh.FACEMESH_TESSELATION) == set(range(names.MESH_POINTS))
     assert len(names.IBUG68) == len(set(names.IBUG68)) == 68
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from avatar.cli import app
 from avatar.cli.options_page import options_page
+from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.named_files import NamesFile, marked
@@ -46,7 +47,7 @@ def option(verb: Verb, name: str) -> Option:
 def test_limits_are_those_of_what_is_called() -> None:
     assert (option("speak", "size").least, option("speak", "size").most) == (look.LEAST_SIZE, look.MOST_SIZE)
     assert option("speak", "orbit").most == look.MOST_ORBIT
-    assert option("preprocess", "consent").default == option("build", "consent").default == request.NOT_STATED
+    assert option("preprocess", "consent").default == option("build", "consent").default == NOT_STATED
     assert get_args(option("preprocess", "face").type) == request.FACES
     assert option("preprocess", "size").least == request.LEAST_SIZE
     assert option("motion", "head").most == 2
@@ -58,8 +59,12 @@ def test_settings_that_name_a_file_know_it() -> None:
     assert marked(Recipe, NamesFile).keys() == {"encoder", "speech", "background"}
     assert marked(Controls, NamesFile).keys() == {"style", "pose"}
     assert marked(NerfSettings, NamesFile).keys() == {"generic"}
-    expected = {"preprocess": {"landmarker"}, "build": {"recipe"}, "evaluate": {"lpips", "face_network", "syncnet"}}
-    expected |= {"render": {"background"}, "motion": {"style", "pose", "controls"}}
+    expected = {
+        "preprocess": {"landmarker", "consent"},
+        "build": {"recipe", "consent"},
+        "evaluate": {"lpips", "face_network", "syncnet"},
+    }
+    expected |= {"render": {"background", "revoked", "sign"}, "motion": {"style", "pose", "controls", "revoked"}}
     expected["speak"] = expected["motion"] | expected["render"]
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()

@@ -261,7 +261,7 @@ assert len(list(player.speak([np.zeros(16000, np.float32)]))) == 25
 session = player.session()
 session.push(np.zeros(16000, np.float32)), session.idle(2), session.finish()
 from avatar.pipelines.speak import speak
-unwanted = ("mediapipe", "cv2", "matplotlib", "scipy.optimize", "avatar.learn", "preprocess")
+unwanted = ("mediapipe", "cv2", "matplotlib", "scipy", "avatar.learn", "preprocess")
 print([name for name in sys.modules if name.startswith(unwanted)])
 """
 

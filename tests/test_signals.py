@@ -33,6 +33,8 @@ def frames():
 def work():
     if what == "film":
         write_video(frames(), folder / "film.mp4", fps=25)
+    elif what == "pictures":
+        write_video(frames(), folder / "pictures", fps=25)
     elif what == "file":
         with whole(folder / "figures.json") as temporary:
             temporary.write_text("half")
@@ -51,7 +53,7 @@ avatar.cli.main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("what", ["film", "file", "take"])
+@pytest.mark.parametrize("what", ["film", "pictures", "file", "take"])
 def test_a_signal_leaves_only_what_resumes(what: str, number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-c", START, str(tmp_path), what]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -38,7 +38,7 @@ def describe(shots: list[tuple[Array, int]]) -> Array:
 
 def test_a_cut_keeps_the_longest_shot() -> None:
     dark, bright = np.full((64, 64, 3), 40), np.full((64, 64, 3), 200)
-    spans = find_other_shots(describe([(dark, 20), (bright, 40)]))
+    spans = find_other_shots(describe([(dark, 20), (bright, 40)]), np.zeros(60))
     assert [(span.start, span.stop) for span in spans] == [(0, 20)]
 
 
@@ -46,8 +46,22 @@ def test_a_shot_of_the_same_place_is_used_and_another_is_not() -> None:
     ramp = np.tile(np.linspace(60, 200, 64)[None, :, None], (64, 1, 3))
     zoomed = np.tile(np.linspace(100, 160, 64)[None, :, None], (64, 1, 3))
     other = np.full((64, 64, 3), 20)
-    spans = find_other_shots(describe([(ramp, 40), (other, 20), (ramp, 30), (zoomed, 20)]))
+    spans = find_other_shots(describe([(ramp, 40), (other, 20), (ramp, 30), (zoomed, 20)]), np.zeros(110))
     assert [(span.start, span.stop) for span in spans] == [(40, 60), (90, 110)]
+
+
+def test_the_place_seen_longest_is_kept_whatever_its_longest_shot() -> None:
+    ramp, other = np.tile(np.linspace(60, 200, 64)[None, :, None], (64, 1, 3)), np.full((64, 64, 3), 20)
+    spans = find_other_shots(describe([(ramp, 20), (other, 25), (ramp, 20)]), np.zeros(65))
+    assert [(span.start, span.stop) for span in spans] == [(20, 45)]
+
+
+def test_another_framing_of_a_place_is_used_and_of_another_place_is_not() -> None:
+    ramp = np.tile(np.linspace(60, 200, 64)[None, :, None], (64, 1, 3))
+    descriptions = describe([(ramp, 40), (ramp[:, ::-1], 20), (np.full((64, 64, 3), 20), 20)])
+    framing = np.repeat([0, 1, 1], [40, 20, 20])
+    assert [(span.start, span.stop) for span in find_other_shots(descriptions, framing)] == [(60, 80)]
+    assert [(span.start, span.stop) for span in find_other_shots(descriptions, 0 * framing)] == [(60, 80)]
 
 
 def test_captions_are_seen_and_faces_are_none(actor: Filmed) -> None:
@@ -80,14 +94,26 @@ def test_black_frozen_and_turned_frames_are_left_out(actor: Filmed) -> None:
         [describe_frame(read_frames(actor.take, [index])[0].numpy()) for index in range(actor.take.length)]
     )
     patches = np.zeros((len(track), 12, 14, 3), np.uint8)
-    assert find_bad_spans(descriptions, patches, track) == []
+    free = np.zeros(len(track), bool)
+    framing = np.zeros(len(track), int)
+    assert find_bad_spans(descriptions, patches, free, framing, track) == []
     still = descriptions.copy()
     still[30:60] = still[30]
     still[100:110, 512:768] = 3
     turned = replace(track, rotation=track.rotation.clone())
     turned.rotation[150:160] = torch.tensor([[0.5, 0, 0.866], [0, 1, 0], [-0.866, 0, 0.5]])
-    reasons = {span.reason: (span.start, span.stop) for span in find_bad_spans(still, patches, turned)}
-    assert reasons == {"frozen picture": (31, 60), "black picture": (100, 110), "face turned away": (150, 160)}
+    hidden = free.copy()
+    hidden[120:152] = True
+    framing[180:] = 1
+    spans = find_bad_spans(still, patches, hidden, framing, turned)
+    reasons = {span.reason: (span.start, span.stop) for span in spans}
+    assert reasons == {
+        "frozen picture": (31, 60),
+        "black picture": (100, 110),
+        "something covers the mouth": (120, 150),
+        "face turned away": (150, 160),
+        "cut between two framings": (179, 181),
+    }
 
 
 def test_selection_keeps_the_rare_and_drops_the_common() -> None:

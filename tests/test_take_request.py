@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avatar.core.consent import NOT_STATED
 from avatar.core.files import UserError, digest_file
 from avatar.core.media import Stretch
 from avatar.core.take import FORMAT, Take, open_take, read_track
 from avatar.pipelines.build import find_take
 from preprocess import first_pass, run
 from preprocess.detectors import DETECTORS
-from preprocess.request import NOT_STATED, TakeRequest, reuse_take, state_consent
+from preprocess.request import TakeRequest, reuse_take, state_consent
 from preprocess.run import make_take
 from tests.actors import SHORT_SECONDS, short_film
 from tests.conftest import made_once

@@ -18,7 +18,9 @@ from avatar.core.coding import Coding, check_target
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.named_files import TRANSPARENT
+from avatar.core.outputs import is_same
 from avatar.core.recipe import Recipe, parse
+from avatar.pipelines.options import VERBS, options_of
 
 ENTRY = "entry "
 """Begins the name of a node that stands for all jobs of an entry; no path of ours begins with it."""
@@ -53,9 +55,15 @@ def _find_makers(batch: Batch) -> dict[str, Job]:
             if (other := makers.setdefault(place, job)) is not job:
                 where = "another job of this entry" if other.line == job.line else f"the job of line {other.line}"
                 batch.report(job.line, f"output: {place} is written by {where} too; make the names differ")
-            elif place in job.sources.values():
+            elif _is_read(place, job):
                 batch.report(job.line, f"output: {place} is also what the job reads; choose another output")
     return makers
+
+
+def _is_read(place: str, job: Job) -> bool:
+    """Whether an output is what the job reads; links are followed where something is there."""
+    sources = job.sources.values()
+    return place in sources or (os.path.lexists(place) and any(is_same(place, source) for source in sources))
 
 
 def _made_beside(job: Job) -> list[str]:
@@ -65,7 +73,7 @@ def _made_beside(job: Job) -> list[str]:
     endings = [".take"] if job.kind == "build" and os.path.isfile(job.inputs["source"]) else []
     endings += [".mp4"] if "recipe.speech" in job.files else []
     styles = [place for key, place in job.files.items() if key.split(".")[-1] == "style"]
-    endings += [".style.take"] if any(map(os.path.isfile, styles)) and Path(job.outputs["output"]).suffix else []
+    endings += [".style.take"] if any(map(os.path.isfile, styles)) else []
     return [str(Path(job.outputs["output"]).with_suffix(ending)) for ending in endings]
 
 
@@ -115,6 +123,8 @@ def _check_files(batch: Batch, makers: dict[str, Job]) -> None:
                 writable[folder] = "" if is_url(place) else _why_not_writable(folder)
             if writable[folder]:
                 batch.report(job.line, f"{name}: {place} cannot be written: {writable[folder]}")
+            elif os.path.splitext(place)[1] and os.path.isdir(place) and job.kind != "preprocess":
+                batch.report(job.line, f"{name}: {place} is a folder; give the name of a file")
 
 
 def _why_not_writable(folder: str) -> str:
@@ -140,9 +150,6 @@ def _check_settings(batch: Batch) -> None:
                 batch.report(job.line, results[key])
 
 
-ENDINGS = {"build": (".avatar",), "motion": (".motion", ".csv"), "evaluate": (".json",)}
-
-
 def _checks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What has to be checked of a job, and a key that jobs share for which the same has to be."""
     options, output = job.options, job.outputs["output"]
@@ -153,9 +160,14 @@ def _checks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
     if "recipe" in options:
         recipe = options["recipe"]
         yield f"recipe {json.dumps(recipe, default=str)}", partial(_check_recipe, recipe)
-    if job.kind in ENDINGS and ending not in ENDINGS[job.kind]:
-        must = " or ".join(ENDINGS[job.kind])
-        yield f"ending {job.kind} {ending}", partial(_refuse, f"output: must end in {must}, not '{ending}'")
+    for row in options_of(VERBS[job.kind]):
+        if (place := job.outputs.get(row.name)) and (must := row.given.endings):
+            found = os.path.splitext(place)[1].lower()
+            if found not in must:
+                text = f"{row.name}: must end in {' or '.join(must)}, not '{found}'"
+                yield f"ending {job.kind} {row.name} {found}", partial(_refuse, text)
+    if job.kind == "motion" and "layout" in options and ending != ".csv":
+        yield f"layout {ending}", partial(_refuse, f"layout: is of columns, which '{ending}' lacks; write .csv")
     if job.kind in ("speak", "render"):
         yield from _film_checks(job, ending)
 

@@ -6,8 +6,6 @@ What is heavy is imported by the verb that needs it, so that a worker is there a
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from avatar.batch import storage
 from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, Kind, from_json, is_url
-from avatar.core.files import UserError, remove_leftovers, whole
+from avatar.core.files import UserError, remove_folder, remove_leftovers
+from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Preprocess, Render, Speak
+from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Permission, Preprocess, Render, Speak
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -72,7 +71,9 @@ def run_one(task: Task) -> Made:
             if not is_url(place):
                 remove_leftovers(Path(place))
     with local_copies(task.job) as values:
-        return RUN[task.job.kind](VERBS[task.job.kind].model_validate(values), task.replaces)
+        options = VERBS[task.job.kind].model_validate(values)
+        arguments.check_outputs(options)
+        return RUN[task.job.kind](options, task.replaces)
 
 
 @contextmanager
@@ -108,6 +109,13 @@ def _avatar(place: str) -> Avatar:
     return _load(place, fingerprint(place))
 
 
+def _permitted(options: Permission) -> Avatar:
+    """The avatar of a job that its consent allows. Raises: UserError."""
+    avatar = _avatar(options.avatar)
+    arguments.permit(avatar, options)
+    return avatar
+
+
 @functools.lru_cache(maxsize=AVATARS_KEPT)
 def _load(place: str, fingerprint: str) -> Avatar:
     """An avatar, as long as its fingerprint is the same; a worker's next job is of the same one most of the time."""
@@ -124,7 +132,7 @@ def _preprocess(options: Preprocess, replaces: bool) -> Made:
 
     request, out = arguments.take_request(options), Path(options.output)
     if replaces:
-        _remove(out)  # made of another clip or with another request
+        remove_folder(out)  # made of another clip or with another request
     take = make_take(Path(options.video), out, request, holdout=options.holdout, device=options.device)
     return Made(take.length / take.fps)
 
@@ -134,31 +142,28 @@ def _build(options: Build, replaces: bool) -> Made:
 
     source, out = Path(options.source), Path(options.output)
     if replaces:  # Takes of what may have been other clips
-        _remove(style_take(options.output))
+        remove_folder(style_take(options.output))
         if source.is_file():
-            _remove(out.with_suffix(".take"))
+            remove_folder(out.with_suffix(".take"))
     recipe = arguments.final_recipe(options)
-    build(source, out, recipe=recipe, request=arguments.build_request(options), device=options.device)
+    request = arguments.build_request(options)
+    build(source, out, recipe=recipe, request=request, force=options.force, device=options.device)
     return Made()
 
 
 def _speak(options: Speak, replaces: bool) -> Made:
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak
 
-    avatar, look = _avatar(options.avatar), arguments.look_of(options)
+    avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
-        _remove(style_take(options.output))
-    with _whole_pictures(Path(options.output), replaces) as out:
-        frames = speak(
-            avatar,
-            Path(options.speech),
-            out,
-            controls=controls,
-            look=look,
-            device=options.device,
-            audio_track=options.audio_track,
-        )
+        remove_folder(style_take(options.output))
+    speech, out = SpeechFile(options.speech, options.audio_track), Path(options.output)
+    _check_pictures(out, replaces)
+    film = signing.film_of_speech(avatar, speech, controls, look)
+    with signing.signed_output(options, film, out) as place:
+        frames = speak(avatar, speech, place, controls=controls, look=look, device=options.device, force=options.force)
     return Made(frames / (look.fps or avatar.fps))
 
 
@@ -169,27 +174,31 @@ def style_take(output: str) -> Path:
 
 def _render(options: Render, replaces: bool) -> Made:
     from avatar.core.take import open_take
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import Target, reenact
 
-    avatar, take = _avatar(options.avatar), open_take(options.take)
+    avatar, take = _permitted(options), open_take(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
-    film = _whole_pictures(target.out, replaces) if target.out else nullcontext()
-    frames_dir = _whole_pictures(target.frames_dir, replaces) if target.frames_dir else nullcontext()
-    with film as out, frames_dir as folder:
-        target = Target(out, folder)
-        frames = reenact(avatar, take, target, split=options.split, look=look, device=options.device)
+    for one in (target.out, target.frames_dir):
+        _check_pictures(one, replaces)
+    film = signing.film_of_take(avatar, take, options.split, look)
+    with signing.signed_output(options, film, target.out) if target.out else nullcontext() as place:
+        target = Target(place, target.frames_dir)
+        frames = reenact(
+            avatar, take, target, split=options.split, look=look, device=options.device, force=options.force
+        )
     return Made(frames / (look.fps or avatar.fps))
 
 
 def _motion(options: Motion, replaces: bool) -> Made:
     from avatar.pipelines.export import export_motion
 
-    avatar, speech, out = _avatar(options.avatar), Path(options.speech), Path(options.output)
+    avatar, out = _permitted(options), Path(options.output)
     controls = arguments.controls_of(avatar, options)
     if replaces:
-        _remove(style_take(options.output))
-    track = options.audio_track
-    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls, audio_track=track)
+        remove_folder(style_take(options.output))
+    speech = SpeechFile(options.speech, options.audio_track)
+    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls, force=options.force)
     return Made(frames / avatar.fps)
 
 
@@ -200,7 +209,9 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
     take, avatar = open_take(options.take), _avatar(options.avatar)
     page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
     networks = arguments.networks_of(options)
-    evaluation = evaluate(avatar, take, page=page, sheet=sheet, networks=networks, device=options.device)
+    evaluation = evaluate(
+        avatar, take, page=page, sheet=sheet, networks=networks, device=options.device, force=options.force
+    )
     assert options.output, "every job has an output"
     write_json(evaluation, Path(options.output))
     return Made(len(evaluation.frames) / take.fps)
@@ -217,32 +228,7 @@ RUN: dict[Kind, Callable[[Any, bool], Made]] = {
 """What does a verb with its options; and whether what stands at its outputs may be replaced."""
 
 
-@contextmanager
-def _whole_pictures(out: Path, replaces: bool) -> Iterator[Path]:
-    """Where to write what goes to `out`: a folder of pictures, which are written one by one, is whole or not there.
-
-    Raises: UserError when there is a folder that may not be replaced.
-    """
-    if out.suffix:
-        yield out
-        return
-    if out.exists() and not replaces:
+def _check_pictures(out: Path | None, replaces: bool) -> None:
+    """Raise UserError for a folder of pictures that this batch did not make."""
+    if out and not out.suffix and out.exists() and not replaces:
         raise UserError(f"{out}: exists, and this batch did not make it; remove it or choose another output")
-    with whole(out) as temporary:
-        pictures = temporary / "pictures"  # whose name has no ending
-        yield pictures
-        for other in set(temporary.iterdir()) - {pictures}:
-            shutil.rmtree(other)  # the Take of a style
-        for picture in pictures.iterdir():
-            picture.rename(temporary / picture.name)
-        pictures.rmdir()
-        _remove(out)
-
-
-def _remove(path: Path) -> None:
-    """Take a folder away at once, so that a kill in between leaves no half of it."""
-    if not path.is_dir():
-        return
-    away = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    os.replace(path, away)
-    shutil.rmtree(away, ignore_errors=True)

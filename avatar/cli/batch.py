@@ -10,6 +10,7 @@ import typer.core
 
 from avatar.cli.batch_table import format_records, format_snapshot, live_table
 from avatar.core.files import UserError
+from avatar.core.outputs import check_output
 
 if TYPE_CHECKING:
     from avatar.batch.engine import Engine
@@ -176,8 +177,11 @@ def batch_report(
     """Write the report of a batch, as far as it has run."""
     from avatar.batch.report import write_report
 
+    folder = _folder(file, state)
+    if out:
+        check_output(out, [file, folder / "journal.sqlite"], endings=(".html",))
     _journal(file, state)
-    print(f"report    {write_report(_folder(file, state), out)}")
+    print(f"report    {write_report(folder, out)}")
 
 
 def _folder(file: Path, state: Path | None) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avatar.cli.options import add_verb
-from avatar.pipelines.arguments import controls_of, look_of, networks_of, target_of
-from avatar.pipelines.options import Evaluate, Motion, Render, Speak
+from avatar.pipelines.arguments import controls_of, look_of, networks_of, permit, target_of
+from avatar.pipelines.options import FORCE, Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
 
@@ -19,19 +20,24 @@ def speak(options: Speak) -> None:
     """Film of an avatar that speaks a sound file."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
+    from avatar.core.speech_file import SpeechFile
+    from avatar.pipelines import signing
     from avatar.pipelines.speak import speak as run
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls, look = controls_of(avatar, options), look_of(options)
-    with progress_bars() as progress:
+    speech = SpeechFile(options.speech, options.audio_track)
+    film = signing.film_of_speech(avatar, speech, controls, look)
+    with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         frames = run(
             avatar,
-            Path(options.speech),
-            out,
+            speech,
+            place,
             controls=controls,
             look=look,
             device=options.device,
-            audio_track=options.audio_track,
+            force=options.force,
             progress=progress,
         )
     print(f"{out}: {frames} frames")
@@ -43,18 +49,23 @@ def render(options: Render) -> None:
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
-    from avatar.pipelines.speak import reenact
+    from avatar.pipelines import signing
+    from avatar.pipelines.speak import Target, reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
+    permit(avatar, options)
     target, look = target_of(options), look_of(options)
-    with progress_bars() as progress:
+    film = signing.film_of_take(avatar, take, options.split, look)
+    signed = signing.signed_output(options, film, target.out) if target.out else nullcontext()
+    with signed as place, progress_bars() as progress:
         frames = reenact(
             avatar,
             take,
-            target,
+            Target(place, target.frames_dir),
             split=options.split,
             look=look,
             device=options.device,
+            force=options.force,
             progress=progress,
         )
     print(f"{frames} frames to {' and '.join(str(place) for place in (target.frames_dir, target.out) if place)}")
@@ -65,18 +76,20 @@ def motion(options: Motion) -> None:
     """Motion file of an avatar for a sound file."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
+    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.export import export_motion
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
     controls = controls_of(avatar, options)
     with progress_bars() as progress:
         frames = export_motion(
             avatar,
-            Path(options.speech),
+            SpeechFile(options.speech, options.audio_track),
             out,
             layout=options.layout,
             controls=controls,
-            audio_track=options.audio_track,
+            force=options.force,
             progress=progress,
         )
     print(f"{out}: {frames} frames")
@@ -88,20 +101,12 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.ply", help="File to write.")],
     motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion to take a frame of.")] = None,
     frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False,
 ) -> None:
     """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
-    from avatar.core.avatar_file import load_avatar
-    from avatar.core.motion_space import load_motion
-    from avatar.pipelines.export import export_depth, export_mesh, export_splats
+    from avatar.pipelines.export import export_frame
 
-    avatar, given = load_avatar(name), load_motion(motion) if motion else None
-    if out.suffix == ".png":
-        export_depth(avatar, out, motion=given, frame=frame)
-        print(f"{out}: depth in tenths of a millimetre")
-    elif avatar.kind == "nerf":
-        print(f"{out}: {export_mesh(avatar, out, motion=given, frame=frame)} points")
-    else:
-        print(f"{out}: {export_splats(avatar, out, motion=given, frame=frame)} splats")
+    print(f"{out}: {export_frame(name, out, motion=motion, frame=frame, force=force)}")
 
 
 @add_verb(app, Evaluate)
@@ -117,7 +122,14 @@ def evaluate(options: Evaluate) -> None:
     page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
     with progress_bars() as progress:
         evaluation = run(
-            avatar, take, page=page, sheet=sheet, networks=networks, device=options.device, progress=progress
+            avatar,
+            take,
+            page=page,
+            sheet=sheet,
+            networks=networks,
+            device=options.device,
+            force=options.force,
+            progress=progress,
         )
     print(evaluation.lead)
     for row in table_rows(evaluation.scores):

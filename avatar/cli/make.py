@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +53,7 @@ def build(options: Build) -> None:
             out,
             recipe=recipe,
             request=build_request(options),
+            force=options.force,
             device=options.device,
             progress=progress,
             stages=stages,
@@ -136,3 +141,27 @@ def demo(
         made = run_demo(folder, video, speech, budget_seconds=seconds, device=device, progress=progress)
     for what, place in made.items():
         print(f"{what:<22} {place}")
+    print()
+    for what, command in next_commands(made["avatar"]):
+        print(f"{what:<22} {command}")
+    show_film(made["video"])
+
+
+def next_commands(avatar: Path) -> list[tuple[str, str]]:
+    """What to do with the avatar of a demo: purpose and command."""
+    program = Path(sys.argv[0]).name if shutil.which("avatar") else sys.argv[0]
+    return [
+        ("next: other speech", f"{program} speak {avatar} hello.wav -o hello.mp4"),
+        ("another background", f"{program} speak {avatar} hello.wav -o green.mp4 --background '#20a040'"),
+        ("your own clip", f"{program} preprocess me.mp4 -o me.take; then open me.take/report.html"),
+        ("what this machine has", f"{program} doctor"),
+    ]
+
+
+def show_film(film: Path) -> None:
+    """Open a film with the desktop's player, where a person sits at a desktop."""
+    desktop = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
+    if desktop and opener and sys.stdout.isatty():
+        quiet = subprocess.DEVNULL
+        subprocess.Popen([opener, str(film)], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)

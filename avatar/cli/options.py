@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from avatar.core.files import UserError
 from avatar.core.recipe import Settings, without_aliases
+from avatar.pipelines.arguments import check_outputs
 from avatar.pipelines.options import DEVICE, DeviceChoice, Option, options_of
 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
@@ -27,6 +28,7 @@ def add_verb(app: typer.Typer, verb: type[VerbType]) -> Callable[[Callable[[Verb
     def add(run: Callable[[VerbType], None]) -> None:
         def command(**values: Any) -> None:
             options = read_options(verb, values)
+            check_outputs(options)
             print_device(getattr(options, "device", "cpu"))
             run(options)
 

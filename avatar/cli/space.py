@@ -18,8 +18,10 @@ def space_build(
 ) -> None:
     """Generic neutral and expression basis from the tracks of many people."""
     from avatar.core.motion_space import save_space
+    from avatar.core.outputs import check_output
     from preprocess.basis import fit_space
 
+    check_output(out, [folder])
     takes = sorted(path.parent for path in folder.glob("*/take.json"))
     save_space(fit_space(takes, modes=modes), out)
     print(f"{out}: {modes} modes from {len(takes)} takes")

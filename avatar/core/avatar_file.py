@@ -120,6 +120,11 @@ def load_avatar(path: Path | str) -> Avatar:
         raise UserError(f"{path}: is a damaged or edited avatar file ({error!r}); build it again") from error
 
 
+def as_avatar(avatar: Avatar | Path | str) -> Avatar:
+    """An avatar that is given as one, or as the name of its file. Raises: UserError, as `load_avatar`."""
+    return load_avatar(avatar) if isinstance(avatar, (Path, str)) else avatar
+
+
 Content = tuple[dict[str, Any], dict[str, Tensor]]
 """Header and tensors of a file."""
 

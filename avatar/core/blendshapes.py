@@ -1,4 +1,4 @@
-"""Motion as ARKit-style blendshape curves, measured on the mesh, as far as its landmarks show them."""
+"""Motion as ARKit-style blendshape curves, measured on the mesh, and as the columns of a Live Link Face recording."""
 
 from __future__ import annotations
 
@@ -50,6 +50,21 @@ _DISTANCES: dict[str, tuple[int, int, int, float]] = {
     "browDownLeft": (RIGHT_BROW_INNER, RIGHT_EYE.upper, 1, -0.5),
     "browDownRight": (LEFT_BROW_INNER, LEFT_EYE.upper, 1, -0.5),
 }
+_SIDES = ("Left", "Right")
+ARKIT_SHAPES = (
+    *(f"eye{what}{side}" for side in _SIDES for what in (
+        "Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide",
+    )),
+    "jawForward", "jawRight", "jawLeft", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRight",
+    "mouthLeft", *(f"mouth{what}{side}" for what in ("Smile", "Frown", "Dimple", "Stretch") for side in _SIDES),
+    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    *(f"mouth{what}{side}" for what in ("Press", "LowerDown", "UpperUp") for side in _SIDES),
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
+)  # fmt: skip
+"""All of ARKit's blendshapes, in the order of Live Link Face."""
+EYE_WIDTH, EYE_RADIUS = 3.0, 1.2  # cm, corner to corner and of the ball, of a usual adult
+GAZE_SCALE = 4  # gaze 1 is an iris a quarter of the eye's width off the middle (`preprocess.fit.measure_eyes`)
 _WIDTH, _OPENING, _PUCKER_CM = (LEFT_CORNER, RIGHT_CORNER), (UPPER_LIP, LOWER_LIP), 1.6
 
 
@@ -68,9 +83,30 @@ def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     curves["mouthPucker"] = narrowing
     curves["mouthFunnel"] = torch.minimum(narrowing.clamp_min(0), change(*_OPENING, 1).clamp_min(0)) * 2
     curves["mouthClose"] = curves["jawOpen"] - change(*_OPENING, 1) / 2.5
-    curves["eyeBlinkLeft"], curves["eyeBlinkRight"] = 1 - motion.eyes[:, 0], 1 - motion.eyes[:, 1]
+    curves["eyeBlinkRight"], curves["eyeBlinkLeft"] = 1 - motion.eyes[:, 0], 1 - motion.eyes[:, 1]
     across, down = motion.eyes[:, 2:].T
     for side, inward in (("Left", -across), ("Right", across)):
         curves[f"eyeLookIn{side}"], curves[f"eyeLookOut{side}"] = inward, -inward
         curves[f"eyeLookDown{side}"], curves[f"eyeLookUp{side}"] = down, -down
     return {name: values.clamp(0, 1) for name, values in curves.items()}
+
+
+def livelink_columns(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
+    """The 61 columns [T] of a Live Link Face recording: ARKIT_SHAPES, 0 where landmarks do not show one, and angles.
+
+    Angles are in radians about ARKit's axes (x to the viewer's right, y up, z out of the face; the head's is
+    Ry(yaw) Rx(pitch) Rz(roll)): yaw is positive to the person's own left, pitch down, roll to their right shoulder.
+    Those of the eyes are relative to the head. space: the motion's own.
+    """
+    curves = arkit_curves(motion, space)
+    nothing = torch.zeros(len(motion))
+    columns = {name[0].upper() + name[1:]: curves.get(name, nothing) for name in ARKIT_SHAPES}
+    flip = torch.tensor([1.0, -1.0, -1.0])  # from OpenCV's axes
+    turn = flip[:, None] * motion.rotation * flip
+    yaw, roll = torch.atan2(turn[:, 0, 2], turn[:, 2, 2]), torch.atan2(turn[:, 1, 0], turn[:, 1, 1])
+    angles = {"Head": (yaw, torch.asin((-turn[:, 1, 2]).clamp(-1, 1)), roll)}
+    across, down = torch.asin(motion.eyes[:, 2:].clamp(-1, 1) / GAZE_SCALE * EYE_WIDTH / EYE_RADIUS).T
+    angles |= {f"{side}Eye": (across, down, nothing) for side in _SIDES}
+    for part, values in angles.items():
+        columns |= {f"{part}{name}": value for name, value in zip(("Yaw", "Pitch", "Roll"), values, strict=True)}
+    return columns

@@ -78,6 +78,11 @@ class Controls(Settings):
     aliases: ClassVar[Mapping[str, Alias]] = CONTROL_ALIASES
 
     @property
+    def files(self) -> list[str]:
+        """Files and folders that are read."""
+        return list(named_files(Controls, self.model_dump()).values())
+
+    @property
     def followed(self) -> str:
         """The folder of the Take whose head, shoulders and gaze are taken; empty for none."""
         return self.pose.removeprefix("take:") if self.pose.startswith("take:") else ""
@@ -114,18 +119,23 @@ def _read(curve: Curve, seconds: Tensor) -> Tensor:
 
 
 def resolve_controls(
-    avatar: Avatar, file: Path | Mapping[str, Any] | None = None, flags: Mapping[str, Any] | None = None
+    avatar: Avatar | Path | str,
+    file: Path | str | Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> Controls:
     """The controls an avatar speaks with: flags over a file (or its content) over the avatar's recipe over defaults.
 
     Only the caller's own controls may name files: `style` and `pose: take:DIR` of an avatar's recipe, which may come
     from anybody, are left out with a warning. Raises: UserError naming file, key and what is wrong.
     """
-    recipe = yaml_values(avatar.recipe).get("controls") or {}
+    from avatar.core.avatar_file import as_avatar
+
+    recipe = yaml_values(as_avatar(avatar).recipe).get("controls") or {}
     built = parse(Controls, recipe, "the avatar's recipe, controls")
     kept = built.model_dump(exclude_unset=True)
     for name in named_files(Controls, kept):
         warnings.warn(f"the avatar's recipe names a file ({name}: {kept.pop(name)}); name it yourself", stacklevel=2)
-    own, where = (read_mapping(file, "controls"), str(file)) if isinstance(file, Path) else (file or {}, "controls")
+    own = read_mapping(Path(file), "controls") if isinstance(file, (Path, str)) else file or {}
+    where = str(file) if isinstance(file, (Path, str)) else "controls"
     given = parse(Controls, dict(own), where).model_dump(exclude_unset=True)
     return parse(Controls, kept | given | dict(flags or {}), "controls")

@@ -15,11 +15,11 @@ from typing import Any
 
 import ffmpeg
 import numpy as np
-from PIL import Image
 
-from avatar.core.coding import Codec, Coding, Quality, check_target
+from avatar.core.coding import Codec, Coding, Quality
 from avatar.core.files import UserError, whole
 from avatar.core.media import CLOCK, LOCAL, SoundTrack, ffmpeg_binary, probe, steady, telling_line
+from avatar.core.picture_folder import check_film, save_each
 
 BT709 = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 TO_BT709 = {"out_color_matrix": "bt709", "out_range": "tv", "flags": "bicubic+accurate_rnd+full_chroma_int"}
@@ -74,6 +74,7 @@ def write_video(
     fps: float,
     sound: Path | SoundTrack | None = None,
     coding: Coding | None = None,
+    force: bool = False,
 ) -> int:
     """Encode frames with the sound of another file, as the path's ending says; whole or not at all.
 
@@ -81,16 +82,16 @@ def write_video(
 
     Frames are uint8: [H, W, 3] RGB, [H, W, 4] RGB and alpha (not premultiplied), or [3 H / 2, W] NV12 in BT.709 limited
     range, which costs the encoder nothing to read. They are taken one by one, so memory does not grow with length.
-    Returns the number of frames. Raises: UserError.
+    force: as in `check_film`. Returns the number of frames. Raises: UserError.
     """
     iterator, coding = iter(frames), coding or Coding()
     first = next(iterator, None)
     if first is None:
         raise UserError(f"{path}: there is no frame to write")
     transparent = first.ndim == 3 and first.shape[2] == 4
-    check_target(path, coding, transparent=transparent)
+    check_film(path, coding, transparent=transparent, force=force)
     if not path.suffix:
-        return sum(1 for _ in save_each(chain([first], iterator), path))
+        return sum(1 for _ in save_each(chain([first], iterator), path, force=force))
     height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
     raw = {"pix_fmt": "nv12", **BT709} if first.ndim == 2 else {"pix_fmt": "rgba" if transparent else "rgb24"}
     picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw).video
@@ -172,12 +173,3 @@ def _feed(command: list[str], frames: Iterator[np.ndarray], path: Path) -> int:
             reason = telling_line(errors.read().decode("utf-8", "replace"), "unknown reason")
             raise UserError(f"{path}: the video could not be written ({reason})")
     return count
-
-
-def save_each(frames: Iterable[np.ndarray], folder: Path, *, first: int = 0) -> Iterator[np.ndarray]:
-    """Save RGB or RGBA frames as %06d.png, numbered from `first`, in a folder that is made, and pass them on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, frame in enumerate(frames, start=first):
-        with whole(folder / f"{index:06d}.png") as temporary:
-            Image.fromarray(frame).save(temporary, "png", compress_level=1)
-        yield frame

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -37,27 +39,67 @@ class UserError(Exception):
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (a file or a folder); rename it to `path` on success, remove it on failure.
 
+    What stands there is treated as its owner expects: a link stays one, and what it leads to is written; permissions
+    stay; a folder is replaced as a whole; a pipe or device is written into, when all is there.
     Raises: UserError when the place cannot be written or the disk is full.
     """
     check_writable(path)
-    temporary = path.with_name(f".{_short_stem(path)}.{uuid.uuid4().hex[:8]}.part{_short_suffix(path)}")
+    stream = is_stream(path)
+    place = Path(tempfile.mkdtemp()) / path.name if stream else Path(os.path.realpath(path))
+    temporary = place.with_name(_temporary_name(path))
     try:
         yield temporary
-        _usual_permissions(temporary)
-        os.replace(temporary, path)
+        if stream:
+            with temporary.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        else:
+            _set_permissions(temporary, place)
+            _replace(temporary, place, place.with_name(_temporary_name(path)))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(place.parent if stream else temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, where there is one, at once: a kill in between leaves no half of it at `path`."""
+    if path.is_dir():
+        away = path.with_name(_temporary_name(path))
+        os.replace(path, away)
+        remove(away)
+
+
+def _replace(temporary: Path, place: Path, away: Path) -> None:
+    """Rename to `place`; a folder there is moved away at once, so that a kill in between leaves no half of it."""
+    swapped = temporary.is_dir() and place.is_dir()
+    if swapped:
+        os.replace(place, away)
+    try:
+        os.replace(temporary, place)
+    except OSError:
+        if swapped:
+            os.replace(away, place)
+        raise
+    remove(away)
 
 
 def hidden_sibling(path: Path, kind: str) -> Path:
     """Where something is kept beside `path` while it is made, by a name that is legal wherever the path's is."""
     name = path.name if len(os.fsencode(path.name)) <= LONG_NAME else _short_stem(path)
     return path.with_name(f".{name}.{kind}")
+
+
+def _temporary_name(path: Path) -> str:
+    """A new name for what is kept while `path` is made or removed; `remove_leftovers` knows it."""
+    return f".{_short_stem(path)}.{uuid.uuid4().hex[:8]}.part{_short_suffix(path)}"
 
 
 def _short_stem(path: Path) -> str:
@@ -74,24 +116,39 @@ def _short_suffix(path: Path) -> str:
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process left of `whole(path)`; nobody else may be writing `path`."""
     stem, suffix = glob.escape(_short_stem(path)), glob.escape(_short_suffix(path))
-    for left in path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}.part{suffix}"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+    for left in Path(os.path.realpath(path)).parent.glob(f".{stem}.{'[0-9a-f]' * 8}.part{suffix}"):
+        remove(left)
 
 
-def _usual_permissions(path: Path) -> None:
-    """Give a file the permissions of any new file; some libraries make theirs private."""
-    if path.is_file():
+def _set_permissions(path: Path, place: Path) -> None:
+    """Give a file the permissions of the one that it replaces, else those of any new file, not a library's own."""
+    if not path.is_file():
+        return
+    if place.is_file():
+        path.chmod(stat.S_IMODE(place.stat().st_mode))
+    else:
         mask = os.umask(0)
         os.umask(mask)
         path.chmod(0o666 & ~mask)
 
 
+def is_stream(path: Path) -> bool:
+    """Whether what stands at `path` is written into and never replaced: a pipe, a device, or an open file of /dev."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    of_process = str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/"))  # may be files, as a shell opens
+    return of_process or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def check_writable(path: Path) -> None:
     """Raise UserError unless a file or folder can be made at `path`; makes nothing but missing parent folders."""
-    parent = path.absolute().parent
+    if is_stream(path):
+        return
+    if path.is_file() and not path.stat().st_mode & 0o222:  # renaming to it would not ask
+        raise UserError(f"{path}: is write-protected; choose another output")
+    parent = Path(os.path.realpath(path)).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -66,6 +66,10 @@ WHOLE_LOWER_LIP = (
 
 FOREHEAD, GLABELLA, NOSE_BRIDGE, NOSE_TIP, CHIN = 10, 9, 6, 4, 152
 """On the midline: the top of the face, between the brows, between the eyes, and so on down."""
+NOSE_RIDGE, NOSE_BASE = 195, 2
+"""Halfway down the nose; below its tip, where the upper lip begins."""
+CHEEKBONES = (50, 280, 117, 346)
+"""Skin below the eyes, two points a side."""
 CHEEKS = (234, 454)
 """The sides of the face's outline, beside the ears."""
 FACE_OVAL = (

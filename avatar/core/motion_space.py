@@ -192,8 +192,14 @@ def save_motion(motion: Motion, path: Path, space_id: str) -> None:
         save_file({name: getattr(motion, name).contiguous() for name in MOTION_NAMES}, temporary, note)
 
 
-def load_motion(path: Path) -> Motion:
+def as_motion(motion: Motion | Path | str) -> Motion:
+    """A motion that is given as one, or as the name of its file. Raises: UserError, as `load_motion`."""
+    return load_motion(motion) if isinstance(motion, (Path, str)) else motion
+
+
+def load_motion(path: Path | str) -> Motion:
     """Read a `.motion` file. Raises: UserError when it is not one, or of another version."""
+    path = Path(path)
     try:
         with open_tensors(path) as file:
             metadata = file.metadata() or {}

@@ -44,6 +44,7 @@ def is_colour(value: str) -> bool:
 
 FilePath = Annotated[str, NamesFile()]
 PosePath = Annotated[str, NamesFile(prefix="take:")]
+ConsentPath = Annotated[str, NamesFile(unless=lambda text: not text.endswith(".json"))]
 BackgroundPath = Annotated[str, NamesFile(unless=is_colour)]
 
 

@@ -19,6 +19,14 @@ from avatar.core.media import CHUNK, SAMPLE_RATE, SoundTrack, find_speech, read_
 
 @dataclass(frozen=True)
 class SpeechFile:
+    """A file with speech, and which of its sound tracks that is."""
+
+    path: Path | str
+    track: int | None = None  # from 1 on; None: the one with speech
+
+
+@dataclass(frozen=True)
+class DecodedSpeech:
     """Decoded sound, kept on disk while it is used: an hour is 230 MB."""
 
     samples: int  # at 16 kHz
@@ -38,14 +46,19 @@ class SpeechFile:
             yield torch.from_numpy(np.frombuffer(data, np.float32).copy()) * self.gain
 
 
+def as_speech_file(speech: SpeechFile | Path | str) -> SpeechFile:
+    """A file's name alone stands for the track with speech in it."""
+    return SpeechFile(speech) if isinstance(speech, (Path, str)) else speech
+
+
 @contextmanager
-def open_speech(path: Path, *, track: int | None = None) -> Iterator[SpeechFile]:
+def open_speech(speech: SpeechFile | Path | str) -> Iterator[DecodedSpeech]:
     """Decode the speech of any media file. Its loudness is known at the end only, so it waits on disk meanwhile.
 
-    track: which of the file's sound tracks, from 1 on; None: the one with speech.
     Raises: UserError, as `find_speech` and `read_speech` do.
     """
-    found = find_speech(path, track=track)
+    file = as_speech_file(speech)
+    found = find_speech(Path(file.path), track=file.track)
     with tempfile.TemporaryFile() as store:
         count = 0
 
@@ -57,4 +70,4 @@ def open_speech(path: Path, *, track: int | None = None) -> Iterator[SpeechFile]
                 yield chunk
 
         gain = gain_of(decode())
-        yield SpeechFile(count, gain, found, store)
+        yield DecodedSpeech(count, gain, found, store)

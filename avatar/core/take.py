@@ -20,6 +20,9 @@ from avatar.core.motion_space import Motion, scale_torso
 from avatar.core.versions import Format, check_version, convert
 from cuda_ext.shapes import check_shapes
 
+STANDING_PX = 1.5  # at 512, that a background moves at most whose camera stands
+UNLIKE_PLATE = 14.0  # grey levels between the frames' backgrounds and the plate: they have nothing in common
+
 
 @dataclass(frozen=True)
 class Span:
@@ -28,6 +31,15 @@ class Span:
     start: int
     stop: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Frames [start, stop) of one crop, of a clip that cuts between several."""
+
+    start: int
+    stop: int
+    crop: tuple[float, float, float]  # left, top, side in source px
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Take:
     fps: float
     length: int  # T
     camera: Camera
-    crop: tuple[float, float, float]  # left, top, side in source px
+    crop: tuple[float, float, float]  # left, top, side in source px; that of most frames
     train: range
     test: range
     excluded: tuple[Span, ...]
@@ -86,12 +98,19 @@ class Take:
     request: dict[str, str]  # what it was made with: face, size, start, end, select, ... ; empty where not known
     quality: dict[str, float]
     space_id: str = ""  # of the MotionSpace that it was tracked with; empty where not known
+    framings: tuple[Framing, ...] = ()  # all of a clip that cuts between several
     scale: float = 1.0  # of pictures and pixels as they are read, against those on disk
 
     def training_frames(self) -> list[int]:
         """Frame indices that may be trained on: the train part less excluded spans."""
         excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
         return [frame for frame in self.train if frame not in excluded]
+
+    @property
+    def background_stands(self) -> bool:
+        """Whether the plate is what stands behind the person in all frames: camera, framing and background rest."""
+        moved, unlike = (self.quality.get(name, 0.0) for name in ("camera_px", "plate_error"))
+        return moved <= STANDING_PX and unlike <= UNLIKE_PLATE and not self.framings
 
     @property
     def first_source_frame(self) -> int:
@@ -145,6 +164,11 @@ def _from_1(content: Content) -> Content:
 FORMAT = Format("take", 2, "0.2.0", "redo it with `avatar preprocess`", {1: _from_1})
 
 
+def as_take(take: Take | Path | str) -> Take:
+    """A Take that is given as one, or as the name of its folder. Raises: UserError, as `open_take`."""
+    return open_take(take) if isinstance(take, (Path, str)) else take
+
+
 def open_take(root: Path | str) -> Take:
     """Open a Take folder, of this or of the two versions before.
 
@@ -173,6 +197,9 @@ def open_take(root: Path | str) -> Take:
             quality=content["quality"],
             request=content["request"],
             space_id=content["space_id"],
+            framings=tuple(
+                Framing(one["start"], one["stop"], tuple(one["crop"])) for one in content.get("framings", ())
+            ),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index}: is damaged ({error}); redo it with `avatar preprocess`") from error

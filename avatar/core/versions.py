@@ -28,6 +28,14 @@ class Format:
         """As files name it."""
         return f"{self.name}/{self.version}"
 
+    @property
+    def oldest(self) -> int:
+        """The oldest version that is read."""
+        version = self.version
+        while version - 1 in self.converts:
+            version -= 1
+        return version
+
 
 def parse_tag(format: Format, tag: str | None) -> int | None:
     """The version in a tag such as `avatar/9`; None when it is no tag of this format."""

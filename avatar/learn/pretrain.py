@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, articulate, classify
 from avatar.core.files import UserError, read_safetensors, whole
+from avatar.core.outputs import check_output
 from avatar.core.progress import Progress, no_progress
 from avatar.core.threads import torch_threads
 from avatar.learn.corpus import list_shards, read_corpus
@@ -60,6 +61,7 @@ def pretrain(
     batches of its own and the first one writes. Raises: UserError when the corpus is missing or too small, or the
     checkpoint is of another run.
     """
+    check_output(out, [corpus])
     shards = list_shards(corpus)
     kept = max(1, round(HELD_OUT * len(shards)))
     if len(shards) <= kept:

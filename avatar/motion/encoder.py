@@ -27,12 +27,12 @@ FORMAT = "encoder/5"
 CHANNELS = 160
 STRIDE = 4  # feature frames per motion frame: 100 Hz -> 25 Hz
 PAIR = 2  # backbone frames per motion frame: 50 Hz -> 25 Hz
-SEGMENT = 150  # motion frames encoded at a time; two overlapping segments are averaged (docs/figures.md)
+SEGMENT = 150  # motion frames encoded at a time; two overlapping segments are averaged (docs/lab/speech.md)
 CONTEXT = 25  # motion frames to either side of a segment that are encoded with it, and dropped
 STEP = SEGMENT // 2  # motion frames from one segment to the next
 BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can change the output before
 LIP_REACH, LIP_HIDDEN = 2, 64
-REACH = 1  # motion frames to either side that a person's regression takes; two are no better (docs/figures.md)
+REACH = 1  # motion frames to either side that a person's regression takes; two are no better (docs/lab/speech.md)
 DIRECTIONS, DIRECTION_REACH = 32, 2  # learned projections of the backbone, over so many frames to either side
 INPUT_DROPOUT, HIDDEN_DROPOUT = 0.2, 0.3  # of the lip head in training
 

@@ -10,9 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
+from avatar.core.outputs import check_inputs, check_output
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
-from avatar.pipelines.options import Build, Control, Evaluate, Preprocess, Render, View, settings_files
+from avatar.pipelines.options import (
+    Agreement,
+    Build,
+    Control,
+    Evaluate,
+    Permission,
+    Preprocess,
+    Render,
+    View,
+    options_of,
+    settings_files,
+)
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -68,6 +81,27 @@ def with_files(options: Mapping[str, Any], files: Mapping[str, str], place: Call
     return found
 
 
+def check_outputs(options: Settings) -> None:
+    """Raise UserError when an output of a verb is what the verb reads or what it writes, too, or has a wrong ending.
+
+    What is read counts wherever in the options it is named; links are followed. Where the ending says the kind, what
+    stands there must be of it, or `force` be set.
+    """
+    verb, values = type(options), options.model_dump()
+    rows = [row for row in options_of(verb) if row.given.role == "output" and values[row.name]]
+    files_of_settings = [name for name in settings_files(verb) if isinstance(values[name], str)]
+    read = [values[name] for name in files_of_settings]
+    values |= {name: read_mapping(Path(values[name]), name) for name in files_of_settings}
+    outputs = {row.name: Path(values[row.name]) for row in rows}
+    read += [file for name, file in files_of(verb, with_own_names(verb, values)).items() if name not in outputs]
+    for row in rows:
+        others = [place for name, place in outputs.items() if name != row.name]
+        if row.given.endings:
+            check_output(outputs[row.name], [*read, *others], endings=row.given.endings, force=values.get("force"))
+        else:
+            check_inputs(outputs[row.name], [*read, *others])
+
+
 def take_request(options: Preprocess) -> TakeRequest:
     """What a Take is to be made with."""
     from avatar.core.media import Stretch
@@ -81,18 +115,33 @@ def take_request(options: Preprocess) -> TakeRequest:
         face=options.face,
         size=options.size,
         audio_track=options.audio_track,
-        consent=options.consent,
+        consent=consent_of(options),
         stretch=Stretch(start or 0.0, end),
         seconds=select,
         landmarker=Path(options.landmarker) if options.landmarker else None,
     )
 
 
+def consent_of(options: Agreement) -> str:
+    """Who agreed to what, as a Take keeps it. Raises: UserError."""
+    from avatar.core.consent import state
+
+    return state(options.consent, own=options.own, synthetic=options.synthetic)
+
+
+def permit(avatar: Avatar, options: Permission) -> None:
+    """Raise UserError when the avatar's consent, or a list of revoked ones, excludes a job."""
+    from avatar.core.consent import check_permission, read_revoked
+
+    revoked = read_revoked(Path(options.revoked)) if options.revoked else frozenset()
+    check_permission(avatar, options.avatar, use=options.use, revoked=revoked)
+
+
 def build_request(options: Build) -> TakeRequest:
     """What the Take of a build is to be made with, but for what the recipe says."""
     from preprocess.request import TakeRequest
 
-    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=options.consent)
+    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=consent_of(options))
 
 
 def final_recipe(options: Build) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,10 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
+from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
-from avatar.core.files import UserError, check_readable, check_writable, sole_maker
-from avatar.core.media import WHOLE, probe
+from avatar.core.files import UserError, check_readable, sole_maker
+from avatar.core.media import SAMPLE_RATE, WHOLE, probe
 from avatar.core.motion_space import load_space
+from avatar.core.named_files import named_files
+from avatar.core.outputs import check_output, check_output_folder
+from avatar.core.picture_folder import check_film
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
@@ -40,7 +45,8 @@ from preprocess.matte import matte_of_picture
 from preprocess.request import TakeRequest, state_consent
 
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
-MIN_FRAMES = 75  # three seconds
+MIN_FRAMES = 50  # two seconds
+NEVER_TRAINED = ("no face found", "black picture", "another shot after a cut")  # not even of a Take that is forced
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,14 @@ def build(
     *,
     recipe: Recipe | None = None,
     request: TakeRequest | None = None,
+    force: bool = False,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Avatar:
     """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
 
+    force: build of a clip that is not usable, too, and warn of what to expect; replace a file at `out` of any kind.
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
     request: what the Take is made with; its tracker and size are the recipe's.
     stages: counts the time of each.
@@ -76,8 +84,8 @@ def build(
     """
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = _check(recipe, device)
-    check_writable(out)
-    if source.is_file() and not probe(source).has_audio:
+    _check_outputs(source, out, plan, force=force)
+    if source.is_file() and not force and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
@@ -93,7 +101,12 @@ def build(
         )
         take = with_holdout(take, recipe.holdout)
         take = with_size(take, recipe.train_size or take.camera.size)
-        _check_take(take, source)
+        take = _check_take(take, source, force=force)
+        if take.source.get("consent", NOT_STATED) == NOT_STATED:
+            warnings.warn(
+                "nobody is stated to have agreed to this avatar: --consent FILE.json, or --self NAME for yourself",
+                stacklevel=2,
+            )
         avatar = _learn(plan, take, out, progress, stages)
         with stages.time("save"):
             save_avatar(avatar, out)
@@ -124,12 +137,31 @@ def _check(recipe: Recipe, device: DeviceName) -> _Plan:
     return plan
 
 
-def _check_take(take: Take, source: Path) -> None:
-    quality, frames = assess_quality(take.quality), len(take.training_frames())
-    if not quality.usable:
-        raise UserError(f"{source}: {'; '.join(quality.advice)}; see {take.root / 'report.html'}")
-    if frames < MIN_FRAMES:
-        raise UserError(f"{source}: only {frames} frames can be trained on; film at least 5 s")
+def _check_outputs(source: Path, out: Path, plan: _Plan, *, force: bool) -> None:
+    """Raise UserError unless the avatar, and all that is made beside it, may be written."""
+    read: list[Path | str] = [source, *named_files(Recipe, plan.recipe.model_dump()).values(), *plan.controls.files]
+    check_output(out, read, endings=(".avatar",), force=force)
+    if source.is_file():
+        check_output_folder(out.with_suffix(".take"), read)
+    check_output_folder(out.with_suffix(".training"), read)
+    if plan.recipe.speech:
+        look = Look(background=plan.recipe.background or None)
+        check_film(out.with_suffix(".mp4"), look.coding, transparent=look.transparent, inputs=read)
+
+
+def _check_take(take: Take, source: Path, *, force: bool) -> Take:
+    """The Take, with frames back in training where it is forced and would have too few. Raises: UserError."""
+    verdict = assess_quality(take.quality)
+    if verdict.faults and not force:
+        page = take.root / "report.html"
+        raise UserError(f"{source}: {'; '.join(verdict.advice)}; see {page}, or build all the same with --force")
+    for fault in verdict.faults:
+        warnings.warn(f"{source}: {fault.ground}; expect {fault.expected}", stacklevel=3)
+    if force and len(take.training_frames()) < MIN_FRAMES:
+        take = replace(take, excluded=tuple(span for span in take.excluded if span.reason in NEVER_TRAINED))
+    if not (count := len(take.training_frames())) or (count < MIN_FRAMES and not force):
+        raise UserError(f"{source}: only {count} frames can be trained on; film at least 5 s")
+    return take
 
 
 def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stages) -> Avatar:
@@ -138,7 +170,7 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
     with ThreadPoolExecutor(1) as beside:
         adapted = beside.submit(
             adapt,
-            read_audio(take),
+            _sound(take),
             track,
             frames=take.training_frames(),
             seed=recipe.seed,
@@ -185,6 +217,13 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         matte=matte,
         trained_on=trained_on(take),
     )
+
+
+def _sound(take: Take) -> Tensor:
+    """The clip's sound; silence of its length where it has none and is forced."""
+    if (take.root / "audio.wav").is_file():
+        return read_audio(take)
+    return torch.zeros(round(take.length / take.fps * SAMPLE_RATE))
 
 
 def _training_progress(steps: int | None, budget: float, progress: Progress) -> Callable[[float, float], None]:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from avatar.core.avatar_file import load_avatar
+from avatar.core.consent import state
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe
 from avatar.core.take import open_take
@@ -14,6 +15,7 @@ from avatar.pipelines.evaluate import evaluate
 from avatar.pipelines.speak import speak
 from avatar.render.device import DeviceName
 from preprocess.actor import film_actor
+from preprocess.request import TakeRequest
 
 ACTOR_SECONDS = 12.0
 
@@ -34,7 +36,8 @@ def run_demo(
         film_actor(source, seconds=ACTOR_SECONDS)
     made = {"avatar": folder / f"{source.stem}.avatar"}
     recipe = Recipe(budget_seconds=budget_seconds, holdout=0.1)
-    build(source, made["avatar"], recipe=recipe, device=device, progress=progress)
+    request = TakeRequest(consent=state(synthetic=video is None))
+    build(source, made["avatar"], recipe=recipe, request=request, device=device, progress=progress)
     made["video"] = folder / f"{source.stem}_speaks.mp4"
     said = speech or Path(str(files("avatar") / "assets" / "actor_speech.flac"))
     avatar = load_avatar(made["avatar"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,21 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look for everything the project can use."""
-    return [_native(), _torch(), _cuda(), _backends(), _ffmpeg(), _mediapipe(), _assets(), *_optional()]
+    return [
+        *(_package(), _native(), _torch(), _cuda(), _backends(), _ffmpeg(), _opencv(), _mediapipe(), _assets()),
+        *_optional(),
+    ]
+
+
+def _package() -> Finding:
+    """The version, the formats it writes, and which older ones it reads."""
+    from avatar.core import avatar_file, motion_space, take
+
+    formats = [avatar_file.FORMAT, take.FORMAT, motion_space.FORMAT]
+    written = ", ".join(format.tag for format in formats)
+    older = ", ".join(f"{format.name}/{format.oldest}" for format in formats if format.oldest < format.version)
+    detail = f"{version('avatar-builder')}; writes {written}; `avatar upgrade` rewrites files from {older} on"
+    return Finding("avatar-builder", True, True, detail)
 
 
 def _native() -> Finding:
@@ -76,10 +91,25 @@ def _ffmpeg() -> Finding:
         return Finding("ffmpeg", False, True, f"{error}; install it with: pip install imageio-ffmpeg")
 
 
+def _opencv() -> Finding:
+    """Several packages install `cv2` over each other; the one installed last counts."""
+    names = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+    found = []
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    if not found:
+        return Finding("OpenCV", False, False, "needed to preprocess; pip install opencv-python-headless")
+    mixed = "" if len(found) == 1 else "; they share one folder, so keep their versions equal"
+    return Finding("OpenCV", True, False, ", ".join(found) + mixed)
+
+
 def _mediapipe() -> Finding:
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or spec.origin is None:
-        return Finding("mediapipe", False, False, "optional: --tracker mediapipe; pip install mediapipe==0.10.21")
+        return Finding(
+            "mediapipe", False, False, "optional: --tracker mediapipe; pip install 'avatar-builder[mediapipe]'"
+        )
     modules = Path(spec.origin).parent / "modules"
     models = sorted(path.name for path in modules.rglob("*.tflite"))
     needed = {"face_landmark_with_attention.tflite", "selfie_segmentation.tflite"}
@@ -92,7 +122,8 @@ def _mediapipe() -> Finding:
 def _assets() -> Finding:
     folder = Path(__file__).parent.parent / "assets"
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    good = {"motion_space.safetensors", "encoder.safetensors", "face_networks.safetensors"} <= set(names)
+    needed = {"motion_space.safetensors", "encoder.safetensors", "face_networks.safetensors", "mouth_cover.safetensors"}
+    good = needed <= set(names)
     return Finding("shipped weights", good, True, ", ".join(names) or "none; install the package again")
 
 

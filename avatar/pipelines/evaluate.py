@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.core.avatar_file import Avatar
+from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls
 from avatar.core.encode import Coding, write_video
-from avatar.core.files import check_writable, whole
+from avatar.core.files import whole
+from avatar.core.outputs import check_output, files_among
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.progress import Progress, count_steps, no_progress
-from avatar.core.take import Take, Track, read_frames, read_mattes, read_track, with_size
+from avatar.core.take import Take, Track, as_take, read_frames, read_mattes, read_track, with_size
 from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Networks, compare_looks, load_networks
@@ -73,13 +74,14 @@ class Evaluation:
 
 
 def evaluate(
-    avatar: Avatar,
-    take: Take,
+    avatar: Avatar | Path | str,
+    take: Take | Path | str,
     *,
-    page: Path | None = None,
-    sheet: Path | None = None,
+    page: Path | str | None = None,
+    sheet: Path | str | None = None,
     networks: Networks | None = None,
     device: DeviceName = "auto",
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Compare an avatar with frames of a Take that it was not trained on; with all, where there are none such.
@@ -89,10 +91,14 @@ def evaluate(
     (driven by the sound; nothing of the test frames).
 
     page: an HTML page to write; sheet: a picture of many frames, for people who would rather look than read.
+    force: replace files of other kinds there, too; never what is read.
     """
-    for out in (page, sheet):
+    read = files_among(avatar)
+    avatar, take = as_avatar(avatar), as_take(take)
+    page, sheet = (Path(out) if out else None for out in (page, sheet))
+    for out, ending in ((page, ".html"), (sheet, ".png")):
         if out:
-            check_writable(out)
+            check_output(out, [take.root, *read], endings=(ending,), force=force)
     check_space(avatar)
     loaded = load_networks(networks or Networks())
     take = with_size(take, avatar.camera.size)
@@ -114,7 +120,7 @@ def evaluate(
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
-            Image.fromarray(_contact_sheet(real, drawn)).save(temporary)
+            Image.fromarray(_contact_sheet(real, drawn)).save(temporary, "png")
     if page:
         _write_evaluation(page, evaluation, real, drawn, take, spoken)
     return evaluation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +12,67 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar
-from avatar.core.blendshapes import arkit_curves
-from avatar.core.controls import Controls
+from avatar.core.avatar_file import Avatar, as_avatar
+from avatar.core.blendshapes import arkit_curves, livelink_columns
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_writable, whole
 from avatar.core.geometry import to_vector
-from avatar.core.motion_space import Motion, load_space
+from avatar.core.motion_space import Motion, as_motion, load_space, save_motion
+from avatar.core.outputs import check_output, files_among
 from avatar.core.progress import Progress, no_progress
-from avatar.pipelines.speak import make_motion, write_motion
+from avatar.core.speech_file import SpeechFile, as_speech_file
+from avatar.pipelines.options import Layout
+from avatar.pipelines.speak import make_motion
 from avatar.play.player import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
 from avatar.render.nerf import NerfRenderer
 
+MOTION_ENDINGS, FRAME_ENDINGS = (".motion", ".csv"), (".ply", ".png")
 SURFACE = 1.4  # a cm: half of the light gets through half a centimetre
 DEPTH_UNITS = 100  # of a depth picture, a cm
 SH_ZERO = 0.28209479177387814  # the constant spherical harmonic
+SH_REST = 45  # coefficients of degrees 1 to 3 in three colours, by whose number strict loaders know the degree
 FIELDS = (
-    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
-    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"),
+    *(f"f_rest_{index}" for index in range(SH_REST)),
+    *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
+LIVELINK_HEAD = ("Timecode", "BlendshapeCount")
 
 
-def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> int:
+def export_frame(
+    avatar: Avatar | Path | str,
+    out: Path | str,
+    *,
+    motion: Motion | Path | str | None = None,
+    frame: int = 0,
+    force: bool = False,
+) -> str:
+    """Write a frame of a motion, or the person at rest, as `out` ends: `.ply` of splats or mesh, `.png` of depth.
+
+    force: as in `check_output`. Returns: what was written, in words. Raises: UserError.
+    """
+    out = Path(out)
+    check_output(out, files_among(avatar, motion), endings=FRAME_ENDINGS, force=force)
+    avatar, motion = as_avatar(avatar), None if motion is None else as_motion(motion)
+    if out.suffix.lower() == ".png":
+        export_depth(avatar, out, motion=motion, frame=frame)
+        return "depth in tenths of a millimetre"
+    if avatar.kind == "nerf":
+        return f"{export_mesh(avatar, out, motion=motion, frame=frame)} points"
+    return f"{export_splats(avatar, out, motion=motion, frame=frame)} splats"
+
+
+def export_splats(
+    avatar: Avatar | Path | str, out: Path | str, *, motion: Motion | Path | str | None = None, frame: int = 0
+) -> int:
     """Write a frame of a motion, or the person at rest, as the .ply of Kerbl et al. 2023; returns how many splats.
 
-    Camera frame, cm, OpenCV axes. Raises: UserError when the avatar has no splats, or the motion no such frame.
+    Camera frame, cm, OpenCV axes. Colours do not change with the view, so f_rest is zero, as are normals.
+    Raises: UserError when the avatar has no splats, or the motion no such frame.
     """
+    avatar, out, motion = as_avatar(avatar), Path(out), None if motion is None else as_motion(motion)
     renderer = open_renderer(avatar)
     if not isinstance(renderer, GaussianRenderer):
         raise UserError(f"an avatar of kind {avatar.kind} has no splats; build one with the gaussian renderer")
@@ -47,7 +82,8 @@ def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, fr
     check_writable(out)
     means, quaternions, log_scales, opacity, colors = renderer.splats(motion[frame : frame + 1] if motion else None)
     nothing = torch.zeros_like(means)
-    columns = [means, nothing, (colors - 0.5) / SH_ZERO, opacity[:, None], log_scales]
+    rest = torch.zeros(len(means), SH_REST)
+    columns = [means, nothing, (colors - 0.5) / SH_ZERO, rest, opacity[:, None], log_scales]
     values = torch.cat([*columns, torch.nn.functional.normalize(quaternions, dim=1)], 1)
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(values)}"]
     header += [f"property float {name}" for name in FIELDS] + ["end_header"]
@@ -56,12 +92,20 @@ def export_splats(avatar: Avatar, out: Path, *, motion: Motion | None = None, fr
     return len(values)
 
 
-def export_mesh(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0, cells: int = 160) -> int:
+def export_mesh(
+    avatar: Avatar | Path | str,
+    out: Path | str,
+    *,
+    motion: Motion | Path | str | None = None,
+    frame: int = 0,
+    cells: int = 160,
+) -> int:
     """Write the head of a NeRF avatar, in a frame of a motion or at rest, as a coloured mesh .ply; returns its points.
 
     Head frame, cm, y down. cells: along the longest side of what is looked at. Raises: UserError when the avatar is of
     another kind, the motion has no such frame, or scikit-image, whose marching cubes find the surface, is missing.
     """
+    out = Path(out)
     renderer, motion = _open_field(avatar, motion, frame)
     if importlib.util.find_spec("skimage") is None:
         raise UserError("a mesh needs scikit-image; run pip install 'avatar-builder[mesh]'")
@@ -96,62 +140,91 @@ def _write_mesh(out: Path, vertices: np.ndarray, colors: np.ndarray, triangles: 
         temporary.write_bytes("\n".join(header).encode() + b"\n" + points.tobytes() + faces.tobytes())
 
 
-def export_depth(avatar: Avatar, out: Path, *, motion: Motion | None = None, frame: int = 0) -> None:
+def export_depth(
+    avatar: Avatar | Path | str, out: Path | str, *, motion: Motion | Path | str | None = None, frame: int = 0
+) -> None:
     """Write how far the head of a NeRF avatar is, as a 16-bit .png in tenths of a millimetre; 0 is nothing.
 
     Raises: UserError when the avatar is of another kind, or the motion has no such frame.
     """
+    out = Path(out)
     renderer, motion = _open_field(avatar, motion, frame)
     check_writable(out)
     depth = (renderer.depth(motion, frame) * DEPTH_UNITS).round().clamp(0, 2**16 - 1)
     with whole(out) as temporary:
-        Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary)
+        Image.fromarray(depth.numpy().astype(np.uint16)).save(temporary, "png")
 
 
-def _open_field(avatar: Avatar, motion: Motion | None, frame: int) -> tuple[NerfRenderer, Motion]:
+def _open_field(
+    avatar: Avatar | Path | str, motion: Motion | Path | str | None, frame: int
+) -> tuple[NerfRenderer, Motion]:
+    avatar = as_avatar(avatar)
     renderer = open_renderer(avatar)
     if not isinstance(renderer, NerfRenderer):
         raise UserError(f"an avatar of kind {avatar.kind} has no density; build one with the nerf renderer")
     check_space(avatar)
-    motion = motion or renderer.at_rest()
+    motion = renderer.at_rest() if motion is None else as_motion(motion)
     if not 0 <= frame < len(motion):
         raise UserError(f"--frame: {frame} is not a frame of a motion of {len(motion)}; they begin at 0")
     return renderer, motion
 
 
 def export_motion(
-    avatar: Avatar,
-    speech: Path,
-    out: Path,
+    avatar: Avatar | Path | str,
+    speech: SpeechFile | Path | str,
+    out: Path | str,
     *,
-    layout: str = "motion",
+    layout: Layout = "motion",
     controls: Controls | None = None,
-    audio_track: int | None = None,
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> int:
-    """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, else a motion file.
+    """Write an avatar's motion for the speech in a file: a `.csv` in a layout of `export_curves`, or a `.motion` file.
 
-    audio_track: as in `speak`.
-
-    Returns: the number of frames. Raises: UserError.
+    speech: as in `speak`; force: as in `check_output`. Returns: the number of frames. Raises: UserError.
     """
-    if out.suffix != ".csv":
-        return len(write_motion(avatar, speech, out, controls=controls, audio_track=audio_track, progress=progress))
-    motion = make_motion(avatar, speech, controls=controls, out=out, audio_track=audio_track, progress=progress)
-    return export_curves(motion, out, layout=layout)
+    read, speech, out = files_among(avatar), as_speech_file(speech), Path(out)
+    avatar = as_avatar(avatar)
+    controls = controls or resolve_controls(avatar)
+    check_output(out, [*read, speech.path, *controls.files], endings=MOTION_ENDINGS, force=force)
+    check_layout(out, layout)
+    motion = make_motion(avatar, speech, controls=controls, out=out, progress=progress)
+    if out.suffix.lower() == ".csv":
+        return export_curves(motion, out, layout=layout)
+    save_motion(motion, out, avatar.space_id)
+    return len(motion)
 
 
-def export_curves(motion: Motion, out: Path, *, layout: str) -> int:
-    """Write a motion as CSV, a line a frame; layout: `motion` as it is, `arkit` as blendshapes 0..1 and head angles."""
+def check_layout(out: Path, layout: Layout) -> None:
+    """Raise UserError for a layout of columns where there are none."""
+    if layout != "motion" and out.suffix.lower() != ".csv":
+        raise UserError(f"{out}: has no columns, which --layout {layout} would name; use .csv, or leave --layout out")
+
+
+def export_curves(motion: Motion | Path | str, out: Path | str, *, layout: Layout) -> int:
+    """Write a motion as CSV, a line a frame; returns how many.
+
+    layout: `motion` as it is; `arkit` as blendshapes 0..1 and head angles in degrees; `livelink` as the app Live Link
+    Face does, with a timecode and all of ARKit's blendshapes (`livelink_columns`).
+    """
+    motion, out = as_motion(motion), Path(out)
     check_writable(out)
-    columns = _plain_columns(motion) if layout == "motion" else _arkit_columns(motion)
+    columns = COLUMNS[layout](motion)
     table = torch.stack(list(columns.values()), 1).double().numpy()
+    livelink = layout == "livelink"
     with whole(out) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["seconds", *columns])
+        writer.writerow([*(LIVELINK_HEAD if livelink else ["seconds"]), *columns])
         for frame, row in enumerate(table):
-            writer.writerow([f"{frame / motion.fps:.4f}", *(f"{value:.6g}" for value in row)])
+            head = [_timecode(frame, motion.fps), len(columns)] if livelink else [f"{frame / motion.fps:.4f}"]
+            writer.writerow([*head, *(f"{value:.6g}" for value in row)])
     return len(table)
+
+
+def _timecode(frame: int, fps: float) -> str:
+    """Hours, minutes, seconds and frames of them; at 29.97 frames/s and the like without dropped numbers."""
+    seconds, left = divmod(frame, round(fps))
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{left:02}.000"
 
 
 def _plain_columns(motion: Motion) -> dict[str, Tensor]:
@@ -167,6 +240,17 @@ def _arkit_columns(motion: Motion) -> dict[str, Tensor]:
     turn = torch.rad2deg(to_vector(motion.rotation))
     angles = {"headPitch": turn[:, 0], "headYaw": turn[:, 1], "headRoll": turn[:, 2]}
     return arkit_curves(motion, load_space()) | angles
+
+
+def _livelink_columns(motion: Motion) -> dict[str, Tensor]:
+    return livelink_columns(motion, load_space())
+
+
+COLUMNS: dict[Layout, Callable[[Motion], dict[str, Tensor]]] = {
+    "motion": _plain_columns,
+    "arkit": _arkit_columns,
+    "livelink": _livelink_columns,
+}
 
 
 def read_splats(path: Path) -> np.ndarray:

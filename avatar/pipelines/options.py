@@ -19,10 +19,11 @@ from pydantic.fields import FieldInfo
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls, UpTo
 from avatar.core.files import UserError
-from avatar.core.named_files import BackgroundPath, FilePath, NamesFile, marked, markers_of
+from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, NamesFile, marked, markers_of
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
+Layout = Literal["motion", "arkit", "livelink"]
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
 """Classes that a file of settings is checked by: key of a section, empty for the file itself -> class."""
@@ -37,6 +38,7 @@ class Given:
     role: Role = "option"
     default: str = ""  # what happens without it, where the default itself does not say it
     positional: bool = False  # an argument, without a flag
+    endings: tuple[str, ...] = ()  # of a file that is written; none: as the verb sees fit
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,13 @@ SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", position
 
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
-FACE = "Which face, when there are several all the way."
+FACE = "Which face, when there are several all the way; auto: the largest, with a warning."
 TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
 AUDIO_TRACK = "Which sound track, from 1 on, where a file has several."
-CONSENT = "Who agreed to this avatar and to what; travels with the file."
+FORCE = "Replace what stands at the output, though it is of another kind; never what is read."
+CONSENT = "Who agreed to this avatar and to what, a consent file or a sentence; travels with the file."
 
 
 class Hardware(Settings):
@@ -97,7 +100,35 @@ class Hardware(Settings):
     device: DeviceChoice = Field("auto", description=DEVICE)
 
 
-class Preprocess(Hardware):
+class Output(Settings):
+    """What may stand at the output of a verb."""
+
+    force: bool = Field(False, description=FORCE)
+
+
+class Agreement(Settings):
+    """Who agreed to an avatar: one of these, or nothing."""
+
+    consent: Annotated[ConsentPath, Given(metavar="FILE.json|TEXT")] = Field("not stated", description=CONSENT)
+    own: Annotated[str | None, Given(("--self",), "NAME")] = Field(
+        None, description="The clip is of yourself, and this is your name."
+    )
+    synthetic: bool = Field(False, description="The clip is of a person who does not exist.")
+
+
+class Permission(Settings):
+    """What the consent of an avatar is compared with."""
+
+    avatar: AvatarInput = Field(description=AVATAR)
+    use: Annotated[str | None, Given(metavar="TEXT")] = Field(
+        None, description="What it is for; refused where the avatar's consent lists its uses without this one."
+    )
+    revoked: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
+        None, description="List of avatar ids whose consent was taken back."
+    )
+
+
+class Preprocess(Hardware, Agreement):
     """Video to Take: crop, track, matte, background plate, sound, report."""
 
     video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
@@ -117,16 +148,15 @@ class Preprocess(Hardware):
     landmarker: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="Your own MediaPipe Tasks face landmarker (.task)."
     )
-    consent: str = Field("not stated", description=CONSENT)
 
 
-class Build(Hardware):
+class Build(Hardware, Agreement):
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
 
     source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
         description="A clip, or a folder of `preprocess`."
     )
-    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output", endings=(".avatar",))] = Field(
         description="Avatar file to write."
     )
     recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
@@ -147,7 +177,21 @@ class Build(Hardware):
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
     )
-    consent: str = Field("not stated", description=CONSENT)
+    force: bool = Field(
+        False, description="Build of an unusable clip, too, saying what to expect; replace another file."
+    )
+
+
+class Signing(Output):
+    """How a film is signed."""
+
+    sign: Annotated[FilePath | None, Given(metavar="DIR", default="those of `avatar keys init`")] = Field(
+        None, description="Folder with certificate.pem and key.pem to sign by."
+    )
+    tsa: Annotated[str | None, Given(metavar="URL")] = Field(
+        None, description="RFC 3161 server to have the signature's time certified by."
+    )
+    unsigned: bool = Field(False, description="Sign nothing.")
 
 
 class View(Settings):
@@ -194,10 +238,9 @@ else:
     Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
 
 
-class Speak(Hardware, Control, View):
+class Speak(Hardware, Control, View, Permission, Signing):
     """Make an avatar say what a sound file says; any length."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     speech: SpeechInput = Field(description=SPEECH)
     output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
         description="Film (.mp4, .mov, .webm), or a folder for PNGs."
@@ -210,10 +253,9 @@ class Speak(Hardware, Control, View):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **View.aliases, **CONTROL_ALIASES}
 
 
-class Render(Hardware, View):
+class Render(Hardware, View, Permission, Signing):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(
         description="Take whose own motion is re-enacted."
     )
@@ -226,16 +268,15 @@ class Render(Hardware, View):
     split: Literal["test", "train", "all"] = Field("test", description="Which frames.")
 
 
-class Motion(Control):
+class Motion(Control, Permission, Output):
     """Speech to motion only."""
 
-    avatar: AvatarInput = Field(description=AVATAR)
     speech: SpeechInput = Field(description=SPEECH)
-    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output")] = Field(
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.motion", "output", endings=(".motion", ".csv"))] = Field(
         description="Motion file to write; .csv for other programs."
     )
-    layout: Literal["motion", "arkit"] = Field(
-        "motion", description="Columns of a .csv: as they are, or ARKit-style blendshapes."
+    layout: Layout = Field(
+        "motion", description="Columns of a .csv: as they are, ARKit-style blendshapes, or as Live Link Face has them."
     )
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
@@ -244,20 +285,20 @@ class Motion(Control):
     aliases: ClassVar[Mapping[str, Alias]] = {"drv_aud": Alias("speech"), **CONTROL_ALIASES}
 
 
-class Evaluate(Hardware):
+class Evaluate(Hardware, Output):
     """Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks."""
 
     avatar: AvatarInput = Field(description=AVATAR)
     take: Annotated[FilePath, Given(metavar="TAKE_DIR", role="input", positional=True)] = Field(
         description="Take with held-out frames."
     )
-    output: Annotated[FilePath | None, Given(("--json",), "FILE", "output")] = Field(
+    output: Annotated[FilePath | None, Given(("--json",), "FILE.json", "output", endings=(".json",))] = Field(
         None, description="Write the figures as JSON."
     )
-    page: Annotated[FilePath | None, Given(metavar="FILE", role="output")] = Field(
+    page: Annotated[FilePath | None, Given(metavar="FILE.html", role="output", endings=(".html",))] = Field(
         None, description="Write an HTML page with pictures."
     )
-    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output")] = Field(
+    sheet: Annotated[FilePath | None, Given(metavar="FILE.png", role="output", endings=(".png",))] = Field(
         None, description="Write many frames as one picture."
     )
     lpips: Annotated[FilePath | None, Given(metavar="FOLDER", default="torch's cache")] = Field(

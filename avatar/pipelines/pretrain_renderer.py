@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from avatar.core.files import UserError, check_writable
+from avatar.core.files import UserError
 from avatar.core.motion_space import load_space
+from avatar.core.outputs import check_output
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import Take, Track, open_take, read_track, with_size
 from avatar.pipelines.speech_encoder import preprocess_corpus
@@ -59,7 +60,7 @@ def pretrain_renderer(
     Networks and motion branch go from one person to the next; tables, torso and appearance are each one's own, and all
     tables are drawn to their mean. Raises: UserError, as `train` does.
     """
-    check_writable(out)
+    check_output(out, [take.root for take in takes])
     place = pick_device(device)
     check_backends(settings, place)
     people = [_begin(take, min(size, take.camera.size), settings, seed) for take in takes]

@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Literal
 
-from avatar.core.avatar_file import Avatar
-from avatar.core.coding import check_target
+from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls, resolve_controls
-from avatar.core.encode import save_each, warn_of_encoder, write_video
-from avatar.core.files import UserError, check_writable
+from avatar.core.encode import warn_of_encoder, write_video
+from avatar.core.files import UserError, digest_file
 from avatar.core.media import probe
-from avatar.core.motion_space import Motion, concatenate, save_motion
+from avatar.core.motion_space import Motion, concatenate
+from avatar.core.outputs import files_among
+from avatar.core.picture_folder import check_film, check_picture_folder, save_each
 from avatar.core.progress import Progress, count_steps, no_progress
-from avatar.core.speech_file import open_speech
-from avatar.core.take import Take
+from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
+from avatar.core.take import Take, as_take
 from avatar.core.threads import torch_threads
 from avatar.motion.driver import drive
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take, start_driver
+from avatar.provenance.identity import film_number
+from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
 
 Split = Literal["train", "test", "all"]
 
 
 def speak(
-    avatar: Avatar,
-    speech: Path | str,
+    avatar: Avatar | Path | str,
+    speech: SpeechFile | Path | str,
     out: Path | str,
     *,
     controls: Controls | None = None,
     look: Look | None = None,
     device: DeviceName = "auto",
-    audio_track: int | None = None,
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> int:
     """Make the avatar say what a file says; writes a film with its sound, as the ending of `out` says.
 
-    audio_track: which of the file's sound tracks, from 1 on; None: the one with speech.
-
+    speech: a file, of which the track with speech counts, or a `SpeechFile` that names one.
+    force: replace a file of another kind at `out`, too; never what is read.
+    Raises: UserError.
     Returns: the number of frames. The sound is decoded twice: once for the motion, at 16 kHz, and once by the encoder
     of the film, at its own rate.
     """
-    speech, out, look = Path(speech), Path(out), look or Look()
-    if not probe(speech).has_audio:
-        raise UserError(f"{speech}: has no sound; give a file with speech")
-    check_writable(out)
-    check_target(out, look.coding, transparent=look.transparent)
+    read, speech, out, look = files_among(avatar), as_speech_file(speech), Path(out), look or Look()
+    avatar = as_avatar(avatar)
+    controls = controls or resolve_controls(avatar)
+    read += [speech.path, *look.files, *controls.files]
+    check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
+    if not probe(Path(speech.path)).has_audio:
+        raise UserError(f"{speech.path}: has no sound; give a file with speech")
     _warn_of_encoder(out, look, device)
-    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
-    with torch_threads(1), open_speech(speech, track=audio_track) as sound:  # the native pool uses the cores
+    number = speech_number(avatar, speech, controls, look)
+    avatar, controls = with_style(avatar, controls, out=out, progress=progress)
+    with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device)
-        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        frames = mark_frames(player.speak(sound.chunks(), pixels=_pixels(out)), number)
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
-        return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding)
+        return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding, force=force)
+
+
+def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
+    """The number that marks the film of a speech, 0 .. 2^32 - 1."""
+    return film_number(
+        avatar, digest_file(Path(speech.path)), str(speech.track), controls.model_dump_json(), repr(look)
+    )
+
+
+def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
+    """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
+    return film_number(avatar, take.source.get("sha256", ""), split, repr(look))
 
 
 def with_style(
@@ -84,40 +104,21 @@ def _pixels(out: Path | None) -> Pixels:
 
 
 def make_motion(
-    avatar: Avatar,
-    speech: Path,
+    avatar: Avatar | Path | str,
+    speech: SpeechFile | Path | str,
     *,
     controls: Controls | None = None,
     out: Path | None = None,
-    audio_track: int | None = None,
     progress: Progress = no_progress,
 ) -> Motion:
-    """All motion of an avatar for the speech in a file; out: a file that is being made of it.
-
-    audio_track: as in `speak`.
-    """
+    """All motion of an avatar for the speech in a file, as in `speak`; out: a file that is being made of it."""
+    avatar = as_avatar(avatar)
     check_space(avatar)
     avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
-    with open_speech(speech, track=audio_track) as sound:
+    with open_speech(speech) as sound:
         driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
         chunks = count_steps(sound.chunks(), "speak", ceil(sound.seconds), progress)
         return concatenate(list(drive(driver, chunks)))
-
-
-def write_motion(
-    avatar: Avatar,
-    speech: Path,
-    out: Path,
-    *,
-    controls: Controls | None = None,
-    audio_track: int | None = None,
-    progress: Progress = no_progress,
-) -> Motion:
-    """Speech to a `.motion` file; audio_track: as in `speak`."""
-    check_writable(out)
-    motion = make_motion(avatar, speech, controls=controls, out=out, audio_track=audio_track, progress=progress)
-    save_motion(motion, out, avatar.space_id)
-    return motion
 
 
 @dataclass(frozen=True)
@@ -127,46 +128,54 @@ class Target:
     out: Path | None = None
     frames_dir: Path | None = None
 
-    def check(self, look: Look) -> None:
-        """Raise UserError when nothing would be written, or it cannot be."""
+    def check(self, look: Look, inputs: Sequence[Path | str] = (), *, force: bool = False) -> None:
+        """Raise UserError when nothing would be written, or it cannot be; force: as in `speak`."""
         if self.out is None and self.frames_dir is None:
             raise UserError("nothing to write: give an output video, a folder for frames, or both")
-        for place in (self.out, self.frames_dir):
-            if place:
-                check_writable(place)
         if self.out:
-            check_target(self.out, look.coding, transparent=look.transparent)
+            others = [self.frames_dir] if self.frames_dir else []
+            read = [*inputs, *look.files, *others]
+            check_film(self.out, look.coding, transparent=look.transparent, inputs=read, force=force)
+        if self.frames_dir:
+            check_picture_folder(self.frames_dir, [*inputs, *look.files], force=force)
         if self.frames_dir and look.fps:
             raise UserError("frames are named by the frames of the Take; leave --fps or --frames-dir out")
 
 
 def reenact(
-    avatar: Avatar,
-    take: Take,
-    target: Target,
+    avatar: Avatar | Path | str,
+    take: Take | Path | str,
+    target: Target | Path | str,
     *,
     split: Split = "test",
     look: Look | None = None,
     device: DeviceName = "auto",
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> int:
-    """Draw the avatar with a Take's own motion, torso track given. Returns: the number of frames."""
+    """Draw the avatar with a Take's own motion, torso track given; returns the number of frames.
+
+    target: a path alone is a film's, or without an ending a folder's; force: as in `speak`. Raises: UserError.
+    """
+    read, avatar, take = files_among(avatar), as_avatar(avatar), as_take(take)
+    target = target if isinstance(target, Target) else Target(Path(target))
     look, frames = look or Look(), pick_split(take, split)
-    target.check(look)
+    target.check(look, [take.root, *read], force=force)
     _warn_of_encoder(target.out, look, device)
     check_space(avatar)
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):
         player = Player(avatar, look=look, controls=Controls(), device=device)
-        drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
+        number = take_number(avatar, take, split, look)
+        drawn = mark_frames(player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out)), number)
         pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:
-            pictures = save_each(pictures, target.frames_dir, first=frames.start)
+            pictures = save_each(pictures, target.frames_dir, first=frames.start, force=force)
         if target.out is None:
             return sum(1 for _ in pictures)
         wav = take.root / "audio.wav"
         sound = wav if split == "all" and wav.exists() else None
-        return write_video(pictures, target.out, fps=player.fps, sound=sound, coding=look.coding)
+        return write_video(pictures, target.out, fps=player.fps, sound=sound, coding=look.coding, force=force)
 
 
 def pick_split(take: Take, split: Split) -> range:

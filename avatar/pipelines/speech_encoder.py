@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from avatar.core.files import UserError, check_writable
+from avatar.core.files import UserError
 from avatar.core.lips import CURVES
+from avatar.core.outputs import check_output
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import open_take
 from avatar.learn.corpus import SHARD, list_shards, read_corpus
@@ -61,7 +62,7 @@ def read_training_clips(folder: Path) -> list[TrainingClip]:
 
 def write_synthetic_samples(corpus: Path, out: Path) -> int:
     """Write the first utterances of a corpus as the package's synthetic samples; returns how many."""
-    check_writable(out)
+    check_output(out, [corpus])
     shards = list_shards(corpus)[: -(-SYNTHETIC_UTTERANCES // SHARD)]
     said = [to_training_utterance(one) for one in islice(read_corpus(corpus, shards), SYNTHETIC_UTTERANCES)]
     features = torch.cat([one.features for one in said]).float()
@@ -74,7 +75,7 @@ def finetune_on_takes(
     folder: Path, out: Path, *, start: Path | None = None, seed: int = 0, progress: Progress = no_progress
 ) -> int:
     """Write an encoder fine-tuned on the Takes of a folder; returns how many they were."""
-    check_writable(out)
+    check_output(out, [folder, *([start] if start else [])])
     clips = read_training_clips(folder)
     encoder = finetune(clips, start=start, seed=seed, progress=progress)
     seconds = sum(float(clip.weight.sum()) for clip in clips) / 25

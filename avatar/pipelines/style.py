@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from avatar.core.avatar_file import Avatar
+from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.files import UserError
 from avatar.core.progress import Progress, no_progress
 from avatar.core.take import motion_in_camera, open_take, read_audio, read_track
@@ -23,10 +23,10 @@ LEAST_STYLE = 100  # frames: four seconds
 
 
 def learn_style(
-    avatar: Avatar,
+    avatar: Avatar | Path | str,
     source: Path | str,
     *,
-    take_dir: Path | None = None,
+    take_dir: Path | str | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Avatar:
@@ -34,8 +34,8 @@ def learn_style(
 
     take_dir: where the Take of a clip is kept. Raises: UserError when the source cannot serve as a style.
     """
+    avatar, source = as_avatar(avatar), Path(source)
     check_space(avatar)
-    source = Path(source)
     if source.is_file():
         kept = take_dir or source.with_suffix(".style.take")
         take = make_take(source, kept, TakeRequest(size=avatar.camera.size), progress=progress)

@@ -66,7 +66,7 @@ def check_sync(
 ) -> FilmSync:
     """Measure a film. face: as of `TakeRequest`; tolerance: s of offset that still count as in sync.
 
-    Raises: UserError when the file is no film, has several faces and no choice, or lacks the sound track.
+    Raises: UserError when the file is no film or lacks the sound track.
     """
     info = probe(film)
     if not info.has_video:
@@ -96,7 +96,7 @@ def _look(film: Path, info: VideoInfo, face: str, device: DeviceName, progress: 
         faces = find_faces(film, info, detector)
         if not any(faces):
             return torch.zeros(0, POINTS, 3), torch.zeros(0, dtype=torch.bool)
-        boxes = pick_face(faces, face, str(film))
+        boxes = [box for box in pick_face(faces, face, str(film)) if box]
         crop = round_crop(choose_crop(boxes, info.width, info.height), SIZE)
         seen = list(_landmarks(film, info, crop, detector, progress))
     finally:

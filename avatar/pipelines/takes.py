@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avatar.core.consent import NOT_STATED
 from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
 from avatar.core.take import Take
 from avatar.motion.sync import open_sync
 from avatar.render.device import DeviceName, pick_device
 from preprocess import interchange, run
-from preprocess.request import NOT_STATED, TakeRequest
+from preprocess.request import TakeRequest
 
 
 def make_take(

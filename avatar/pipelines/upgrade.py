@@ -16,11 +16,12 @@ from avatar.core.take import open_take, write_take
 from avatar.pipelines.build import frame_matte
 
 
-def upgrade(path: Path) -> str:
+def upgrade(path: Path | str) -> str:
     """Rewrite an avatar, motion or Take in the present format; returns what was done, in a line.
 
     Raises: UserError for a file of another kind, or of a version that cannot be converted.
     """
+    path = Path(path)
     if path.is_dir():
         return _upgrade_take(path)
     tag = _read_tag(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
@@ -18,6 +20,7 @@ from avatar.render import open_renderer
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import Scaling
 from avatar.render.gaussian import GaussianRenderer
+from avatar.render.gaussian.renderer import splat_pose
 from cuda_ext import ops
 
 
@@ -37,9 +40,10 @@ class BatchedDrawing:
         self._graphs = FrameGraphs(shapes, Behind(torch.stack(list(plates)).to(device), film=False))
         self._pixels, self._readback = pixels, Readback(device)
         host = [one.scaling.to(torch.device("cpu")) for one in renderers]  # features of a few frames are made there
-        self._rest, self._mean, self._scale = (
-            torch.stack([getattr(one, name) for one in host]) for name in ("rest_rotation", "mean", "scale")
-        )
+        self._rest = torch.stack([one.rest_rotation for one in host])
+        self._mean = pad_sequence([one.mean for one in host], batch_first=True)
+        self._scale = pad_sequence([one.scale for one in host], batch_first=True, padding_value=1.0)
+        self._focal = torch.tensor([one.camera.focal for one in renderers])
         self._torso = torch.tensor([[size, size, 1.0, 1.0] for size in enlargement])
 
     @property
@@ -64,7 +68,8 @@ class BatchedDrawing:
     def _prepare(self, motion: Motion, choice: Tensor) -> Stretch:
         own = Scaling(*(values.index_select(0, choice) for values in (self._rest, self._mean, self._scale)))
         torso = motion.torso * self._torso.index_select(0, choice)
-        pose = ops.Pose(own(motion), motion.rotation, motion.translation, torso)
+        scaled = replace(motion, torso=torso)
+        pose = splat_pose(scaled, own, self._focal.index_select(0, choice))
         with self._graphs.joined():
             there = ops.Pose(*(upload(value, self._graphs.device) for value in vars(pose).values()))
             return Stretch(there, choice=upload(choice, self._graphs.device))

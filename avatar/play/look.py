@@ -16,8 +16,8 @@ from torch.nn import functional
 from avatar.core.coding import Coding
 from avatar.core.files import UserError, check_readable
 from avatar.core.media import probe, read_video
+from avatar.core.named_files import TRANSPARENT, is_colour
 
-TRANSPARENT = "transparent"
 MOST_ORBIT = 20.0  # degrees: beyond, nothing was ever recorded
 LEAST_SIZE, MOST_SIZE = 64, 2048  # px; even, as films have half as many chroma samples
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -51,6 +51,11 @@ class Look:
             raise UserError(f"--orbit: {self.orbit:g} is not between 0 and {MOST_ORBIT:g} degrees")
         if self.size and (self.size % 2 or not LEAST_SIZE <= self.size <= MOST_SIZE):
             raise UserError(f"--size: {self.size} is not an even number from {LEAST_SIZE} to {MOST_SIZE} px")
+
+    @property
+    def files(self) -> list[str]:
+        """What is read: the background, where it is no colour."""
+        return [self.background] if self.background and not is_colour(self.background) else []
 
     @property
     def transparent(self) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar, load_avatar
+from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError
 from avatar.core.media import SAMPLE_RATE
-from avatar.core.motion_space import Motion, load_space
-from avatar.core.take import Take, motion_in_camera, open_take
+from avatar.core.motion_space import Motion, as_motion, load_space
+from avatar.core.take import Take, as_take, motion_in_camera
 from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
 from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
@@ -46,7 +46,7 @@ class Player:
         Raises: UserError for a file that is no avatar, one of another MotionSpace, a look that it cannot be shown in, a
         pose that is not a Take, or a style that was not learned (`avatar.learn_style`).
         """
-        self.avatar = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
+        self.avatar = as_avatar(avatar)
         check_space(self.avatar)
         self.controls = controls or resolve_controls(self.avatar)
         if self.controls.style:
@@ -93,9 +93,14 @@ class Player:
 
         return drive(self.driver(), samples())
 
-    def reenact(self, motion: Motion | Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
-        """Frames for somebody's motion, whole or in stretches. Raises: UserError when it is of another MotionSpace."""
-        motions = [motion] if isinstance(motion, Motion) else motion
+    def reenact(
+        self, motion: Motion | Path | str | Iterable[Motion], *, pixels: Pixels = "rgb"
+    ) -> Iterator[np.ndarray]:
+        """Frames for somebody's motion, whole, in a file, or in stretches.
+
+        Raises: UserError when it is of another MotionSpace, or the file cannot be read.
+        """
+        motions = [as_motion(motion)] if isinstance(motion, (Motion, Path, str)) else motion
         return self.draw((check_motion(self.avatar, part) for part in motions), pixels=pixels)
 
     def draw(self, motions: Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
@@ -138,15 +143,16 @@ def start_driver(avatar: Avatar, speech: SpeechToMotion, controls: Controls, win
         avatar.style,
         fps=avatar.fps,
         controls=controls,
-        pose=motion_of_take(avatar, open_take(controls.followed)) if controls.followed else None,
+        pose=motion_of_take(avatar, controls.followed) if controls.followed else None,
         window=window,
         breathing=BREATH * avatar.camera.size,
     )
 
 
-def motion_of_take(avatar: Avatar, take: Take) -> Motion:
+def motion_of_take(avatar: Avatar | Path | str, take: Take | Path | str) -> Motion:
     """A Take's own motion, in the camera of an avatar. Raises: UserError when it cannot be used there."""
-    return check_motion(avatar, motion_in_camera(take, avatar.camera))
+    avatar = as_avatar(avatar)
+    return check_motion(avatar, motion_in_camera(as_take(take), avatar.camera))
 
 
 def check_motion(avatar: Avatar, motion: Motion) -> Motion:

@@ -10,9 +10,11 @@ from torch import Tensor
 from avatar.core.geometry import to_vector
 from avatar.core.motion_space import Motion
 
-POSE_FEATURES = 6  # the last of the features: head rotation and position
+POSE_FEATURES = 6  # the last of what all renderers have: head rotation and position
 EYE_FEATURES = 4  # before them: lids and gaze
 LEAST_POSE = 0.02  # rad, cm: a head that hardly moves must not be amplified to inputs of full size
+LEAST_TORSO = 1e-3  # rad; half a pixel at 512 px: nor one whose shoulders hardly move
+MOST_TORSO = 4.0  # deviations: beyond, shoulders that move further than they did in the clip change no more
 LEAST_DEVIATION = 1e-3  # of expression and eyes: an input that never changed in the clip must not be divided by zero
 
 
@@ -23,6 +25,14 @@ def raw_features(motion: Motion, rest_rotation: Tensor) -> Tensor:
     """
     turn = to_vector(motion.rotation @ rest_rotation.mT)
     return torch.cat([motion.expression, motion.eyes, turn, motion.translation], 1)
+
+
+def torso_features(motion: Motion, focal: float | Tensor) -> Tensor:
+    """[T, 4]: the torso's shift as an angle (px of a focal length in px), its log-scale, its roll (rad).
+
+    focal: of the picture that the motion is for; [T] where each frame is of another one.
+    """
+    return torch.cat([motion.torso[:, :2] / torch.as_tensor(focal).reshape(-1, 1), motion.torso[:, 2:]], 1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,14 @@ class Scaling:
         """Features [T, D] of a motion, on the scaling's device."""
         return (raw_features(motion, self.rest_rotation) - self.mean) / self.scale
 
+    def with_torso(self, motion: Motion, focal: float | Tensor) -> Tensor:
+        """Features [T, D] with those of `torso_features` behind the others, where the scaling has them."""
+        head = raw_features(motion, self.rest_rotation)
+        width, known = self.mean.shape[-1], head.shape[1]
+        raw = torch.cat([head, torso_features(motion, focal)], 1)[:, :width]
+        scaled = (raw - self.mean) / self.scale
+        return torch.cat([scaled[:, :known], scaled[:, known:].clamp(-MOST_TORSO, MOST_TORSO)], 1)
+
 
 def with_common(scaling: Scaling, mean: Tensor, scale: Tensor) -> Scaling:
     """A scaling with another mean and scale [K + 4] for expression and eyes: those over many people."""
@@ -50,9 +68,13 @@ def with_common(scaling: Scaling, mean: Tensor, scale: Tensor) -> Scaling:
     )
 
 
-def fit_scaling(motion: Motion, rest_rotation: Tensor) -> Scaling:
-    """The scaling of a clip's features, from its training frames."""
+def fit_scaling(motion: Motion, rest_rotation: Tensor, focal: float | None = None) -> Scaling:
+    """The scaling of a clip's features, from its training frames; with those of the torso where a focal is given."""
     raw = raw_features(motion, rest_rotation)
     scale = raw.std(0).clamp_min(LEAST_DEVIATION)
     scale[-POSE_FEATURES:] = scale[-POSE_FEATURES:].clamp_min(LEAST_POSE)
-    return Scaling(rest_rotation, raw.mean(0), scale)
+    mean = raw.mean(0)
+    if focal is not None:
+        torso = torso_features(motion, focal)
+        mean, scale = torch.cat([mean, torso.mean(0)]), torch.cat([scale, torso.std(0).clamp_min(LEAST_TORSO)])
+    return Scaling(rest_rotation, mean, scale)

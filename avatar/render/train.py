@@ -26,7 +26,7 @@ CHECKPOINT_SECONDS = 30.0  # work that a killed run loses at most
 RECOVERY_STEPS = 1000  # work that a step which is not finite loses at most
 SNAPSHOT_SECONDS = 10.0  # between two calls of `watch`
 MOST_FAILURES = 3  # steps that are not finite, between two checkpoints
-MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps (docs/figures.md)
+MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps (docs/lab/picture.md)
 
 
 @dataclass(frozen=True)

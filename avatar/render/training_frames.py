@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatar.core.eyes import are_shut
 from avatar.core.files import UserError
-from avatar.core.take import Take, Track, read_frames, read_mattes
+from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
 from avatar.render.base import random_generator
 from avatar.render.losses import weight_blobs
 
@@ -103,8 +103,10 @@ class Decoder:
 
 def read_picture(take: Take, frame: int) -> Tensor:
     """Image and matte of a frame [4, S, S] uint8."""
-    image = read_frames(take, [frame])[0].permute(2, 0, 1)
-    return torch.cat([image, read_mattes(take, [frame])])
+    image, matte = read_frames(take, [frame])[0].permute(2, 0, 1), read_mattes(take, [frame])
+    if not take.background_stands:  # of such Takes the person is all that can be learned
+        image = torch.where(matte > 0, image, read_plate(take).permute(2, 0, 1))
+    return torch.cat([image, matte])
 
 
 def decode_ahead(order: Iterator[Visit], decoder: Decoder) -> Generator[TrainingFrame, None, None]:

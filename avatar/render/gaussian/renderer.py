@@ -55,7 +55,7 @@ class GaussianRenderer:
 
     def pose(self, motion: Motion) -> ops.Pose:
         """What moves the splats for a motion's frames, on the renderer's device."""
-        return splat_pose(motion.to(self.device), self._scaling)
+        return splat_pose(motion.to(self.device), self._scaling, self.camera.focal)
 
     @torch.no_grad()
     def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -79,9 +79,9 @@ class GaussianRenderer:
         return tuple(part[0] for part in ops.place_splats(self._blendshapes, pose))
 
 
-def splat_pose(motion: Motion, scaling: Scaling) -> ops.Pose:
-    """What moves splats for the frames of a motion, its features scaled; all on one device."""
-    return ops.Pose(scaling(motion), motion.rotation, motion.translation, motion.torso)
+def splat_pose(motion: Motion, scaling: Scaling, focal: float | Tensor) -> ops.Pose:
+    """What moves splats for the frames of a motion, its features scaled; all on one device. focal: px."""
+    return ops.Pose(scaling.with_torso(motion, focal), motion.rotation, motion.translation, motion.torso)
 
 
 def view_of(rotation: Tensor) -> ops.View:

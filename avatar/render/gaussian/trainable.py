@@ -94,7 +94,7 @@ class TrainableGaussian:
     def _find_pose(self) -> ops.Pose | None:
         splats = self._splats
         scaling = Scaling(splats.rest_rotation, splats.feature_mean, splats.feature_scale)
-        return splat_pose(self._motion.to(self.device), scaling) if self._motion else None
+        return splat_pose(self._motion.to(self.device), scaling, self.camera.focal) if self._motion else None
 
     def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
         """Draw a step's frame, its features with noise: rgb [1, 3, S, S] premultiplied, alpha [1, 1, S, S].
@@ -153,18 +153,22 @@ class TrainableGaussian:
     def _delta_rates(self, rates: Tensor) -> dict[str, tuple[slice, Tensor]]:
         """Groups of deltas: which rows, and the rate [10 N] of each value.
 
-        The torso does not follow the lips: expression and eyes move splats as far as they belong to the head.
+        The torso does not follow the lips, nor the head the shoulders: expression and eyes move splats as far as they
+        belong to the head, the torso's motion those that do not.
         """
-        pose = len(self._splats.deltas) - POSE_FEATURES
-        eyes = pose - EYE_FEATURES
-        head = rates * _for_each_value(self._splats.rigidity)
+        eyes = len(self._splats.basis)
+        pose = eyes + EYE_FEATURES
+        torso = pose + POSE_FEATURES
+        rigidity = _for_each_value(self._splats.rigidity)
+        head = rates * rigidity
         near_eyes, near_face = self._near_parts
         lids = head * near_eyes
         return {
             "lids": (slice(0, LID_MODES), lids),
             "face": (slice(LID_MODES, eyes), head * near_face),
             "eyes": (slice(eyes, pose), lids),
-            "pose": (slice(pose, None), rates),
+            "pose": (slice(pose, torso), rates),
+            "torso": (slice(torso, None), rates * (1 - rigidity)),
         }
 
     def reduce_memory(self) -> bool:
@@ -173,12 +177,12 @@ class TrainableGaussian:
 
 
 def decay_deltas(splats: SplatParameters) -> None:
-    """Weight decay of what is learned frame by frame (docs/figures.md, Real clips: eyes +.4 dB).
+    """Weight decay of what is learned frame by frame (docs/lab/picture.md: eyes +.4 dB).
 
     The motion of the face's splats decays to that of the MotionSpace, so that a mouth that opens wider than it was ever
     seen does not fall apart.
     """
-    pose, places = len(splats.deltas) - POSE_FEATURES, 3 * splats.count
+    pose, places = len(splats.basis) + EYE_FEATURES, 3 * splats.count
     splats.deltas[pose:] *= 1 - DECAY
     splats.deltas[:pose, places:] *= 1 - DECAY
     splats.deltas[LID_MODES : len(splats.basis), :places].lerp_(splats.basis[LID_MODES:], DECAY)
@@ -212,7 +216,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
     frames, motion, count = take.training_frames(), track.motion(), settings.splats
     reference = reference_frame(track, frames)
     splats = lift_splats(take, track, space, reference=reference, count=count, generator=random_generator(seed))
-    scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference])
+    scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference], take.camera.focal)
     mean, scale = scaling.mean, scaling.scale
     deltas = torch.zeros(len(mean), ops.WIDTH * count)
     deltas[: space.modes, : 3 * count] = (splats.basis * scale[: space.modes, None, None]).reshape(space.modes, -1)

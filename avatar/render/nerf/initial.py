@@ -32,7 +32,7 @@ def initial_torso(settings: NerfSettings, generator: torch.Generator) -> Values:
     values = {"torso.tables": _tables(1, settings.torso_levels, 2**settings.torso_log2_entries, generator)}
     for name, widths in torso_shapes(settings).items():
         values[name] = _network(widths, generator)
-        if name != "torso.color":  # at first nothing is shifted, and the head changes nothing (docs/figures.md)
+        if name != "torso.color":  # at first nothing is shifted, and the head changes nothing (docs/lab/nerf.md)
             values[name][-HIDDEN_WIDTH * widths[-1] :] = 0
     return values
 

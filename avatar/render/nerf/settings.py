@@ -16,7 +16,7 @@ from cuda_ext.ops import Precision
 
 
 class NerfSettings(Settings):
-    """Hyper-parameters of the NeRF renderer; what some of them are worth: docs/figures.md, The NeRF avatar."""
+    """Hyper-parameters of the NeRF renderer; what some of them are worth: docs/lab/nerf.md."""
 
     kind: str = "nerf"
     backend: Literal["auto", "native", "torch", "tcnn"] = "auto"  # computes encodings and networks

@@ -3,7 +3,7 @@
 A 2D hash grid whose pixels are shifted a little with the head's pose (RAD-NeRF's torso), with the colour and the
 coverage that the head's rays brought there as further inputs (Ye et al. 2023, GeneFace: the head-aware torso). The pose
 shifts pixels only: as an input of the colour, too, it would identify single frames, and the torso would overfit to them
-(docs/figures.md, The NeRF avatar).
+(docs/lab/nerf.md).
 """
 
 from __future__ import annotations

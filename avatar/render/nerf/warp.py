@@ -1,7 +1,7 @@
 """Points of a moving face back to where they are at rest, by the MotionSpace's mesh.
 
 The mesh's expression basis is spread over a small grid about the face once; a frame's displacement is a sum of it. So
-the field does not have to learn that lids fall and the jaw opens, only what the mesh does not know (docs/figures.md).
+the field does not have to learn that lids fall and the jaw opens, only what the mesh does not know (docs/lab/nerf.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,39 @@
+"""Where the plate is not what stands behind a person, the person alone is learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avatar.core.take import Framing, Take, read_frames, read_mattes, read_plate
+from avatar.render.training_frames import read_picture
+from tests.conftest import Filmed
+
+FRAME = 20
+
+
+def changed(take: Take, kind: str) -> Take:
+    if kind == "two framings":
+        return replace(take, framings=(Framing(0, 50, (0.0, 0.0, 512.0)), Framing(50, 200, (9.0, 9.0, 256.0))))
+    return replace(take, quality=take.quality | {kind: 40.0})
+
+
+@pytest.mark.parametrize("kind", ["camera_px", "plate_error", "two framings"])
+def test_the_person_stands_before_the_plate(actor: Filmed, kind: str) -> None:
+    take = changed(actor.take, kind)
+    assert not take.background_stands
+    image, matte = read_picture(take, FRAME).split([3, 1])
+    torch.testing.assert_close(matte, read_mattes(take, [FRAME]))
+    truth, plate = (picture.permute(2, 0, 1) for picture in (read_frames(take, [FRAME])[0], read_plate(take)))
+    outside = (matte == 0).expand(3, -1, -1)
+    torch.testing.assert_close(image[outside], plate[outside])
+    torch.testing.assert_close(image[~outside], truth[~outside])
+
+
+def test_frames_before_their_own_plate_stay_as_they_are(actor: Filmed) -> None:
+    assert actor.take.background_stands
+    torch.testing.assert_close(
+        read_picture(actor.take, FRAME)[:3], read_frames(actor.take, [FRAME])[0].permute(2, 0, 1)
+    )

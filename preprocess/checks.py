@@ -13,6 +13,7 @@ from torch import Tensor
 from avatar.core.files import UserError
 from avatar.core.geometry import eye_distance
 from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
+from avatar.core.sync import SURE
 from avatar.core.take import UNLIKE_PLATE, Span, Track
 from preprocess.spans import covered
 
@@ -22,7 +23,6 @@ LEAST_USABLE = 0.2  # share of the frames
 STILL_LIPS = 0.008  # eye distances; speech moves them by .025 and more
 SHORT_SECONDS = 12.0
 SHAKY_CAMERA_PX, MOVING_CAMERA_PX = 2.5, 5.0  # at 512
-FOREIGN_SOUND = 6.0  # of Offset.strength, and below, in a clip that is long enough to show it
 SHALLOW_PAUSES_DB = 18.0
 LEAST_COVERED = 0.02  # share of the frames
 MUCH_CLIPPED = 0.3  # share of the seconds
@@ -101,7 +101,8 @@ def _faults(quality: Mapping[str, float]) -> Sequence[tuple[bool, Fault]]:
         (
             _is_foreign(quality),
             Fault(
-                "the lips do not follow the sound; give the sound that was recorded with the picture",
+                f"the lips do not follow the sound ({100 * (1 - quality.get('sync_certainty', 1.0)):.0f} % sure); give "
+                "the sound that was recorded with the picture",
                 "lips that do not follow what is said",
             ),
         ),
@@ -158,8 +159,7 @@ def _lips_rest(quality: Mapping[str, float]) -> bool:
 
 
 def _is_foreign(quality: Mapping[str, float]) -> bool:
-    enough = quality.get("seconds", SHORT_SECONDS) >= SHORT_SECONDS
-    return enough and quality.get("lip_sync", FOREIGN_SOUND) < FOREIGN_SOUND
+    return quality.get("sync_certainty", 1.0) <= 1 - SURE
 
 
 def lip_motion(landmarks: Tensor, confidence: Tensor) -> float:

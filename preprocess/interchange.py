@@ -29,6 +29,7 @@ from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
 from avatar.core.outputs import check_output_folder
 from avatar.core.progress import Progress, no_progress
+from avatar.core.sync import OpenSync
 from avatar.core.take import (
     Take,
     Track,
@@ -50,7 +51,7 @@ from preprocess.regions import BACKGROUND, HEAD, MOUTH, NECK, TORSO, find_region
 from preprocess.report import write_report
 from preprocess.request import reuse_take
 from preprocess.rotations import Poses
-from preprocess.sound import PredictArticulation, Sound, prepare_sound
+from preprocess.sound import Sound, prepare_sound
 from preprocess.take_folder import TakeFolder, read_picture, write_picture
 from preprocess.torso import with_torso
 from preprocess.trackers import fill_gaps
@@ -184,13 +185,13 @@ def import_adnerf(
     *,
     holdout: float = 0.1,
     consent: str = NOT_STATED,
-    predict: PredictArticulation | None = None,
+    open_sync: OpenSync | None = None,
     progress: Progress = no_progress,
 ) -> Take:
     """Make a Take of an AD-NeRF-family data folder: its pictures as they are, its poses, its masks where it has them.
 
     A finished Take of the same folder is used again. Only text, pictures and sound are read, nothing pickled.
-    consent: as of `TakeRequest`. predict: as for `make_take`. Raises: UserError naming what is missing or odd.
+    consent: as of `TakeRequest`. open_sync: as for `make_take`. Raises: UserError naming what is missing or odd.
     """
     frames = _numbered(folder / "ori_imgs")
     source = {"name": folder.name, "format": "adnerf", "sha256": _digest_folder(folder), "consent": consent}
@@ -208,7 +209,7 @@ def import_adnerf(
         track = _import_track(landmarks, found, cameras, size, ours=(folder / MARK).exists())
         track, _, held = with_torso(track, np.arange(len(frames)), pictures.grey_reader(), pictures.read_matte)
         write_picture(part / "background.png", plate)
-        sound = _import_sound(folder, part, track, predict)
+        sound = _import_sound(folder, part, track, open_sync)
         train, test = split_frames(len(frames), holdout)
         take = Take(
             root=part,
@@ -351,8 +352,8 @@ def _read_plate(folder: Path, size: int) -> Array:
     raise UserError(f"{folder / 'bc.jpg'}: is missing or not of the pictures' size; it holds the background")
 
 
-def _import_sound(folder: Path, part: Path, track: Track, predict: PredictArticulation | None) -> Sound:
+def _import_sound(folder: Path, part: Path, track: Track, open_sync: OpenSync | None) -> Sound:
     samples = torch.cat(list(read_speech(folder / "aud.wav")))
-    sound = prepare_sound(samples, track.landmarks, track.confidence, track.fps, predict)
+    sound = prepare_sound(samples, track, open_sync(samples) if open_sync else None)
     write_wav(part / "audio.wav", sound.samples)
     return sound

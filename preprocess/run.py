@@ -30,6 +30,7 @@ from avatar.core.media import (
 from avatar.core.motion_space import load_space
 from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
+from avatar.core.sync import OpenSync
 from avatar.core.take import Framing, Span, Take, Track, open_take, save_track, split_frames, write_take
 from preprocess import first_pass
 from preprocess.checks import check_faces, measure_track
@@ -45,7 +46,7 @@ from preprocess.reading import read_framings
 from preprocess.report import write_report
 from preprocess.request import TakeRequest, reuse_take
 from preprocess.select import leave_out_repeats
-from preprocess.sound import PredictArticulation, Sound, prepare_sound
+from preprocess.sound import Sound, prepare_sound
 from preprocess.spans import MOUTH_COVERED, covered, find_bad_spans, find_other_shots, has_caption, same_shot
 from preprocess.take_folder import JPEG_QUALITY, TakeFolder, resumable, write_picture
 from preprocess.torso import with_torso
@@ -65,7 +66,7 @@ def make_take(
     request: TakeRequest | None = None,
     *,
     holdout: float = 0.1,
-    predict: PredictArticulation | None = None,
+    open_sync: OpenSync | None = None,
     device: torch.device = CPU,
     progress: Progress = no_progress,
     stages: Stages | None = None,
@@ -74,7 +75,7 @@ def make_take(
 
     A finished Take of the same clip and request is used again; a killed run goes on after its last finished stage.
     holdout: the share of frames, at the end, that are for testing.
-    predict: articulation from sound (`avatar.motion.articulation`); without it, sound and picture are taken as in time.
+    open_sync: the sync expert (`avatar.motion.sync`); without it, sound and picture are taken as in time.
     device: where networks run; stages: counts the time of each.
     Raises: UserError for anything wrong with the clip or the output place, and for a finished Take of another request.
     """
@@ -109,7 +110,7 @@ def make_take(
         check_faces(seen, FPS, str(video))
         train, test = split_frames(len(seen), holdout)
         clip = _Clip(video, info, TakeFolder(part), request, source, framings, missing, train, test, stages)
-        track = _finish(clip, observations, predict, progress)
+        track = _finish(clip, observations, open_sync, progress)
         del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
         (part / first_pass.FILE).unlink()
@@ -181,9 +182,7 @@ class _Fitted:
     held: float  # share of the frames in which the torso was not found
 
 
-def _finish(
-    clip: _Clip, observations: FrameObservations, predict: PredictArticulation | None, progress: Progress
-) -> Track:
+def _finish(clip: _Clip, observations: FrameObservations, open_sync: OpenSync | None, progress: Progress) -> Track:
     """Write everything but the track, which is returned."""
     progress("fit", 0, FIT_STEPS)
     folder, part = clip.folder, clip.folder.root
@@ -193,7 +192,7 @@ def _finish(
     with ThreadPoolExecutor(2) as beside:
         plate_made = beside.submit(find_plate, folder, same_place, framing)
         samples = beside.submit(clip.read_sound)
-        articulation = beside.submit(lambda: predict(samples.result())) if predict else None
+        opened = beside.submit(lambda: open_sync(samples.result())) if open_sync else None
         usual = same_place[framing[same_place] == framing[same_place].min()]
         fitted = _fit(clip, observations, usual, progress)
         track = fitted.track
@@ -203,8 +202,7 @@ def _finish(
             still = clip.read_still(fitted.reference / FPS)
             write_picture(part / "frame.jpg", still, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         with clip.stages.time("sound"):
-            known = None if articulation is None else lambda _: articulation.result()
-            sound = prepare_sound(samples.result(), track.landmarks, track.confidence, FPS, known)
+            sound = prepare_sound(samples.result(), track, opened.result() if opened else None)
             if len(sound.samples):
                 write_wav(part / "audio.wav", sound.samples)
     with clip.stages.time("report"):

@@ -70,12 +70,12 @@ def test_verdict_says_what_to_film_differently() -> None:
         assert word in verdict.faults[0].ground
         assert verdict.faults[0].expected
     assert "the mouth is covered in 90%" in str(assess_quality(good | {"usable": 0.1, "mouth_covered": 0.9}))
-    long = good | {"seconds": 20.0, "lip_sync": 2.0}
-    assert "do not follow the sound" in str(assess_quality(long))
-    assert "sound" not in str(assess_quality(long | {"seconds": 5.0})), "too short to tell"
+    foreign = good | {"sync_certainty": 0.02}
+    assert "do not follow the sound (98 % sure)" in str(assess_quality(foreign))
+    assert "sound" not in str(assess_quality(good | {"sync_certainty": 0.4})), "cannot be said"
     assert lips_follow(good)
-    assert lips_follow(long | {"seconds": 5.0})
-    assert not lips_follow(long)
+    assert lips_follow(good | {"sync_certainty": 0.4})
+    assert not lips_follow(foreign)
     assert not lips_follow(good | {"lip_motion": 0.001})
     assert "music or noise" in str(assess_quality(good | {"pause_depth_db": 8.0}))
     assert "clipped" in str(assess_quality(good | {"clipped": 0.5}))

@@ -132,10 +132,11 @@ def test_motion_names_the_culprit() -> None:
 
 def test_resample_keeps_ends_and_rotations() -> None:
     motion = make_motion(frames=11)
-    faster = resample(motion, 50.0)
-    assert len(faster) == 22
-    assert torch.allclose(faster.rotation[::2], motion.rotation, atol=1e-5)
-    assert torch.allclose(faster.rotation.mT @ faster.rotation, torch.eye(3).expand(22, 3, 3), atol=1e-5)
+    faster = resample(motion, 75.0)
+    assert len(faster) == 33
+    assert torch.allclose(faster.rotation[1::3], motion.rotation, atol=1e-5), "the middle of three is the one"
+    assert torch.allclose(faster.expression[0], motion.expression[0])
+    assert torch.allclose(faster.rotation.mT @ faster.rotation, torch.eye(3).expand(33, 3, 3), atol=1e-5)
 
 
 def test_rotation_vector_round_trip() -> None:

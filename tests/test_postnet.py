@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from avatar.core.articulation import LIP_LEAD
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.lips import read_lips
@@ -24,7 +25,7 @@ from avatar.motion.driver import Driver, drive
 from avatar.motion.encoder import REACH, load_encoder
 from avatar.motion.features import LogMel, compute
 from avatar.motion.postnet import CURVE_SOURCES, move, standardize
-from avatar.motion.regression_inputs import center_articulation, regression_inputs, spliced_articulation
+from avatar.motion.regression_inputs import lip_articulation, regression_inputs, spliced_articulation
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.motion.style import restyle
 from avatar.pipelines.build import build
@@ -74,7 +75,7 @@ def test_motion_comes_nearer_to_the_person_and_lips_still_follow_speech(monkeypa
     before, after = move(start, inputs), move(net, inputs)
     assert distance(after / spread, expression / spread) < 0.5 * distance(before / spread, expression / spread)
     for curve in range(3):
-        assert correlation((after @ reading)[:, curve], inputs[:, REACH, CURVE_SOURCES[curve]]) > 0.8
+        assert correlation((after @ reading)[:, curve], inputs[:, REACH + LIP_LEAD, CURVE_SOURCES[curve]]) > 0.8
 
 
 def test_the_same_seed_gives_the_same_post_net(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_articulation_is_found_in_regression_inputs() -> None:
     with torch.no_grad():
         inputs = regression_inputs(load_encoder(), features)
     spliced = spliced_articulation(inputs)
-    assert torch.equal(spliced[:, REACH], center_articulation(inputs))
+    assert torch.equal(spliced[:, REACH + LIP_LEAD], lip_articulation(inputs))
     assert torch.equal(spliced[4, 0], spliced[4 - REACH, REACH])
 
 
@@ -116,7 +117,7 @@ def test_motion_has_the_actors_mean_and_range(adversarial: Adapted, actor: Filme
     model, style = adversarial
     reading, features = read_lips(load_space().basis), compute(read_audio(actor.take))
     with torch.no_grad():
-        articulation = center_articulation(regression_inputs(load_encoder(), features))
+        articulation = lip_articulation(regression_inputs(load_encoder(), features))
     predicted, own = open_speech_model(model)(features).expression, style.own.expression
     assert style.amplitude_gain == 1
     assert (predicted.mean(0) - own.mean(0)).abs().mean() < 0.5 * own.std(0).mean()

@@ -7,45 +7,80 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatar.core.lips import lip_curves
+from avatar.core.articulation import LIP_LEAD
 from avatar.core.loudness import TARGET_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
-from avatar.core.take import read_audio, read_track
+from avatar.core.sync import SURE, move_sound
+from avatar.core.take import Track, read_audio, read_track
 from avatar.motion.articulation import predict_articulation
 from avatar.motion.encoder import SEGMENT
-from preprocess.sound import delay, find_clipped, find_offset, find_other_voice, prepare_sound
+from avatar.motion.sync import open_sync
+from preprocess.sound import find_clipped, find_other_voice, prepare_sound
 from tests.conftest import Filmed
 
-SAME_AS_TRAINED = 1  # frames by which real lips run before the articulation that the actor moves by
+ACTOR = -LIP_LEAD / 25  # s: the actor's lips move by synthetic articulation, which comes so much later than people's
 
 
 @pytest.fixture(scope="module")
-def spoken(actor: Filmed) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    track = read_track(actor.take)
-    return read_audio(actor.take), lip_curves(track.landmarks).double().numpy(), np.ones(len(track), bool)
+def spoken(actor: Filmed) -> tuple[Tensor, Track]:
+    return read_audio(actor.take), read_track(actor.take)
 
 
-@pytest.mark.parametrize("frames", [-5, 0, 3, 7])
-def test_an_offset_is_found(spoken: tuple[Tensor, np.ndarray, np.ndarray], frames: int) -> None:
-    samples, curves, seen = spoken
-    offset = find_offset(predict_articulation(delay(samples, -frames, 25.0)).numpy(), curves, seen)
-    assert offset.frames - SAME_AS_TRAINED == frames
-    assert offset.strength > 8
-    assert offset.agreed
+@pytest.mark.parametrize("seconds", [-0.2, 0.0, 0.013, 0.28])
+def test_an_offset_is_found_to_a_part_of_a_frame(spoken: tuple[Tensor, Track], seconds: float) -> None:
+    samples, track = spoken
+    found = open_sync(move_sound(samples, seconds))(track.expression, track.confidence > 0).whole
+    still = open_sync(samples)(track.expression, track.confidence > 0).whole
+    assert found.offset == pytest.approx(still.offset + seconds, abs=0.006)
+    assert still.offset == pytest.approx(ACTOR, abs=0.02)
+    assert found.follows
 
 
-def test_foreign_sound_does_not_fit(spoken: tuple[Tensor, np.ndarray, np.ndarray]) -> None:
-    samples, curves, seen = spoken
-    assert find_offset(predict_articulation(samples.flip(0)).numpy(), curves, seen).strength < 5
+def test_foreign_sound_does_not_fit(spoken: tuple[Tensor, Track]) -> None:
+    samples, track = spoken
+    assert open_sync(samples.flip(0))(track.expression, track.confidence > 0).whole.follows is False
 
 
-def test_a_late_picture_gets_its_sound_back(actor: Filmed) -> None:
-    track, samples = read_track(actor.take), read_audio(actor.take)
-    late = prepare_sound(delay(samples, -6, 25.0), track.landmarks, track.confidence, 25.0, predict_articulation)
-    moved = late.quality["sound_moved_frames"] - SAME_AS_TRAINED
-    assert moved == 6
-    assert late.quality["lip_sync"] > 8
-    assert late.spans == []
+def test_nothing_is_said_of_what_cannot_be_measured(spoken: tuple[Tensor, Track]) -> None:
+    samples, track = spoken
+    everywhere, nowhere = track.confidence > 0, torch.zeros(len(track), dtype=torch.bool)
+    measured = [
+        open_sync(samples)(track.expression, nowhere),
+        open_sync(samples)(track.expression[:3], everywhere[:3]),
+        open_sync(samples[:0])(track.expression, everywhere),
+        open_sync(samples)(track.expression[:1].expand(200, -1), everywhere),
+        open_sync(torch.zeros(len(samples)))(track.expression, everywhere),
+    ]
+    assert [found.whole.follows for found in measured[:3]] == [None] * 3
+    assert all(found.whole.follows is not True for found in measured)
+
+
+def test_a_late_picture_gets_its_sound_back(spoken: tuple[Tensor, Track]) -> None:
+    samples, track = spoken
+    late = move_sound(samples, -0.23)
+    sound = prepare_sound(late, track, open_sync(late))
+    assert sound.quality["sound_moved_seconds"] == pytest.approx(0.23 - ACTOR, abs=0.025)
+    assert sound.quality["sync_certainty"] > SURE
+    assert sound.spans == []
+    again = open_sync(sound.samples)(track.expression, track.confidence > 0).whole
+    assert abs(again.offset) < 0.005
+
+
+def test_a_dubbed_passage_is_left_out(spoken: tuple[Tensor, Track]) -> None:
+    samples, track = spoken
+    long, thrice = samples.repeat(3), Track(**{**vars(track), **_thrice(track)})
+    dubbed = long.clone()
+    dubbed[8 * SAMPLE_RATE : 14 * SAMPLE_RATE] = samples[: 6 * SAMPLE_RATE].flip(0)
+    found = prepare_sound(dubbed, thrice, open_sync(dubbed)).spans
+    assert sum(span.stop - span.start for span in found) > 50
+    assert all("do not follow" in span.reason for span in found)
+    assert all(span.start >= 190 and span.stop <= 360 for span in found)
+    assert prepare_sound(long.clone(), thrice, open_sync(long)).spans == []
+
+
+def _thrice(track: Track) -> dict[str, Tensor]:
+    names = ("landmarks", "rotation", "translation", "expression", "eyes", "torso", "confidence")
+    return {name: torch.cat([getattr(track, name)] * 3) for name in names}
 
 
 def test_articulation_in_parts_is_that_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,17 +108,14 @@ def test_clipping_and_silence_are_found(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
     assert find_clipped(samples) == 0
     assert find_clipped((20 * samples).clamp(-1, 1)) > 0.5
-    silent = prepare_sound(torch.zeros(100000), track.landmarks, track.confidence, 25.0, predict_articulation)
+    silent = prepare_sound(torch.zeros(100000), track, None)
     assert silent.quality == {"sound_rms": 0.0}
 
 
 def test_noise_behind_the_voice_fills_its_pauses(actor: Filmed) -> None:
     track, samples = read_track(actor.take), read_audio(actor.take)
     noise = 0.5 * samples.std() * torch.randn(len(samples), generator=torch.Generator().manual_seed(0))
-    clean, noisy = (
-        prepare_sound(sound, track.landmarks, track.confidence, 25.0, None).quality["pause_depth_db"]
-        for sound in (samples, samples + noise)
-    )
+    clean, noisy = (prepare_sound(sound, track, None).quality["pause_depth_db"] for sound in (samples, samples + noise))
     assert clean > 30
     assert noisy < 18
 

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads must
 
 import typer
 
-from avatar.cli import a2m, batch, consent, drive, make, space, takes, trust
+from avatar.cli import a2m, batch, consent, drive, make, space, sync, takes, trust
 from avatar.cli.errors import print_error, print_note
 from avatar.cli.signals import CODES, ending_in_order
 from avatar.core.files import UserError
@@ -41,7 +41,7 @@ def root(
     """Turn a short video of one person into a talking avatar, and make it speak."""
 
 
-for group in (make.app, drive.app, trust.app):
+for group in (make.app, drive.app, sync.app, trust.app):
     app.add_typer(group)
 app.add_typer(a2m.app, name="a2m")
 app.add_typer(consent.app, name="consent")

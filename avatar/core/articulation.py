@@ -10,6 +10,7 @@ from torch import Tensor
 
 ARTICULATION = ("opening", "width", "protrusion", "lip_to_teeth", "lip_closure")
 SILENCE = "pau"
+LIP_LEAD = 1  # motion frames by which people's lips run before `articulate`, whose dominance knows no anticipation
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def concatenate(motions: list[Motion]) -> Motion:
 def resample(motion: Motion, fps: float) -> Motion:
     """Motion at another frame rate: linear in expression, eyes, translation and torso, geodesic in rotation."""
     frames = max(1, round(len(motion) * fps / motion.fps))
-    return _at(motion, torch.arange(frames) * (motion.fps / fps), fps)
+    return _at(motion, _positions(0, frames, motion.fps / fps), fps)
 
 
 class RateConverter:
@@ -143,12 +143,12 @@ class RateConverter:
         self._held = held = concatenate([self._held, motion]) if self._held is not None else motion
         self._seen += len(motion)
         ratio = motion.fps / self._fps
-        ready = math.ceil((self._seen - 1) / ratio)  # frames that lie before the last one seen
+        ready = math.ceil((self._seen - 0.5) / ratio - 0.5)  # frames that lie before the last one seen
         if ready <= self._made:
             return None
-        made = _at(held, torch.arange(self._made, ready) * ratio - self._dropped, self._fps)
+        made = _at(held, _positions(self._made, ready, ratio) - self._dropped, self._fps)
         self._made = ready
-        keep = min(int(self._made * ratio), self._seen - 1)
+        keep = min(int(_positions(self._made, self._made + 1, ratio)[0]), self._seen - 1)
         self._held, self._dropped = held[slice(keep - self._dropped, None)], keep
         return made
 
@@ -157,7 +157,15 @@ class RateConverter:
         held, self._held = self._held, None
         if held is None or (total := max(1, round(self._seen * self._fps / held.fps))) <= self._made:
             return None
-        return _at(held, torch.arange(self._made, total) * (held.fps / self._fps) - self._dropped, self._fps)
+        return _at(held, _positions(self._made, total, held.fps / self._fps) - self._dropped, self._fps)
+
+
+def _positions(start: int, stop: int, ratio: float) -> Tensor:
+    """Where frames [start, stop) of another rate lie among the first rate's: at the middle of the time they are shown.
+
+    So films of all rates are in time with their sound; aligned at their beginnings, faster ones would run before it.
+    """
+    return ((torch.arange(start, stop) + 0.5) * ratio - 0.5).clamp_min(0)
 
 
 def _at(motion: Motion, position: Tensor, fps: float) -> Motion:

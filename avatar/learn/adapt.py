@@ -19,10 +19,10 @@ from avatar.motion.encoder import Encoder, load_encoder, to_whole_frames
 from avatar.motion.features import DEFAULT_FEATURES, compute
 from avatar.motion.head_motion import prosody_features
 from avatar.motion.regression import predict
-from avatar.motion.regression_inputs import center_articulation, regression_inputs
+from avatar.motion.regression_inputs import lip_articulation, regression_inputs
+from avatar.motion.sync import open_sync
 
-MAX_LAG = 8  # frames between sound and picture: 320 ms, more than films are out of sync by
-LAG_COST = 0.004  # correlation that each frame of lag must gain: neighbouring lags are nearly as good
+SEEN = 0.3  # confidence of the tracker from which a frame counts in the lag
 SYNTHETIC_WEIGHT = 0.1  # of all synthetic samples against all frames of the clip: more costs the own clip (figures.md)
 MAX_FRAMES = 20000  # of longer clips every second, third... frame is used: so many inputs take 155 MB
 DETREND_SHARE, MIN_DETREND = 1 / 16, 20  # of the clip, frames: the deviation of the filter (docs/figures.md)
@@ -49,18 +49,18 @@ def adapt(
     frames: indices of the frames to fit on, in the order of time; seed: of the post-net's training, the regression
     draws nothing.
     """
+    lag = find_lag(audio, track, torch.tensor(frames))
     space, encoder = load_space(), encoder or load_encoder()
     features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, : len(CURVES)]
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
     target = track.expression - eyelid_closure(track.eyes)[:, None] * slope
     inputs = regression_inputs(encoder, features)
-    lag = find_lag(center_articulation(inputs)[:, 0], track, chosen)
     own = _pair(inputs, detrend_expression(target[chosen], reading), chosen - lag)
     synthetic = []
     if encoder.features == DEFAULT_FEATURES:  # synthetic samples are stored as these features
         weight = SYNTHETIC_WEIGHT * len(own.targets)
-        synthetic = [synthetic_rows(encoder, center_articulation(own.inputs), own.targets, weight)]
+        synthetic = [synthetic_rows(encoder, lip_articulation(own.inputs), own.targets, weight)]
     decoder: KernelRegression | PostNet
     if calibration == "adversarial":
         decoder, gain = train_postnet_for([rows.inputs for rows in (own, *synthetic)], own.targets, seed=seed), 1.0
@@ -142,17 +142,12 @@ def measure_blinks(track: Track, frames: Tensor) -> tuple[float, float]:
     return min(1.0, starts * track.fps / len(frames)), length
 
 
-def find_lag(opening: Tensor, track: Track, frames: Tensor) -> int:
-    """Frames, -8 to 8, by which the picture is later than the sound.
+def find_lag(audio: Tensor, track: Track, frames: Tensor) -> int:
+    """Frames by which the picture is later than the sound [n] at 16 kHz, against real people's, in `frames` [N].
 
-    Where predicted opening [T] correlates best with the tracked lips in `frames` [N]; 0 when they are too few.
+    By the sync expert; 0 where it is not sure that the lips follow the sound. 0 in Takes that were put in time.
     """
-    points, (upper, lower) = track.landmarks[..., :2], CURVES["opening"]
-    tracked = (points[:, upper] - points[:, lower]).norm(dim=-1)
-    frames = frames[(frames >= MAX_LAG) & (frames < min(len(opening), len(tracked)) - MAX_LAG)]
-    if len(frames) < 4 * MAX_LAG:
-        return 0
-    lags = range(-MAX_LAG, MAX_LAG + 1)
-    pairs = [torch.stack([opening[frames - lag], tracked[frames]]) for lag in lags]
-    scores = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs]) - LAG_COST * torch.tensor(list(lags)).abs()
-    return lags[int(scores.nan_to_num(-1).argmax())]
+    chosen = torch.zeros(len(track), dtype=torch.bool)
+    chosen[frames] = True
+    found = open_sync(audio)(track.expression, chosen & (track.confidence > SEEN)).whole
+    return round(-found.offset * track.fps) if found.follows else 0

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import AdamW
 
+from avatar.core.articulation import LIP_LEAD
 from avatar.core.files import read_safetensors, stream_safetensors
 from avatar.core.lips import CURVES, MOST_LAG, best_correlation, correlate_lags, lip_curves
 from avatar.core.progress import Progress, no_progress
@@ -36,7 +37,6 @@ HEAD_RATE, ENCODER_RATE = 2e-3, 1.5e-3  # the lip head of a pre-trained encoder 
 WEIGHT_DECAY = 0.05
 AUGMENTED = 0.7  # share of crops whose features are augmented
 DISTILLATION_WEIGHT = 5.0  # articulation is within 0..1, lips are in standard units: its errors are smaller numbers
-LIP_LEAD = 1  # frames by which tracked lips run before the synthetic articulation, which knows no anticipation
 LAG_COST = 0.01  # sum of three correlations that each frame of lag must gain: neighbouring lags are nearly as good
 ALIGN_AT = (0.0, 0.4, 0.7)  # shares of the steps: the better the encoder, the surer are the lags
 MAX_DIRECTION_CLIPS = 60  # of which directions are found, at once in memory

@@ -19,7 +19,7 @@ from avatar.core.motion_space import load_space
 from avatar.core.speech_model import PostNet
 from avatar.motion.behaviour import speech_residual
 from avatar.motion.postnet import CURVE_SOURCES, move, standardize
-from avatar.motion.regression_inputs import spliced_articulation
+from avatar.motion.regression_inputs import leading_frame, spliced_articulation
 
 # Chosen in docs/figures.md, "Speech to motion".
 HIDDEN = 64
@@ -47,8 +47,8 @@ def initial_postnet(articulation: Tensor, expression: Tensor, reading: Tensor, g
     articulation: [M, F, 5] of the person's speech; expression: [N, K]; reading: [K, 4] lip curves of a unit of a mode.
     """
     curves = expression @ reading
-    wide, frames = articulation.shape[1] * len(ARTICULATION), articulation.shape[1]
-    center = articulation[:, frames // 2]
+    wide = articulation.shape[1] * len(ARTICULATION)
+    center = leading_frame(articulation)
     return PostNet(
         center.mean(0),
         center.std(0).clamp_min(1e-3),
@@ -83,9 +83,8 @@ def train_postnet(articulation: Sequence[Tensor], expression: Tensor, reading: T
         real, fake = (_add_noise((each - mean) / spread, generator) for each in (real, moved))
         loss = (discriminator(real) - 1).square().mean() + discriminator(fake.detach()).square().mean()
         _step(optimizers[1], loss)
-        center = batch[:, :, batch.shape[2] // 2]
         lips = ((moved @ reading - lip_mean) / lip_spread)[..., : len(CURVES)]
-        content = (lips - center[..., CURVE_SOURCES[: len(CURVES)]]).square().mean()
+        content = (lips - leading_frame(batch)[..., CURVE_SOURCES[: len(CURVES)]]).square().mean()
         _step(optimizers[0], (discriminator(fake) - 1).square().mean() + CONTENT_WEIGHT * content)
         if step >= MEAN_FROM * STEPS:
             summed += 1

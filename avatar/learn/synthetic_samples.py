@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avatar.core.articulation import ARTICULATION
+from avatar.core.articulation import ARTICULATION, LIP_LEAD
 from avatar.core.files import whole
 from avatar.learn.regression import RegressionRows
 from avatar.motion.encoder import STRIDE, Encoder
@@ -53,7 +53,7 @@ def load_synthetic_speech() -> SyntheticSpeech:
 def synthetic_rows(encoder: Encoder, own: Tensor, expression: Tensor, weight: float) -> RegressionRows:
     """Regression rows of the synthetic samples, for a person with predicted articulation [N, 5] and expressions [N, K].
 
-    own: articulation that the encoder predicts for the person's clip; weight: of all rows together.
+    own: articulation that the encoder predicts for the person's lips (`lip_articulation`); weight: of all rows.
     """
     synthetic = load_synthetic_speech()
     parts = synthetic.features.split([STRIDE * length for length in synthetic.lengths])
@@ -61,5 +61,11 @@ def synthetic_rows(encoder: Encoder, own: Tensor, expression: Tensor, weight: fl
     centered, mean = own - own.mean(0), expression.mean(0)
     ridge = MAP_RIDGE * centered.square().sum() / len(ARTICULATION) * torch.eye(len(ARTICULATION))
     slopes = torch.linalg.solve(centered.T @ centered + ridge, centered.T @ (expression - mean))  # [5, K]
-    articulation = (synthetic.articulation - synthetic.articulation.mean(0))[::FRAME_STEP]
+    lips = torch.cat([_lead(part) for part in synthetic.articulation.split(synthetic.lengths)])
+    articulation = (lips - lips.mean(0))[::FRAME_STEP]
     return RegressionRows(inputs, mean + AMPLITUDE_COMPENSATION * articulation @ slopes, weight / len(inputs))
+
+
+def _lead(articulation: Tensor) -> Tensor:
+    """Articulation [T, 5] as people's lips would show it, which run before it."""
+    return torch.cat([articulation[LIP_LEAD:], articulation[-1:].expand(LIP_LEAD, -1)])

@@ -13,7 +13,7 @@ from avatar.core.articulation import ARTICULATION
 from avatar.core.speech_model import decoder_from_tensors, decoder_tensors
 from avatar.motion.encoder import PAIR, STRIDE
 from avatar.motion.live_encoder import Hop, LiveBackbone, LiveHead, LiveStream, first_frame, new_features
-from avatar.motion.regression_inputs import center_articulation, join_inputs
+from avatar.motion.regression_inputs import join_inputs, lip_articulation
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion, decode, describe_sound
 
 LIP_CLOSURE = ARTICULATION.index("lip_closure")
@@ -93,7 +93,7 @@ class BatchedSpeech:
         features = torch.stack([hop.window[first * STRIDE :] for _, hop in due]).to(self._device)
         inputs = join_inputs(self._directions[model], self._heads[model](backbone, count), features)
         inputs = inputs[:, frames.start - first]
-        lip_closure = center_articulation(inputs)[:, LIP_CLOSURE : LIP_CLOSURE + 1]
+        lip_closure = lip_articulation(inputs)[:, LIP_CLOSURE : LIP_CLOSURE + 1]
         return torch.cat([decode(self._decoders[model], inputs), lip_closure], 1).cpu().unbind()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.speech_model import PostNet
-from avatar.motion.regression_inputs import spliced_articulation
+from avatar.motion.regression_inputs import leading_frame, spliced_articulation
 
 CURVE_SOURCES = [ARTICULATION.index(name) for name in ("opening", "opening", "width", "protrusion")]
 """Which articulation each lip curve (opening, height, width, protrusion) is driven by."""
@@ -24,7 +24,6 @@ def standardize(net: PostNet, articulation: Tensor) -> Tensor:
 
 
 def move(net: PostNet, articulation: Tensor) -> Tensor:
-    """Expression [..., K] of standardized articulation [..., F, A]; a convolution over F frames, the middle one now."""
+    """Expression [..., K] of standardized articulation [..., F, A]; a convolution over F frames."""
     hidden = torch.tanh(articulation.flatten(-2) @ net.first.T + net.bias)
-    center = articulation[..., articulation.shape[-2] // 2, :]
-    return net.offset + center[..., CURVE_SOURCES] @ net.lips + hidden @ net.second.T
+    return net.offset + leading_frame(articulation)[..., CURVE_SOURCES] @ net.lips + hidden @ net.second.T

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatar.core.articulation import ARTICULATION
+from avatar.core.articulation import ARTICULATION, LIP_LEAD
 from avatar.core.lips import CURVES
 from avatar.motion.encoder import (
     CHANNELS,
@@ -68,6 +68,11 @@ def spliced_articulation(inputs: Tensor) -> Tensor:
     return split_frames(inputs)[..., CHANNELS : CHANNELS + len(ARTICULATION)]
 
 
-def center_articulation(inputs: Tensor) -> Tensor:
-    """Articulation [N, 5] of the middle frame of inputs [N, I]."""
-    return spliced_articulation(inputs)[:, REACH]
+def lip_articulation(inputs: Tensor) -> Tensor:
+    """Articulation [N, 5] that people's lips show in the middle frame of inputs [N, I], before it is heard."""
+    return leading_frame(spliced_articulation(inputs))
+
+
+def leading_frame(articulation: Tensor) -> Tensor:
+    """Of articulation [..., F, 5] the frame [..., 5] that people's lips are at in the middle one."""
+    return articulation[..., articulation.shape[-2] // 2 + LIP_LEAD, :]

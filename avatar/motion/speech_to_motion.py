@@ -23,7 +23,7 @@ from avatar.motion.features import DEFAULT_FEATURES, LogMel
 from avatar.motion.head_motion import PROSODY_WIDTH, prosody_features
 from avatar.motion.postnet import apply_postnet
 from avatar.motion.regression import predict
-from avatar.motion.regression_inputs import center_articulation, inputs_width, regression_inputs
+from avatar.motion.regression_inputs import inputs_width, lip_articulation, regression_inputs
 from avatar.motion.whisper import packaged_whisper
 
 VOICING = -2  # column of the log-mel features
@@ -60,7 +60,7 @@ class SpeechToMotion:
     def describe(self, inputs: Tensor, features: Tensor, frames: slice) -> MouthMotion:
         """Mouth motion [N] of regression inputs [N, I], which are those of some frames of features [t, D]."""
         expression = decode(self.model.decoder, inputs)
-        lip_closure = center_articulation(inputs)[:, ARTICULATION.index("lip_closure")]
+        lip_closure = lip_articulation(inputs)[:, ARTICULATION.index("lip_closure")]
         if self.model.features != DEFAULT_FEATURES:  # other features have no known columns of energy and voicing
             silent = torch.zeros(len(lip_closure), PROSODY_WIDTH)
             return MouthMotion(expression, lip_closure, torch.ones_like(lip_closure), silent)

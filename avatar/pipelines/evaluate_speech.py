@@ -24,6 +24,7 @@ from avatar.metrics import (
     lip_vertex_error,
 )
 from avatar.metrics.syncnet import SyncNet
+from avatar.motion.sync import open_sync
 from avatar.play.player import Player
 from preprocess.trackers import detect
 
@@ -55,9 +56,7 @@ def compare_lips(
     pictures, real = truth
     sound = read_audio(take).split(SAMPLE_RATE)
     motion = concatenate(list(player.motion(count_steps(sound, "speak", len(sound), progress))))
-    # the motion keeps time with the sound; the clip's picture may run before or behind its sound
-    lag = round(player.avatar.style.lag_seconds * take.fps)
-    driven_frames = (torch.arange(frames.start, frames.stop) - lag).clamp(0, len(motion) - 1)
+    driven_frames = torch.arange(frames.start, frames.stop).clamp(0, len(motion) - 1)
     pictures_of = player.draw([motion[driven_frames]])
     drawn = list(count_steps(pictures_of, "draw spoken", len(frames), progress))
     found, seen = detect(count_steps(drawn, "find spoken", len(drawn), progress))
@@ -75,12 +74,23 @@ def compare_lips(
         films = (("", torch.from_numpy(np.stack(drawn)), found), (", real", pictures, real))
         scores += _compare_sync(syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
+    scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
     return SpokenLips(scores + _compare_motion(motion[driven_frames], tracked), curves)
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:
     rate = SAMPLE_RATE / take.fps
     return read_audio(take)[round(frames.start * rate) : round(frames.stop * rate)]
+
+
+def _measure_sync(sound: Tensor, driven: Motion, truth: Motion) -> Iterator[Score]:
+    """The sync expert's readings; no offset where it is not sure that lips follow. Nothing was moved beforehand."""
+    measure = open_sync(sound)
+    for what, motion in (("", driven), (", real", truth)):
+        found = measure(motion.expression, torch.ones(len(motion), dtype=torch.bool)).whole
+        yield Score(AUDIO_ONLY, "lips", f"likeness to the sound{what}", found.likeness, "")
+        if found.follows:
+            yield Score(AUDIO_ONLY, "lips", f"sound later than lips{what}", 1000 * found.offset, "ms")
 
 
 def _compare_sync(syncnet: SyncNet, films: Iterable[tuple[str, Tensor, Tensor]], audio: Tensor) -> Iterator[Score]:

@@ -1,4 +1,4 @@
-"""Takes from videos and data folders, their sound put in time with their lips by the generic encoder."""
+"""Takes from videos and data folders, their sound put in time with their lips by the sync expert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from avatar.core.consent import NOT_STATED
 from avatar.core.progress import Progress, no_progress
 from avatar.core.stages import Stages
 from avatar.core.take import Take
-from avatar.motion.articulation import predict_articulation
+from avatar.motion.sync import open_sync
 from avatar.render.device import DeviceName, pick_device
 from preprocess import interchange, run
 from preprocess.request import TakeRequest
@@ -24,13 +24,13 @@ def make_take(
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Take:
-    """As `preprocess.run.make_take`, with the packaged encoder."""
+    """As `preprocess.run.make_take`, with the sync expert."""
     return run.make_take(
         Path(video),
         Path(out),
         request,
         holdout=holdout,
-        predict=predict_articulation,
+        open_sync=open_sync,
         device=pick_device(device),
         progress=progress,
         stages=stages,
@@ -40,7 +40,7 @@ def make_take(
 def import_adnerf(
     folder: Path, out: Path, *, holdout: float = 0.1, consent: str = NOT_STATED, progress: Progress = no_progress
 ) -> Take:
-    """As `preprocess.interchange.import_adnerf`, with the packaged encoder."""
+    """As `preprocess.interchange.import_adnerf`, with the sync expert."""
     return interchange.import_adnerf(
-        folder, out, holdout=holdout, consent=consent, predict=predict_articulation, progress=progress
+        folder, out, holdout=holdout, consent=consent, open_sync=open_sync, progress=progress
     )

@@ -22,7 +22,12 @@ SAME = 12.0  # grey levels: a plate that differs by more from what its own views
 
 
 def complete_plate(take: Take) -> Tensor:
-    """The plate [3, S, S] uint8 of a Take: as it is where it was seen, else seen from nearer, else carried on."""
+    """The plate [3, S, S] uint8 of a Take: as it is where it was seen, else seen from nearer, else carried on.
+
+    As it is where the background does not stand.
+    """
+    if not take.background_stands:
+        return read_plate(take).permute(2, 0, 1).contiguous()
     plate, frames = read_plate(take).permute(2, 0, 1).float(), take.training_frames()
     chosen = frames[:: max(1, len(frames) // VIEWS)]
     views = read_frames(take, chosen).permute(3, 0, 1, 2).flatten(2)  # [3, V, S * S]

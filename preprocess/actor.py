@@ -63,8 +63,28 @@ class ActorTruth:
     fps: float
 
 
-def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0) -> ActorTruth:
-    """Film the actor speaking and write it as mp4 with sound; returns the truth."""
+@dataclass(frozen=True)
+class _Scene:
+    """What happens in a film: how the actor looks and moves."""
+
+    face: ActorFace
+    camera: Camera
+    shapes: Array  # [T, 478, 3] cm
+    rotation: Array  # [T, 3, 3]
+    translation: Array  # [T, 3] cm
+    torso: Array  # [T, 4]
+    shut: Array  # [T]
+    samples: torch.Tensor
+    phones: list[Phone]
+
+    def draw(self, stage: Stage, frame: int) -> tuple[Array, Array]:
+        """Picture [S, S, 3] uint8 RGB and matte [S, S] uint8 of a frame."""
+        return stage.draw(
+            self.shapes[frame], self.rotation[frame], self.translation[frame], self.torso[frame], self.shut[frame]
+        )
+
+
+def _direct(seconds: float, seed: int, size: int, fps: float) -> _Scene:
     samples, phones = speech(seconds)
     count = round(seconds * fps)
     random = np.random.default_rng(seed)
@@ -74,33 +94,49 @@ def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 5
     shut = blinks(count, fps, random)
     articulation = articulate(phones, fps=fps, seconds=seconds).double().numpy()
     shapes = np.stack([move_face(face, articulation[frame], shut[frame]) for frame in range(count)])
-    pixels = project(to_camera(shapes, rotation, translation), camera)
-    stage = Stage(face, camera, seed)
+    return _Scene(face, camera, shapes, rotation, translation, torso, shut, samples, phones)
+
+
+def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0) -> ActorTruth:
+    """Film the actor speaking and write it as mp4 with sound; returns the truth."""
+    scene = _direct(seconds, seed, size, fps)
+    stage, shapes = Stage(scene.face, scene.camera, seed), scene.shapes
+    pixels = project(to_camera(shapes, scene.rotation, scene.translation), scene.camera)
     mattes: list[Array] = []
 
     def frames() -> Iterator[Array]:
-        for frame in range(count):
-            picture, matte = stage.draw(shapes[frame], rotation[frame], translation[frame], torso[frame], shut[frame])
+        for frame in range(len(shapes)):
+            picture, matte = scene.draw(stage, frame)
             mattes.append(matte)
             yield picture
 
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "speech.wav"
-        write_wav(sound, samples)
+        write_wav(sound, scene.samples)
         write_video(frames(), out, fps=fps, sound=sound)
     return ActorTruth(
         landmarks=pixels[:, :MESH_POINTS],
-        rotation=rotation,
-        translation=translation,
+        rotation=scene.rotation,
+        translation=scene.translation,
         opening=np.linalg.norm(shapes[:, LOWER_LIP] - shapes[:, UPPER_LIP], axis=1),
-        shut=shut,
-        torso=torso,
+        shut=scene.shut,
+        torso=scene.torso,
         mattes=np.stack(mattes),
         plate=stage.plate,
-        phones=phones,
-        focal=camera.focal,
+        phones=scene.phones,
+        focal=scene.camera.focal,
         fps=fps,
     )
+
+
+def cut_out_actor(
+    frames: list[int], *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0
+) -> Iterator[Array]:
+    """The actor alone in frames of the film of the same arguments: [S, S, 4] uint8, colours premultiplied."""
+    scene = _direct(seconds, seed, size, fps)
+    stage = Stage(scene.face, scene.camera, seed, before_black=True)
+    for frame in frames:
+        yield np.dstack(scene.draw(stage, frame))
 
 
 def speech(seconds: float) -> tuple[torch.Tensor, list[Phone]]:
@@ -154,13 +190,13 @@ def blinks(count: int, fps: float, random: np.random.Generator) -> Array:
 class Stage:
     """Draws one frame: wall, shoulders, head. Works at twice the size, then averages."""
 
-    def __init__(self, face: ActorFace, camera: Camera, seed: int) -> None:
+    def __init__(self, face: ActorFace, camera: Camera, seed: int, *, before_black: bool = False) -> None:
         self._face, self._size = face, camera.size
         self._camera = camera.scaled(OVERSAMPLE * camera.size)
         self._large = self._camera.size
         self._weights = csr_matrix(face.weights)
         random = np.random.default_rng(seed + 1)
-        wall = _paint_wall(self._large, random)
+        wall = _paint_wall(self._large, random) * np.uint8(not before_black)
         self._empty = np.dstack([wall, np.zeros_like(wall[..., 0])])
         self._body = _paint_body(self._large, random)
         self.plate = cv2.resize(wall, (camera.size, camera.size), interpolation=cv2.INTER_AREA)
@@ -172,7 +208,10 @@ class Stage:
         skull = to_camera(self._face.skull, rotation, translation)
         posed = to_camera(shape, rotation, translation)
         face = self._face
-        self._fill(canvas, skull, face.skull_normals @ rotation.T, face.skull_triangles, face.skull_paint)
+        # between face and skull the inside of the skull shows, not the wall
+        skin = face.skull_normals @ rotation.T, face.skull_triangles, face.skull_paint
+        self._fill(canvas, skull, *skin, inside_out=True)
+        self._fill(canvas, skull, *skin)
         self._draw_openings(canvas, posed, rotation, shut)
         normals = smooth_normals(posed[:MESH_POINTS], face.coarse)
         self._fill(canvas, self._weights @ posed[:MESH_POINTS], self._weights @ normals, face.fine, face.paint)
@@ -183,10 +222,19 @@ class Stage:
     def _project(self, points: Array) -> Array:
         return project(points, self._camera) - 0.5  # OpenCV counts from the middle of the first pixel
 
-    def _fill(self, canvas: Array, points: Array, normals: Array, triangles: Array, paint: Array) -> None:
+    def _fill(
+        self,
+        canvas: Array,
+        points: Array,
+        normals: Array,
+        triangles: Array,
+        paint: Array,
+        *,
+        inside_out: bool = False,
+    ) -> None:
         corners = points[triangles]
         flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        facing = (flat * corners.mean(1)).sum(1) < 0
+        facing = ((flat * corners.mean(1)).sum(1) < 0) != inside_out
         light = AMBIENT + (1.12 - AMBIENT) * (normals[triangles].mean(1) @ LIGHT).clip(0, 1)
         colors = (paint * light[:, None]).clip(0, 255)
         order = np.argsort(-corners[..., 2].mean(1))
@@ -231,7 +279,7 @@ class Stage:
         corners = np.array([[0.0, 0], [self._large, 0], [0, self._large]])
         moved = apply_torso(corners - center, large) + center
         matrix = cv2.getAffineTransform(corners.astype(np.float32), moved.astype(np.float32))
-        body = cv2.warpAffine(self._body, matrix, (self._large, self._large), flags=cv2.INTER_LINEAR)
+        body = cv2.warpAffine(self._body, matrix, (self._large, self._large), borderMode=cv2.BORDER_REPLICATE)
         top = int(body[..., 3].any(1).argmax())
         canvas, body = canvas[top:], body[top:]
         inside, edge = body[..., 3] == 255, (body[..., 3] > 0) & (body[..., 3] < 255)

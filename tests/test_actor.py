@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes
 
 from avatar.core.geometry import exponential, mean_rotation, to_vector
 from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
 from avatar.core.take import read_audio, read_frames, read_mattes, read_plate, read_track
-from preprocess.actor import film_actor
+from preprocess.actor import cut_out_actor, film_actor
 from preprocess.basis import leave_one_out
 from tests.conftest import SECONDS, Filmed
 
@@ -19,6 +20,14 @@ def test_film_is_deterministic(tmp_path: Path) -> None:
     films = [film_actor(tmp_path / f"{i}.mp4", seconds=0.4, seed=5, size=128) for i in range(2)]
     assert np.array_equal(films[0].landmarks, films[1].landmarks)
     assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+
+
+def test_no_wall_shows_through_the_actor() -> None:
+    """Turned far enough for the gap between face and skull to be seen, and swaying beyond the picture's sides."""
+    for picture in cut_out_actor([60, 90, 150], seconds=8.0, seed=11, size=256):
+        matte = picture[..., 3]
+        assert (binary_fill_holes(matte > 127) & (matte < 128)).sum() < 5
+        assert matte[-8:].min() == 255
 
 
 def test_every_frame_is_found_and_kept(actor: Filmed) -> None:

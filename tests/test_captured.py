@@ -17,7 +17,7 @@ from avatar.render.captured import CapturedRun, Replay, chunk_of
 from avatar.render.frame_pool import FramePool
 from avatar.render.step import FinishedStep
 from avatar.render.train import Schedule, train
-from avatar.render.training_frames import frames_to_train_on, read_picture
+from avatar.render.training_frames import TrainingPictures, frames_to_train_on
 from cuda_ext import ops
 from tests.conftest import Device, Filmed
 from tests.test_train import Gray
@@ -36,9 +36,9 @@ def queue_steps(monkeypatch: pytest.MonkeyPatch, *, most_frames: int = 10**6, ch
     runs = list[CapturedRun]()
 
     def open_run(trainable: Trainable, take: Take, track: Track, seed: int, miner: training.HardExampleMiner):
-        frames, step = frames_to_train_on(take, track), training.TrainingStep(trainable, take, track)
-        order, most = training.visits(frames, seed, miner), most_frames * BYTES
-        parts = trainable, step, take, track, order
+        pictures, order = TrainingPictures(take), training.visits(frames_to_train_on(take, track), seed, miner)
+        step, most = training.TrainingStep(trainable, track, pictures.plate), most_frames * BYTES
+        parts = trainable, step, pictures, track, order
         runs.append(CapturedRun(*parts, chunk=chunk, capture=uncaptured, most_bytes=most))
         return runs[-1]
 
@@ -62,7 +62,8 @@ def test_queued_steps_have_the_losses_of_steps_one_by_one(
 def test_frames_that_do_not_fit_are_streamed(actor: Filmed) -> None:
     take, track = small_take("gaussian", actor.take.root)
     frames = sorted(set(frames_to_train_on(take, track)))
-    pool = FramePool(take, track, torch.device("cpu"), streamed=4, most_bytes=10 * BYTES)
+    pictures = TrainingPictures(take)
+    pool = FramePool(pictures, track, torch.device("cpu"), streamed=4, most_bytes=10 * BYTES)
     assert len(pool.pictures) == 10 + 2 * 4
     wanted = [frames[3], frames[20], frames[11], frames[20]]
     rows = pool.rows(wanted, 0)
@@ -70,7 +71,7 @@ def test_frames_that_do_not_fit_are_streamed(actor: Filmed) -> None:
     assert len(set(rows)) == 3
     assert not set(rows) & set(others)
     for frame, row in zip(wanted + frames[30:32], rows + others, strict=True):
-        assert torch.equal(pool.pictures[row], read_picture(take, frame))
+        assert torch.equal(pool.pictures[row], pictures.read(frame))
 
 
 def test_a_step_that_is_not_finite_is_found_within_fifty_and_undone(

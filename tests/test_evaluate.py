@@ -56,6 +56,9 @@ def test_every_mode_region_and_figure_is_there(evaluated: tuple[Evaluation, Path
     assert found[TRUE_TORSO, "whole", "psnr"] > found[OWN_TORSO, "whole", "psnr"]
     assert 0.1 < found[OWN_TORSO, "skin", "flicker"] < 10
     assert found[OWN_TORSO, "landmarks", "LMD"] < 3  # px of 128
+    assert found[OWN_TORSO, "inside", "opaque"] <= found[OWN_TORSO, "inside", "coverage"] <= 1
+    assert found[OWN_TORSO, "inside", "coverage"] > 0.8  # a second of training
+    assert found[OWN_TORSO, "edge", "psnr over new backgrounds"] > 12
     for name in ("opening", "height"):  # the lips of a blurred picture, two seconds: how well is for the benches
         assert found[AUDIO_ONLY, "lips", f"{name} correlation, best lag"] > 0.3
         assert found[AUDIO_ONLY, "lips", f"{name} deviation, real"] > 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from avatar.metrics.coverage import coverage_inside, edge_psnr, person_core, premultiply
 from avatar.metrics.motion import (
     blinks_per_minute,
     correlation,
@@ -17,11 +18,15 @@ __all__ = [
     "Score",
     "blinks_per_minute",
     "correlation",
+    "coverage_inside",
+    "edge_psnr",
     "flicker",
     "head_motion_degrees",
     "landmark_distance",
     "lip_jerkiness",
     "lip_vertex_error",
+    "person_core",
+    "premultiply",
     "psnr",
     "region_masks",
     "ssim",

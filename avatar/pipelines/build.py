@@ -27,7 +27,7 @@ from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
-from avatar.core.take import Take, open_take, read_audio, read_plate, read_track, with_holdout, with_size
+from avatar.core.take import Take, open_take, read_audio, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
 from avatar.learn.settings import MotionSettings
@@ -38,6 +38,7 @@ from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.kinds import TrainableKind, trainable_kind
+from avatar.render.near_plate import complete_plate
 from avatar.render.train import Checkpoint, Schedule, train
 from cuda_ext.limits import core_count
 from preprocess.checks import assess_quality
@@ -213,7 +214,7 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         renderer=plan.kind.pack(trainable.tensors()),
         speech=speech,
         style=style,
-        plate=read_plate(take),
+        plate=complete_plate(take).permute(1, 2, 0).contiguous(),
         camera=take.camera,
         fps=take.fps,
         space_id=space.id,

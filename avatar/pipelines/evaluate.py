@@ -22,12 +22,22 @@ from avatar.core.outputs import check_output, files_among
 from avatar.core.page import COMPARED, compare, to_curve, to_film, to_picture, to_table, write_page
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.take import Take, Track, as_take, read_frames, read_mattes, read_track, with_size
-from avatar.metrics import METRICS, Score, flicker, landmark_distance, region_masks
+from avatar.metrics import (
+    METRICS,
+    Score,
+    coverage_inside,
+    edge_psnr,
+    flicker,
+    landmark_distance,
+    premultiply,
+    region_masks,
+)
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Networks, compare_looks, load_networks
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
+from avatar.render.training_frames import TrainingPictures
 from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
 from preprocess.trackers import detect
 
@@ -37,6 +47,7 @@ WORST, SHEET_ROWS, SHEET_COLUMNS = 4, 4, 6
 THUMBNAIL = 192
 SEAM = 0.02  # of the picture's side, to both sides of where head and torso meet
 
+COVERAGE_FRAMES = 50  # that coverage is measured on, at most: drawn once more
 FEW_FRAMES = 50  # two seconds: fewer say little of correlations
 
 Array = np.ndarray
@@ -115,6 +126,7 @@ def evaluate(
     drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames, progress)
+    scores += _measure_coverage(player, avatar, take, frames)
     # both by the same detector, whose readings of narrow gaps the track corrects
     stages = (("find real", real), ("find drawn", drawn))
     (points, shown), (found, seen) = (detect(count_steps(one, name, len(one), progress)) for name, one in stages)
@@ -173,6 +185,26 @@ def _compare_pictures(
     if len(frames) > 1:
         ratio = flicker(torch.from_numpy(drawn), points) / max(1e-6, flicker(torch.from_numpy(real), points))
         scores.append(Score(OWN_TORSO, "skin", "flicker", ratio, "x of the source's own"))
+    return scores
+
+
+def _measure_coverage(player: Player, avatar: Avatar, take: Take, frames: range) -> list[Score]:
+    """How opaque the person is inside, and how right their edge is over new backgrounds: of evenly spread frames.
+
+    The edge is compared with what `TrainingPictures` finds, the best estimate there is of a clip without truth.
+    """
+    chosen, pictures = frames[:: -(-len(frames) // COVERAGE_FRAMES)], TrainingPictures(take)
+    drawn = player.reenact(motion_of_take(avatar, take)[torch.tensor(chosen)], pixels="rgba")
+    inside, edges = list[tuple[float, float]](), list[float]()
+    for frame, picture, (matte,) in zip(chosen, drawn, read_mattes(take, list(chosen))[:, None], strict=True):
+        cut_out = torch.from_numpy(picture)
+        covered = coverage_inside(cut_out[..., 3], matte)
+        edge = edge_psnr(premultiply(cut_out), pictures.cut_out(frame).permute(1, 2, 0))
+        inside += [covered] if covered else []
+        edges += [edge] if edge else []
+    scores = [Score(OWN_TORSO, "edge", "psnr over new backgrounds", float(np.mean(edges)), "dB")] if edges else []
+    for name, values in zip(("opaque", "coverage"), zip(*inside, strict=True), strict=False):
+        scores.append(Score(OWN_TORSO, "inside", name, float(np.mean(values)), ""))
     return scores
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatar.core.take import Take, Track
+from avatar.core.take import Track
 from avatar.render.base import StepInputs, Trainable
 from avatar.render.frame_pool import FramePool
 from avatar.render.step import FinishedStep, Plan, PlannedStep, TrainingStep, make_inputs
-from avatar.render.training_frames import Visit
+from avatar.render.training_frames import TrainingPictures, Visit
 
 MOST_STEPS = 25  # of a chunk: what is not finite is found at the end of the next one, within 50 steps
 SETTLED_EVERY = 40  # chunks after which the card is waited for, so that tensors can be kept: a hundredth of a second
@@ -58,7 +58,7 @@ class CapturedRun:
         self,
         trainable: Trainable,
         step: TrainingStep,
-        take: Take,
+        pictures: TrainingPictures,
         track: Track,
         order: Iterator[Visit],
         *,
@@ -69,7 +69,7 @@ class CapturedRun:
         """chunk: steps of one; most_bytes: of the frames on the card (default: a share of what is free)."""
         self._trainable, self._training, self._order, self._capture = trainable, step, order, capture
         self._chunk, device = chunk, trainable.device
-        self._pool = FramePool(take, track, device, streamed=chunk, most_bytes=most_bytes)
+        self._pool = FramePool(pictures, track, device, streamed=chunk, most_bytes=most_bytes)
         self._where = torch.zeros(chunk, 2, dtype=torch.int64, device=device)  # row in the pool, frame
         self._values = torch.zeros(chunk, 5 + trainable.features, device=device)
         self._losses, self._at = torch.zeros(chunk, device=device), torch.zeros(1, dtype=torch.int64, device=device)

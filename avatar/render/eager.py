@@ -9,18 +9,25 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from avatar.core.take import Take, Track
+from avatar.core.take import Track
 from avatar.render.base import Trainable
 from avatar.render.step import FinishedStep, Plan, PlannedStep, TrainingStep, make_inputs
-from avatar.render.training_frames import Decoder, TrainingFrame, Visit, decode_ahead
+from avatar.render.training_frames import Decoder, TrainingFrame, TrainingPictures, Visit, decode_ahead
 
 
 class EagerRun:
     """Runs each step when the one before is over; frames are decoded ahead."""
 
-    def __init__(self, trainable: Trainable, step: TrainingStep, take: Take, track: Track, order: Iterator[Visit]):
+    def __init__(
+        self,
+        trainable: Trainable,
+        step: TrainingStep,
+        pictures: TrainingPictures,
+        track: Track,
+        order: Iterator[Visit],
+    ) -> None:
         self._trainable, self._step = trainable, step
-        self._frames = decode_ahead(order, Decoder(take, track))
+        self._frames = decode_ahead(order, Decoder(pictures, track))
         self._shown: tuple[Tensor, Tensor] | None = None
 
     def steps(self, plan: Plan, between: Callable[[PlannedStep], None]) -> Iterator[FinishedStep]:

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from avatar.core.take import Take, Track
+from avatar.core.take import Track
 from avatar.render.losses import weight_blobs
-from avatar.render.training_frames import frames_to_train_on, read_picture
+from avatar.render.training_frames import TrainingPictures, frames_to_train_on
 from cuda_ext.limits import core_count
 
 MEMORY_SHARE = 0.5  # of a GPU's free memory, for frames: the splats of the largest training need a tenth of the rest
@@ -21,11 +21,18 @@ class FramePool:
     """Rows of frames on a device: first those that stay, then two sets of those that are streamed, taken in turns."""
 
     def __init__(
-        self, take: Take, track: Track, device: torch.device, *, streamed: int, most_bytes: int | None = None
+        self,
+        pictures: TrainingPictures,
+        track: Track,
+        device: torch.device,
+        *,
+        streamed: int,
+        most_bytes: int | None = None,
     ) -> None:
         """streamed: frames of one set; most_bytes: of the frames that stay (default: MEMORY_SHARE of what is free)."""
-        self._take, self._device, self._streamed = take, device, streamed
+        self._read, self._device, self._streamed = pictures.read, device, streamed
         self._decoders = ThreadPoolExecutor(core_count())
+        take = pictures.take
         size, frames = take.camera.size, sorted(set(frames_to_train_on(take, track)))
         if most_bytes is None:
             most_bytes = int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0])
@@ -55,4 +62,4 @@ class FramePool:
         return [self._rows.get(frame, len(self._rows) + places.get(frame, 0)) for frame in frames]
 
     def _decode(self, frames: list[int]) -> list[Tensor]:
-        return list(self._decoders.map(lambda frame: read_picture(self._take, frame), frames))
+        return list(self._decoders.map(self._read, frames))

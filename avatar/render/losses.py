@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from avatar.core.geometry import Camera
 from avatar.core.landmarks import LEFT_CORNER, LEFT_EYE, MOUTH_EXTREMES, RIGHT_CORNER, RIGHT_EYE
 from cuda_ext import ops
 
+HOLE = 0.01  # of the light: what shines through a person and cannot be seen
 SSIM_WEIGHT = 0.2  # as Kerbl et al. 2023
 MOUTH_WEIGHT, MOUTH_RADIUS = 2.0, 0.6  # added in the middle of the mouth; of its width: lips and the skin beside them
 FINE_MOUTH = 6.0  # added to the mouth's weight after `Schedule.mouth_from`
@@ -46,3 +49,13 @@ def _blob(center: Tensor, radius: Tensor, size: int) -> Tensor:
 def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """0.8 L1 + 0.2 D-SSIM (Kerbl et al. 2023, eq. 7), weighted per pixel; images [3, S, S] 0..1."""
     return ops.photo_error(image, target, weight, ssim_weight=SSIM_WEIGHT)
+
+
+def hole_loss(alpha: Tensor, matte: Tensor) -> Tensor:
+    """Mean of log(1 + light / HOLE): the light that coverage [1, S, S] 0..1 lets through where the matte is full.
+
+    matte: [1, S, S] uint8. Splats let through products of what each does. So a difference would pull the less, the less
+    is left; the logarithm pulls on the last per cent as on the first.
+    """
+    light = (1 - alpha) * (matte == 255)
+    return (light + HOLE).log().mean() - math.log(HOLE)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatar.core.take import Take, Track, read_plate
+from avatar.core.take import Track
 from avatar.render.base import StepInputs, Trainable
 from avatar.render.exposure import WARM_UP, Exposure
-from avatar.render.losses import blob_weights, picture_loss
+from avatar.render.losses import blob_weights, hole_loss, picture_loss
 from avatar.render.training_frames import Visit
 from cuda_ext import ops
 
-MATTE_WEIGHT = 0.1  # of the loss: keeps the person opaque, and is little beside the picture
+MATTE_WEIGHT = 0.2  # of the loss: over one plate the picture says little of coverage
+HOLE_WEIGHT = 0.01  # of the loss: holes close in the first steps, and nothing is left of it
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class Measured:
 class TrainingStep:
     """What all steps share: the trainable, the plate behind it, the exposure of each frame."""
 
-    def __init__(self, trainable: Trainable, take: Take, track: Track) -> None:
+    def __init__(self, trainable: Trainable, track: Track, plate: Tensor) -> None:
+        """plate: [3, S, S] uint8."""
         self._trainable = trainable
-        self._plate = (read_plate(take).permute(2, 0, 1).float() / 255).to(trainable.device)
+        self._plate = (plate.float() / 255).to(trainable.device)
         self._exposure = Exposure(len(track), trainable.device)
         trainable.prepare(track.motion())
 
@@ -69,6 +71,7 @@ class TrainingStep:
         truth = step.picture, step.blobs, step.weights
         composed = ops.compose(rgb[0], alpha[0], self._plate, *truth, self._exposure.gains, step.frame)
         loss = picture_loss(composed.image, composed.truth, composed.weight) + MATTE_WEIGHT * composed.matte_error
+        loss = loss + HOLE_WEIGHT * hole_loss(alpha[0], step.picture[3:])
         return Measured(loss, composed)
 
     def learn(self, step: StepInputs, measured: Measured) -> None:

@@ -20,7 +20,7 @@ from avatar.render.base import Trainable, random_generator
 from avatar.render.captured import CapturedRun, chunk_of
 from avatar.render.eager import EagerRun
 from avatar.render.step import PlannedStep, TrainingStep
-from avatar.render.training_frames import HardExampleMiner, Visit, frames_to_train_on, visits
+from avatar.render.training_frames import HardExampleMiner, TrainingPictures, Visit, frames_to_train_on, visits
 
 CHECKPOINT_SECONDS = 30.0  # work that a killed run loses at most
 RECOVERY_STEPS = 1000  # work that a step which is not finite loses at most
@@ -128,11 +128,12 @@ def train(
 def _open_run(
     trainable: Trainable, take: Take, track: Track, seed: int, miner: HardExampleMiner
 ) -> EagerRun | CapturedRun:
-    frames, step = frames_to_train_on(take, track), TrainingStep(trainable, take, track)
+    frames, pictures = frames_to_train_on(take, track), TrainingPictures(take)
+    step = TrainingStep(trainable, track, pictures.plate)
     order = visits(frames, seed, miner)
     if trainable.device.type == "cuda" and trainable.rooms is not None:
-        return CapturedRun(trainable, step, take, track, order, chunk=chunk_of(len(frames)))
-    return EagerRun(trainable, step, take, track, order)
+        return CapturedRun(trainable, step, pictures, track, order, chunk=chunk_of(len(frames)))
+    return EagerRun(trainable, step, pictures, track, order)
 
 
 @contextmanager

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from avatar.core.eyes import are_shut
 from avatar.core.files import UserError
-from avatar.core.take import Take, Track, read_frames, read_mattes, read_plate
+from avatar.core.take import Take, Track, read_frames, read_mattes
 from avatar.render.base import random_generator
+from avatar.render.foreground import PersonFinder
 from avatar.render.losses import weight_blobs
+from avatar.render.near_plate import complete_plate
 
 HARD_SHARE = 0.2  # of the frames, drawn twice an epoch
 BLINK_SHARE, MOST_REPEATS = 0.06, 10  # of an epoch's frames: 15 blinks a minute, a quarter second each; times each
@@ -38,7 +40,7 @@ class TrainingFrame:
     """One frame to train on, decoded."""
 
     visit: Visit
-    picture: Tensor  # [4, S, S] uint8: red, green, blue, matte
+    picture: Tensor  # [4, S, S] uint8 of `TrainingPictures`
     blobs: Tensor  # [3, 2, S] of `weight_blobs`
 
 
@@ -81,32 +83,50 @@ def visits(frames: list[int], seed: int, miner: HardExampleMiner) -> Iterator[Vi
             yield Visit(chosen[index], epoch)
 
 
+class TrainingPictures:
+    """Frames of a Take as renderers are trained on them: edges before the plate, as `PersonFinder` finds them.
+
+    Of a Take whose background does not stand, the matte is as it was, and the plate lies behind it.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self.take, self.plate = take, complete_plate(take)  # [3, S, S] uint8
+        self._find_person = PersonFinder(self.plate)
+
+    def read(self, frame: int) -> Tensor:
+        """Image and matte of a frame [4, S, S] uint8."""
+        image = read_frames(self.take, [frame])[0].permute(2, 0, 1).contiguous()
+        matte = read_mattes(self.take, [frame])
+        if self.take.background_stands:
+            image, matte = self._find_person(image, matte)
+        else:  # of such Takes the person is all that can be learned
+            image = torch.where(matte > 0, image, self.plate)
+        return torch.cat([image, matte])
+
+    def cut_out(self, frame: int) -> Tensor:
+        """The person of a frame alone [4, S, S] float: premultiplied colours and coverage, 0..255."""
+        image, matte = self.read(frame).float().split([3, 1])
+        return torch.cat([image - (1 - matte / 255) * self.plate, matte])
+
+
 class Decoder:
     """Frames of a Take with their weights; the first ones that are decoded stay in memory."""
 
-    def __init__(self, take: Take, track: Track) -> None:
-        self._take, self._track = take, track
+    def __init__(self, pictures: TrainingPictures, track: Track) -> None:
+        self._pictures, self._track, self._camera = pictures, track, pictures.take.camera
         self._cache: dict[int, Tensor] = {}
-        self._most = CACHE_BYTES // (4 * take.camera.size**2)
+        self._most = CACHE_BYTES // (4 * self._camera.size**2)
 
     def decode(self, visit: Visit) -> TrainingFrame:
         """The frame of a visit."""
         frame = visit.frame
         picture = self._cache.get(frame)
         if picture is None:
-            picture = read_picture(self._take, frame)
+            picture = self._pictures.read(frame)
             if len(self._cache) < self._most:
                 self._cache[frame] = picture
-        (blobs,) = weight_blobs(self._track.landmarks[frame : frame + 1], self._take.camera)
+        (blobs,) = weight_blobs(self._track.landmarks[frame : frame + 1], self._camera)
         return TrainingFrame(visit, picture, blobs)
-
-
-def read_picture(take: Take, frame: int) -> Tensor:
-    """Image and matte of a frame [4, S, S] uint8."""
-    image, matte = read_frames(take, [frame])[0].permute(2, 0, 1), read_mattes(take, [frame])
-    if not take.background_stands:  # of such Takes the person is all that can be learned
-        image = torch.where(matte > 0, image, read_plate(take).permute(2, 0, 1))
-    return torch.cat([image, matte])
 
 
 def decode_ahead(order: Iterator[Visit], decoder: Decoder) -> Generator[TrainingFrame, None, None]:

@@ -23,6 +23,6 @@ class GaussianSettings(Settings):
     rigidity_rate: float = Field(0.002, gt=0)
     delta_rate: float = Field(0.1, gt=0)  # of the rates above
     feature_noise: float = Field(0.15, ge=0)  # deviation added to the inputs in training, against overfitting to frames
-    last_rate: float = Field(0.05, gt=0, le=1)  # what the rates fall to by the end of the budget
+    last_rate: float = Field(0.3, gt=0, le=1)  # what the rates fall to by the end of the budget
     relocate_until: float = Field(0.6, ge=0, le=1)  # share of the budget in which transparent splats are relocated
     relocate_every: int = Field(400, ge=10)  # steps

@@ -28,7 +28,8 @@ def open_renderer(avatar: Avatar, size: int | None = None) -> Renderer:
     Raises: UserError when its kind or its settings are not known, or its tensors are of another version.
     """
     kind, features = renderer_kind(avatar.kind), len(avatar.speech.mean) + EYE_FEATURES + POSE_FEATURES
-    if "feature_mean" not in avatar.renderer or avatar.renderer["feature_mean"].shape != (features,):
+    shapes = [(features + more,) for more in kind.more_features]
+    if "feature_mean" not in avatar.renderer or avatar.renderer["feature_mean"].shape not in shapes:
         raise UserError(f"the avatar's feature_mean is not of {features} values, as its motion is; build it again")
     camera = avatar.camera.scaled(size) if size else avatar.camera
     return kind.load(avatar.renderer, camera, recipe_settings(avatar, kind))

@@ -135,6 +135,7 @@ class RendererKind:
 
     settings: type[Settings]
     load: Callable[[dict[str, Tensor], Camera, Any], Renderer]  # tensors of an avatar file; its recipe's settings
+    more_features: tuple[int, ...] = (0,)  # how many it may have beside those of expression, eyes and pose
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from avatar.core.motion_space import Motion
 
 POSE_FEATURES = 6  # the last of what all renderers have: head rotation and position
 EYE_FEATURES = 4  # before them: lids and gaze
+TORSO_FEATURES = 4  # of splats, behind them
 LEAST_POSE = 0.02  # rad, cm: a head that hardly moves must not be amplified to inputs of full size
 LEAST_TORSO = 1e-3  # rad; half a pixel at 512 px: nor one whose shoulders hardly move
 MOST_TORSO = 4.0  # deviations: beyond, shoulders that move further than they did in the clip change no more

@@ -13,7 +13,7 @@ from avatar.core.files import UserError
 from avatar.core.geometry import Camera, to_vector
 from avatar.core.motion_space import Motion
 from avatar.render.base import RendererKind
-from avatar.render.features import Scaling
+from avatar.render.features import TORSO_FEATURES, Scaling
 from avatar.render.gaussian.rasterizers import rasterize, usable_rasterizer
 from avatar.render.gaussian.settings import GaussianSettings
 from cuda_ext import ops
@@ -123,4 +123,4 @@ def load(tensors: dict[str, Tensor], camera: Camera, settings: GaussianSettings)
     return GaussianRenderer(tensors, camera, settings)
 
 
-KIND = RendererKind(GaussianSettings, load)
+KIND = RendererKind(GaussianSettings, load, more_features=(0, TORSO_FEATURES))  # avatars of earlier versions: none

@@ -23,6 +23,7 @@ LEAST_GAIN_DB = 0.5  # sound that was brought to the wanted loudness before stay
 LEAST_OFFSET = 0.002  # s; less is within the error
 MOSTLY_SPOKEN = 0.5  # share of a window's frames with speech from which it can be said not to fit the lips
 UNLIKE = 0.2  # likeness at the right offset in 3 s: another sound has .05 with a deviation of .12, the right one .6
+LIKELY = 0.9  # certainty that the lips follow at all: short of sure, where a part of the clip is dubbed
 UNSYNCED_FRAMES = 25  # that the lips must leave the sound for
 FPS = 25.0
 OTHER_VOICE_WINDOW, SPOKEN_SHARE = 25, 0.8  # frames; share of them with speech
@@ -71,7 +72,7 @@ def prepare_sound(samples: Tensor, track: Track, measure: MeasureSync | None) ->
     }
     other = find_other_voice(spoken, curves, seen)
     spans = to_spans(other, "somebody else speaks", at_least=SOMEBODY_ELSE_FRAMES)
-    if sync and sync.whole.follows:
+    if sync and sync.whole.certainty > LIKELY:
         unsynced = find_unsynced(sync.windows, spoken)
         spans += to_spans(unsynced, "the lips do not follow the sound", at_least=UNSYNCED_FRAMES)
     return Sound(samples.mul_(gain), (level + gain_db).double().numpy(), spans, quality)

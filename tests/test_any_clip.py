@@ -13,6 +13,7 @@ import pytest
 
 from avatar.core.files import UserError
 from avatar.core.media import ffmpeg_binary, probe, read_speech, read_video
+from preprocess.checks import assess_quality
 from preprocess.request import TakeRequest
 from preprocess.run import make_take
 from tests.actors import SHORT_SECONDS, short_film
@@ -132,7 +133,7 @@ def black(path: Path, clip: Path) -> None:
 
 
 def tiny(path: Path, clip: Path) -> None:
-    convert(clip, path, *X264, "-vf", "scale=24:24")  # so small that nobody is there
+    convert(clip, path, *X264, "-vf", "scale=24:24")
 
 
 def folder(path: Path, clip: Path) -> None:
@@ -160,7 +161,7 @@ def list_of_files(path: Path, clip: Path) -> None:
 
 
 BAD = (
-    empty, without_index, only_a_head, noise, text, picture, sound_alone, one_frame, too_short, black, tiny,
+    empty, without_index, only_a_head, noise, text, picture, sound_alone, one_frame, too_short, black,
     folder, pipe, loop, dangling, playlist, list_of_files,
 )  # fmt: skip
 
@@ -204,3 +205,10 @@ def test_a_place_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> 
 def test_sound_outlives_a_picture_that_is_cut(clip: Path, tmp_path: Path) -> None:
     shutil.copy(clip, tmp_path / "x.mp4")
     assert sum(len(chunk) for chunk in read_speech(tmp_path / "x.mp4")) > 16000
+
+
+def test_a_tiny_face_is_taken_with_advice(clip: Path, tmp_path: Path) -> None:
+    tiny(tmp_path / "x.mp4", clip)
+    verdict = assess_quality(make_take(tmp_path / "x.mp4", tmp_path / "x.take", TakeRequest(size=128)).quality)
+    assert verdict.grade == "Usable, could be better"
+    assert "px between the eyes" in str(verdict)

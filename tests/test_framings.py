@@ -106,7 +106,8 @@ def test_an_avatar_learns_from_both_framings(tmp_path_factory: pytest.TempPathFa
             share = 0.9 if number < cut else 0.55
             small = cv2.resize(frame, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
             high, wide = 320 - small.shape[0], 480 - small.shape[1]
-            yield cv2.copyMakeBorder(small, high, 0, wide // 2, wide - wide // 2, cv2.BORDER_REPLICATE)
+            sides, wall = (high, 0, wide // 2, wide - wide // 2), small[0, 0].tolist()
+            yield cv2.copyMakeBorder(small, *sides, cv2.BORDER_CONSTANT, value=wall)
 
     write_video(frames(), path, fps=FPS, sound=source)
     take = make_take(path, tmp_path / "take", TakeRequest(size=256), holdout=0.0)

@@ -26,6 +26,9 @@ BELOW_CHIN = 0.14  # of the face's height: where the shoulders may begin
 GRID = 3  # px between the points that flow is read at
 LEAST_POINTS = 40
 MARGIN = 24  # px about the shoulders that flow sees
+LEAST_SIDE = (
+    48  # px of that part: OpenCV's DIS reads out of bounds in 31 x 250 px, where a patch is larger than a level
+)
 MUCH_TEXTURE = 6.0  # grey levels a px, blurred: more says no more about where something is
 LEAST_WEIGHT = 1e-3  # of points without texture
 PASSES, SETTLED = 4, 0.25  # of one frame, at most; px that a pass moves points by, when it is the last
@@ -120,11 +123,11 @@ def _find_shoulders(grey: Array, matte: Array, landmarks: Array) -> _Reference |
     grid = np.zeros_like(body)
     grid[::GRID, ::GRID] = True
     rows, columns = np.nonzero(body & grid)
-    if len(rows) < LEAST_POINTS:
-        return None
     size = small.shape[0]
-    low = np.maximum(0, np.array([columns.min(), rows.min()]) - MARGIN)
-    high = np.minimum(size, np.array([columns.max(), rows.max()]) + MARGIN + 1)
+    if len(rows) < LEAST_POINTS or size < LEAST_SIDE:
+        return None
+    low = np.clip(np.array([columns.min(), rows.min()]) - MARGIN, 0, size - LEAST_SIDE)
+    high = np.clip(np.array([columns.max(), rows.max()]) + MARGIN + 1, low + LEAST_SIDE, size)
     slope = np.hypot(*(cv2.Sobel(small, cv2.CV_32F, *axis, ksize=3, scale=0.25) for axis in ((1, 0), (0, 1))))
     texture = cv2.GaussianBlur(slope, (0, 0), 2)[rows, columns].astype(np.float64)
     points = np.stack([columns, rows], 1) + 0.5 - size / 2

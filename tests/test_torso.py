@@ -96,3 +96,14 @@ def test_without_shoulders_the_torso_rests() -> None:
     found = fit_torso(lambda frame: frames[frame], np.zeros((SIZE, SIZE), np.uint8), landmarks(), 0)
     assert found.held.all()
     assert not found.values.any()
+
+
+@pytest.mark.parametrize("rows", [4, 8, 14])
+def test_a_strip_of_shoulders_is_followed(rows: int) -> None:
+    truth = motion() * [1, 0, 0, 0]
+    frames, strip = film(truth), matte()
+    strip[: SIZE - rows - 4] = 0
+    found = fit_torso(lambda frame: frames[frame], strip, landmarks(), 0)
+    assert np.isfinite(found.values).all()
+    if not found.held.all():  # fewer points than a similarity is fitted to
+        assert np.abs((found.values - truth)[:, 0]).mean() < 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Literal
 
 from avatar.core.avatar_file import Avatar, as_avatar
+from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import warn_of_encoder, write_video
 from avatar.core.files import UserError, digest_file
@@ -71,13 +72,18 @@ def speak(
 def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
     """The number that marks the film of a speech, 0 .. 2^32 - 1."""
     return film_number(
-        avatar, digest_file(Path(speech.path)), str(speech.track), controls.model_dump_json(), repr(look)
+        avatar, digest_file(Path(speech.path)), str(speech.track), controls.model_dump_json(), _shown(look)
     )
+
+
+def _shown(look: Look) -> str:
+    """What of a look is seen; how a film is coded makes no other film of it."""
+    return repr(replace(look, coding=Coding()))
 
 
 def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
     """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
-    return film_number(avatar, take.source.get("sha256", ""), split, repr(look))
+    return film_number(avatar, take.source.get("sha256", ""), split, _shown(look))
 
 
 def with_style(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import binary_fill_holes
 
 from avatar.core.geometry import exponential, mean_rotation, to_vector
-from avatar.core.landmarks import LOWER_LIP, UPPER_LIP
+from avatar.core.landmarks import LOWER_LIP, MESH_POINTS, UPPER_LIP
+from avatar.core.media import read_video
 from avatar.core.take import read_audio, read_frames, read_mattes, read_plate, read_track
 from preprocess.actor import cut_out_actor, film_actor
+from preprocess.actor_drawing.looks import LOOKS
 from preprocess.basis import leave_one_out
+from preprocess.trackers import detect
 from tests.conftest import SECONDS, Filmed
 
 
@@ -28,6 +32,16 @@ def test_no_wall_shows_through_the_actor() -> None:
         matte = picture[..., 3]
         assert (binary_fill_holes(matte > 127) & (matte < 128)).sum() < 5
         assert matte[-8:].min() == 255
+
+
+@pytest.mark.parametrize("look", range(len(LOOKS)))
+def test_each_look_is_found_where_the_truth_is(look: int, tmp_path: Path) -> None:
+    truth = film_actor(tmp_path / "film.mp4", seconds=0.4, seed=look, size=384)
+    landmarks, found = detect(read_video(tmp_path / "film.mp4", size=384))
+    assert found.all()
+    offset = landmarks[:, :MESH_POINTS, :2].numpy() - truth.landmarks
+    assert np.linalg.norm(offset, axis=-1).mean() < 3.0  # of 384 px: the mean face and the actor's own differ
+    assert np.linalg.norm(offset - offset.mean(0), axis=-1).mean() < 1.0
 
 
 def test_every_frame_is_found_and_kept(actor: Filmed) -> None:

@@ -10,15 +10,19 @@ import sys
 import warnings
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+import typer.main
 from typer.testing import CliRunner
 
 import avatar.cli
 from avatar.cli import app, make
+from avatar.cli.commands import PLACES, Commands
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
@@ -169,6 +173,37 @@ def test_doctor_names_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_version_is_the_packages() -> None:
     assert invoke("--version") == f"avatar-builder {version('avatar-builder')}\n"
+
+
+def test_the_help_says_of_each_command_what_the_command_itself_says() -> None:
+    """And no module has a command that the table of avatar/cli/commands.py lacks."""
+    commands, files = Commands(), Path(avatar.cli.__file__).parent.glob("*.py")
+    for name, place in PLACES.items():
+        assert commands[name].name == name
+        assert " ".join(commands[name].help.split("\n\n")[0].split()) == place.line, name
+    modules = {path.stem for path in files if "typer.Typer(" in path.read_text()} - {"__init__"}
+    assert modules == {place.module for place in PLACES.values()}
+    for module in modules:
+        held = {
+            name: one
+            for name, one in vars(import_module(f"avatar.cli.{module}")).items()
+            if isinstance(one, typer.Typer)
+        }
+        groups = {place.group for place in PLACES.values() if place.module == module and place.group}
+        single = {name for name, place in PLACES.items() if place.module == module and not place.group}
+        assert set(held) == groups | ({"app"} if single else set())
+        if single:
+            assert set(typer.main.get_group(held["app"]).commands) == single
+
+
+def test_the_help_loads_no_command() -> None:
+    code = "import sys, avatar.cli; sys.argv = ['avatar', '--help']\ntry: avatar.cli.main()\nexcept SystemExit: pass\n"
+    code += (
+        "print([name for name in ('pydantic', 'yaml', 'safetensors.torch', 'torch', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "preprocess" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_motion_space_of_several_takes(actor: Filmed, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads must
 
 import typer
 
-from avatar.cli import a2m, batch, consent, drive, make, space, sync, takes, trust
+from avatar.cli.commands import CommandGroup
 from avatar.cli.errors import print_error, print_note
 from avatar.cli.signals import CODES, ending_in_order
 from avatar.core.files import UserError
 from avatar.core.notes import warnings_as_notes
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -39,17 +40,6 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")] = False,
 ) -> None:
     """Turn a short video of one person into a talking avatar, and make it speak."""
-
-
-for group in (make.app, drive.app, sync.app, trust.app):
-    app.add_typer(group)
-app.add_typer(a2m.app, name="a2m")
-app.add_typer(consent.app, name="consent")
-app.add_typer(trust.keys, name="keys")
-app.add_typer(trust.log, name="log")
-app.add_typer(space.app, name="motion-space")
-app.add_typer(takes.app, name="take")
-app.add_typer(batch.app, name="batch")
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 def core_numbers() -> list[int]:
     """The cores this process may run on, as the system numbers them; no more than a container's quota of time."""
-    cores = sorted(os.sched_getaffinity(0))
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
     quota = min([float(len(cores)), *_core_quotas()])
     return cores[: max(1, round(quota))]
 

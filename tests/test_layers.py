@@ -60,7 +60,7 @@ ONLY_IN = {
     ),
     r"\bis_grad_enabled\(": ("cuda_ext",),
     r"\bsys\.exit\(": ("avatar.cli",),
-    r"\bcpu_count\(": (),  # the machine's cores, which a container may not use: cuda_ext.limits.core_count counts
+    r"\bcpu_count\(": ("cuda_ext.limits",),  # the machine's cores, which a container may not use
 }  # fmt: skip
 """What only some modules may do. Those of learn and batch run in processes of their own."""
 MOST_LINES, MOST_IN_FUNCTION, MOST_ARGUMENTS = 400, 60, 8

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ LONG_NAME, LONG_SUFFIX = 200, 16  # bytes; names of 255 are legal, and temporary
 
 
 PROCESS = "{process}"  # in the text of a refusal
+BEYOND = 1 << 30  # the byte that Windows locks: where nothing is written, since it keeps readers out, too
 
 
 class UserError(Exception):
@@ -178,7 +179,7 @@ def _open_lock(lock: Path, refusal: str) -> IO[str]:
     while True:
         file = lock.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_whole(file)
         except BlockingIOError as error:
             with file:
                 file.seek(0)
@@ -186,6 +187,22 @@ def _open_lock(lock: Path, refusal: str) -> IO[str]:
         if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
         file.close()  # whoever held it has taken the file away in between
+
+
+def _lock_whole(file: IO[str]) -> None:
+    """Raises: BlockingIOError when another process has locked it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(BEYOND)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sole_maker(out: Path) -> AbstractContextManager[None]:

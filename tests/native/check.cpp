@@ -45,8 +45,7 @@ static void check_splat() {
   const Values d_rgb = random_values(3 * plane, 1, 0, 6), d_alpha = random_values(plane, 1, 0, 7);
   Values d_means(3 * count), d_turns(4 * count), d_scales(3 * count), d_logits(count), d_colors(3 * count);
   avatar::cpu::splat_backward({in, &context, rgb.data(), alpha.data(), d_rgb.data(), d_alpha.data(),
-                               {d_means.data(), d_turns.data(), d_scales.data(), d_logits.data(), d_colors.data(),
-                                nullptr}});
+                               {d_means.data(), d_turns.data(), d_scales.data(), d_logits.data(), d_colors.data()}});
   report("d_means", d_means);
   report("d_turns", d_turns);
   report("d_scales", d_scales);
@@ -65,7 +64,7 @@ static void check_others() {
   const Values inputs = random_values(samples * 20, 1, 0, 11);
   const Values weights = random_values(avatar::weights_of(shape), 0.6f, 0, 12);
   Values values(samples * 3);
-  avatar::cpu::mlp({inputs.data(), weights.data(), shape, samples, nullptr, values.data()});
+  avatar::cpu::mlp({inputs.data(), weights.data(), shape, samples, values.data()});
   report("mlp", values);
 }
 

@@ -1,4 +1,4 @@
-"""Take the first layers out of a Whisper model: python recipes/whisper_layers.py FOLDER -o whisper.safetensors
+"""Take the first layers out of a Whisper model: python recipes/whisper_layers.py FOLDER -o OUT.safetensors --digits 6
 
 FOLDER holds `model.safetensors` as the `transformers` library keeps it; openai/whisper-tiny.en's for those of
 avatar/assets. Another model, or number of layers, is another backbone: train the encoder again (recipes/a2m.md).
@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avatar.core.deflate import shorten
 from avatar.core.files import UserError, check_readable, check_writable, whole
 
 LAYERS = 2
@@ -30,8 +31,8 @@ PARTS = {
 }
 
 
-def take_layers(path: Path, layers: int) -> dict[str, Tensor]:
-    """Tensors of `avatar.motion.whisper.Whisper`, in half precision, of a model's file.
+def take_layers(path: Path, layers: int, digits: int) -> dict[str, Tensor]:
+    """Tensors of `avatar.motion.whisper.Whisper`, in half precision of so many binary digits, of a model's file.
 
     Raises: UserError when it is no Whisper model or has not that many layers.
     """
@@ -45,7 +46,7 @@ def take_layers(path: Path, layers: int) -> dict[str, Tensor]:
         for ours, theirs in names.items():
             for kind in ("weight", "bias"):
                 if f"{theirs}.{kind}" in stored:
-                    taken[f"{ours}.{kind}"] = file.get_tensor(stored[f"{theirs}.{kind}"]).half().contiguous()
+                    taken[f"{ours}.{kind}"] = shorten(file.get_tensor(stored[f"{theirs}.{kind}"]), digits)
                 elif ours.rpartition(".")[2] != "key" or kind == "weight":
                     raise UserError(f"{path}: has no encoder.{theirs}.{kind}; give a Whisper model of {layers} layers")
     return taken
@@ -56,10 +57,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument(
+        "--digits", type=int, choices=range(11), default=10, help="binary, that weights keep; fewer deflate"
+    )
     options = parser.parse_args()
     try:
         check_writable(options.out)
-        taken = take_layers(options.folder / "model.safetensors", options.layers)
+        taken = take_layers(options.folder / "model.safetensors", options.layers, options.digits)
     except UserError as error:
         sys.exit(str(error))
     with whole(options.out) as temporary:

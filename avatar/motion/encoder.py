@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avatar.core.articulation import ARTICULATION, CLASSES
+from avatar.core.deflate import shorten
 from avatar.core.files import UserError, check_readable, read_safetensors, whole
 from avatar.core.lips import CURVES
 from avatar.motion.features import DEFAULT_FEATURES
@@ -34,6 +35,7 @@ BEYOND = STEP + CONTEXT  # motion frames after a whole number of steps that can 
 LIP_REACH, LIP_HIDDEN = 2, 64
 REACH = 1  # motion frames to either side that a person's regression takes; two are no better (docs/lab/speech.md)
 DIRECTIONS, DIRECTION_REACH = 32, 2  # learned projections of the backbone, over so many frames to either side
+DIGITS = 7  # binary, of stored weights: lips stay equal to .9999, and a package is .2 MB smaller than with all ten
 INPUT_DROPOUT, HIDDEN_DROPOUT = 0.2, 0.3  # of the lip head in training
 
 
@@ -149,9 +151,9 @@ def to_whole_frames(features: Tensor) -> Tensor:
 
 
 def save_encoder(encoder: Encoder, path: Path, note: dict[str, str]) -> None:
-    """Write weights, in half precision, with the name of their features; note: metadata beside them."""
+    """Write weights, in half precision of DIGITS, with the name of their features; note: metadata beside them."""
     with whole(path) as temporary:
-        tensors = {name: tensor.half().contiguous() for name, tensor in encoder.state_dict().items()}
+        tensors = {name: shorten(tensor, DIGITS) for name, tensor in encoder.state_dict().items()}
         save_file(tensors, temporary, {"format": FORMAT, "features": encoder.features} | note)
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.controls import resolve_controls
-from avatar.core.deflate import deflate, inflate
+from avatar.core.deflate import deflate, inflate, shorten
 from avatar.core.files import UserError
 from avatar.core.geometry import Camera
 from avatar.core.motion_space import load_motion, save_motion
@@ -86,6 +86,15 @@ def test_flat_pictures_and_blendshapes_are_within_bounds() -> None:
     tensors = {"frame": torch.full((4000, 4000, 3), 9, dtype=torch.uint8), "shapes": noise}
     back = inflate(*deflate(tensors))
     assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("digits", [6, 7, 10])
+def test_shortened_weights_are_the_nearest_of_so_many_digits(digits: int) -> None:
+    weights = torch.randn(20_000, generator=torch.Generator().manual_seed(1)).half()
+    fraction, exponent = torch.frexp(weights.double())
+    nearest = torch.ldexp((fraction * 2 ** (digits + 1)).round() / 2 ** (digits + 1), exponent)
+    normal = weights.abs() > 1e-4
+    assert torch.equal(shorten(weights.float(), digits).double()[normal], nearest[normal])
 
 
 def rewrite(avatar_path: Path, out: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]) -> None:

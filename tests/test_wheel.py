@@ -44,7 +44,7 @@ def test_it_holds_the_three_packages_and_no_sources(wheel: Path) -> None:
     assert tops == {"avatar", "preprocess", "cuda_ext"}
     assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", "CMakeLists.txt"))]
     assert not [name for name in names if "_emulated" in name]
-    assert wheel.stat().st_size < 17e6  # docs/figures.md, The package
+    assert wheel.stat().st_size < (15.5e6 if shutil.which("nvcc") else 14e6)  # docs/figures.md, The package
 
 
 def test_its_module_links_to_the_system_alone(wheel: Path, tmp_path: Path) -> None:

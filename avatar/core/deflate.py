@@ -74,7 +74,8 @@ def shorten(weights: Tensor, digits: int) -> Tensor:
 
     The last digits of weights are noise that does not deflate; as zeros they take no place in a package.
     """
-    dropped = 10 - digits
+    if not (dropped := 10 - digits):
+        return weights.half().contiguous()
     bits = weights.half().contiguous().view(torch.int16).int()
-    half = (1 << dropped >> 1) - 1 + (bits >> dropped & 1)
+    half = (1 << dropped - 1) - 1 + (bits >> dropped & 1)
     return ((bits + half) >> dropped << dropped).to(torch.int16).view(torch.float16)

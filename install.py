@@ -79,7 +79,7 @@ def package_command(dev: bool) -> list[str]:
     start = [uv, "pip", "install", "--python", str(PYTHON)] if uv else [str(PYTHON), "-m", "pip", "install"]
     settings = [f"cmake.define.AVATAR_CUDA_ARCHITECTURES={architectures()}"]
     settings += [f"cmake.define.AVATAR_EMULATION={'ON' if dev else 'OFF'}"]  # of the GPU kernels, which tests compare
-    options = [part for setting in settings for part in ("-C", setting)]
+    options = [part for setting in settings for part in ("--config-settings", setting)]  # pip before 23.1 has no -C
     return [*start, "-c", str(ROOT / "constraints.txt"), *options, "-e", f"{ROOT}[dev]" if dev else str(ROOT)]
 
 
@@ -109,7 +109,7 @@ def main() -> None:
         check_machine(dev)
         make_environment()
         if subprocess.run([PYTHON, ROOT / "install_torch.py", *words]).returncode:
-            raise InstallError("torch could not be installed; the lines above say why")
+            sys.exit(1)  # why is said
         run_logged(package_command(dev), "Installing with all that tests need" if dev else "Installing")
     except InstallError as error:
         sys.exit(f"install: {error}")

@@ -16,6 +16,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from install import reason
+
 CONSTRAINTS = Path(__file__).parent / "constraints.txt"
 CPU_SIZE, CUDA_SIZE = "about 200 MB", "about 3 GB with its libraries"
 RESOLVE_SECONDS = 120  # for finding out what would be installed, by which nothing large is fetched
@@ -103,7 +105,9 @@ def main() -> None:
     except LookupError as error:
         sys.exit(f"TORCH={wanted}: {error}")
     print(f"{found[0]} {what} (TORCH=cpu or TORCH=cuda to choose)", flush=True)
-    sys.exit(subprocess.run(command).returncode)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"torch could not be installed: {reason(done.stdout + done.stderr)}; mend that and run it again")
 
 
 if __name__ == "__main__":

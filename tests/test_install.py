@@ -91,3 +91,4 @@ def test_uv_is_used_where_it_is(away: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert command[:5] == [str(uv), "pip", "install", "--python", str(install.PYTHON)]
     assert "cmake.define.AVATAR_EMULATION=ON" in command
     assert command[-1] == f"{away}[dev]"
+    assert "-C" not in command  # which the pip of Python 3.11's first releases lacks

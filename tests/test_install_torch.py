@@ -99,3 +99,15 @@ def test_no_registry_is_named() -> None:
     for name in ("Makefile", "install.py", "install_torch.py", "pyproject.toml", "constraints.txt"):
         text = (Path(install_torch.__file__).parent / name).read_text()
         assert "://" not in text, name
+
+
+def test_why_torch_could_not_be_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "WARNING: Retrying after ProxyError('Cannot connect to proxy.')\nERROR: No matching distribution found"
+    command = [sys.executable, "-c", f"import sys; print({said!r}, file=sys.stderr); sys.exit(1)"]
+    monkeypatch.setattr(install_torch, "is_installed", lambda _: False)
+    monkeypatch.setattr(install_torch, "choose", lambda *_: (command, "for the CPU"))
+    monkeypatch.setattr(sys, "argv", ["install_torch.py", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        install_torch.main()
+    assert str(ended.value.code).startswith("torch could not be installed: WARNING: Retrying after ProxyError(")
+    assert "\n" not in str(ended.value.code)

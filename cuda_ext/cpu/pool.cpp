@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -18,6 +17,7 @@
 namespace avatar {
 namespace {
 
+constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest register
 constexpr int kSpins = 4000;  // about 40 microseconds, the usual gap between two kernels of a frame
 
 void pause_cpu() {
@@ -177,15 +177,14 @@ void* reserve(Buffer& buffer, size_t bytes) {
   if (bytes > buffer.bytes || buffer.data == nullptr) {
     release(buffer);
     const size_t rounded = (bytes + bytes / 4 + 127) / 64 * 64;
-    buffer.data = std::aligned_alloc(64, rounded);
-    if (buffer.data == nullptr) throw std::bad_alloc();
+    buffer.data = ::operator new(rounded, kAlignment);
     buffer.bytes = rounded;
   }
   return buffer.data;
 }
 
 void release(Buffer& buffer) {
-  std::free(buffer.data);
+  ::operator delete(buffer.data, kAlignment);
   buffer = Buffer{};
 }
 

@@ -32,8 +32,9 @@ from avatar.metrics import (
     premultiply,
     region_masks,
 )
+from avatar.pipelines.evaluate_more import compare_as_published, compare_registered
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
-from avatar.pipelines.networks import Networks, compare_looks, load_networks
+from avatar.pipelines.networks import Further, compare_looks, load_networks
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
@@ -96,7 +97,7 @@ def evaluate(
     *,
     page: Path | str | None = None,
     sheet: Path | str | None = None,
-    networks: Networks | None = None,
+    further: Further | None = None,
     device: DeviceName = "auto",
     force: bool = False,
     progress: Progress = no_progress,
@@ -108,6 +109,7 @@ def evaluate(
     (driven by the sound; nothing of the test frames).
 
     page: an HTML page to write; sheet: a picture of many frames, for people who would rather look than read.
+    further: what takes longer or needs the user's networks.
     force: replace files of other kinds there, too; never what is read.
     """
     read = files_among(avatar)
@@ -117,16 +119,21 @@ def evaluate(
         if out:
             check_output(out, [take.root, *read], endings=(ending,), force=force)
     check_space(avatar)
-    loaded = load_networks(networks or Networks())
+    further = further or Further()
+    loaded = load_networks(further.networks)
     take = with_size(take, avatar.camera.size)
     frames, seen_before = choose_frames(avatar, take)
     track = read_track(take)
     player = Player(avatar, controls=Controls(), device=device)
-    pictures = player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])
+    tracked = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
+    pictures = player.reenact(tracked)
     drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames, progress)
     scores += _measure_coverage(player, avatar, take, frames)
+    if further.registered:
+        masks = (_regions(take, track, frame)[0] for frame in frames)
+        scores += compare_registered(player, tracked, real, masks, progress)
     # both by the same detector, whose readings of narrow gaps the track corrects
     stages = (("find real", real), ("find drawn", drawn))
     (points, shown), (found, seen) = (detect(count_steps(one, name, len(one), progress)) for name, one in stages)
@@ -136,6 +143,9 @@ def evaluate(
     looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
     spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
+    if further.published:
+        heads = (_is_head(_regions(take, track, frame)[1]) for frame in frames)
+        scores += compare_as_published(player, spoken.motion, tracked, real, heads, loaded.lpips)
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
@@ -168,9 +178,7 @@ def _compare_pictures(
     values: dict[tuple[str, str, str], list[float]] = {}
     pairs = zip(drawn, real, frames, strict=True)
     for picture, truth, frame in count_steps(pairs, "compare", len(frames), progress):
-        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-        regions = region_masks(track.landmarks[frame], take.camera.size)
-        regions |= body_masks(labels, regions["face"])
+        regions, labels = _regions(take, track, frame)
         pasted = np.where(_is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
@@ -186,6 +194,13 @@ def _compare_pictures(
         ratio = flicker(torch.from_numpy(drawn), points) / max(1e-6, flicker(torch.from_numpy(real), points))
         scores.append(Score(OWN_TORSO, "skin", "flicker", ratio, "x of the source's own"))
     return scores
+
+
+def _regions(take: Take, track: Track, frame: int) -> tuple[dict[str, Tensor | None], Array]:
+    """Masks of a frame by region, and the labels [S, S] of `find_regions`."""
+    labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
+    regions = region_masks(track.landmarks[frame], take.camera.size)
+    return regions | body_masks(labels, regions["face"]), labels
 
 
 def _measure_coverage(player: Player, avatar: Avatar, take: Take, frames: range) -> list[Score]:

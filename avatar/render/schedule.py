@@ -12,8 +12,9 @@ from avatar.render.base import Trainable, random_generator
 from avatar.render.step import PlannedStep
 from avatar.render.training_frames import Visit
 
-STEADY_SHARE = 0.75  # of a training that ends by itself, at full rates; they fall in what is left
-MOST_STEADY_STEPS = 6000  # of such a training: more bought nothing on any clip (docs/lab/picture.md)
+STEADY_SHARE = 0.75  # of a training that ends by itself, at steady rates; they fall in what is left
+STEADY_RATE_AT = 0.4  # of the progress of one with a budget: the rates it has there are the steady ones
+MOST_STEADY_STEPS = 6000  # of such a training, in any case
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Position:
 class Planner:
     """Plans steps until the schedule is over.
 
-    A training that ends by itself has full rates until `end_steady`, then rates that fall during a third as many steps
+    A training that ends by itself has steady rates until `end_steady`, then rates that fall during a third as many steps
     (warm-up, stable, decay: Hu et al. 2024, MiniCPM): no moment needs to be known ahead.
     """
 
@@ -78,9 +79,13 @@ class Planner:
         self._taken += 1
         number, progress = self._trainable.advance(), self._schedule.progress(share)
         noise = torch.randn(1, self._trainable.features, generator=self._noise)
-        fallen = max(0.0, share - STEADY_SHARE) / (1 - STEADY_SHARE) if self._schedule.until_flat else progress
-        rate, on_mouth = self._trainable.rate(number, fallen), share >= self._schedule.mouth_from
+        rate = self._trainable.rate(number, self._fallen(share) if self._schedule.until_flat else progress)
+        on_mouth = share >= self._schedule.mouth_from
         return PlannedStep(visit, number, share, progress, rate, on_mouth, noise, self._taken)
+
+    def _fallen(self, share: float) -> float:
+        """The progress whose rate a training that ends by itself has."""
+        return STEADY_RATE_AT + (1 - STEADY_RATE_AT) * max(0.0, share - STEADY_SHARE) / (1 - STEADY_SHARE)
 
     def _share(self, seconds: float) -> float:
         schedule, begun = self._schedule, self._begun

@@ -32,14 +32,14 @@ from avatar.metrics import (
     premultiply,
     region_masks,
 )
-from avatar.pipelines.evaluate_more import compare_as_published, compare_registered
+from avatar.pipelines.evaluate_more import compare_further
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Further, compare_looks, load_networks
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
 from avatar.render.training_frames import TrainingPictures
-from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
+from preprocess.regions import HEAD, NECK, TORSO, find_regions, is_head
 from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
@@ -131,9 +131,6 @@ def evaluate(
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames, progress)
     scores += _measure_coverage(player, avatar, take, frames)
-    if further.registered:
-        masks = (_regions(take, track, frame)[0] for frame in frames)
-        scores += compare_registered(player, tracked, real, masks, progress)
     # both by the same detector, whose readings of narrow gaps the track corrects
     stages = (("find real", real), ("find drawn", drawn))
     (points, shown), (found, seen) = (detect(count_steps(one, name, len(one), progress)) for name, one in stages)
@@ -143,9 +140,8 @@ def evaluate(
     looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
     spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
-    if further.published:
-        heads = (_is_head(_regions(take, track, frame)[1]) for frame in frames)
-        scores += compare_as_published(player, spoken.motion, tracked, real, heads, loaded.lpips)
+    regions = (_regions(take, track, frame) for frame in frames)
+    scores += compare_further(player, further, loaded.lpips, (tracked, spoken.motion), real, regions, progress)
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
@@ -179,7 +175,7 @@ def _compare_pictures(
     pairs = zip(drawn, real, frames, strict=True)
     for picture, truth, frame in count_steps(pairs, "compare", len(frames), progress):
         regions, labels = _regions(take, track, frame)
-        pasted = np.where(_is_head(labels)[..., None], picture, truth)
+        pasted = np.where(is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
             for region, mask in some.items():
@@ -221,10 +217,6 @@ def _measure_coverage(player: Player, avatar: Avatar, take: Take, frames: range)
     for name, values in zip(("opaque", "coverage"), zip(*inside, strict=True), strict=False):
         scores.append(Score(OWN_TORSO, "inside", name, float(np.mean(values)), ""))
     return scores
-
-
-def _is_head(labels: Array) -> Array:
-    return np.isin(labels, (HEAD, MOUTH, TEETH))
 
 
 def body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:

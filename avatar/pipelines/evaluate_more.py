@@ -19,7 +19,9 @@ from avatar.core.progress import Progress, count_steps
 from avatar.metrics import METRICS, Score
 from avatar.metrics.lpips import Lpips
 from avatar.metrics.registration import register
+from avatar.pipelines.networks import Further
 from avatar.play.player import Player
+from preprocess.regions import is_head
 from preprocess.trackers import detect
 
 REGISTERED = "own torso, pose registered"
@@ -28,6 +30,29 @@ REGISTERED_FRAMES = 25  # at most, evenly spread: each is drawn fifty times
 AS_PUBLISHED = Coding(quality="best")  # CRF 11; they write with imageio's quality 8, which is CRF 10
 
 Array = np.ndarray
+
+
+def compare_further(
+    player: Player,
+    further: Further,
+    lpips: Lpips | None,
+    motions: tuple[Motion, Motion],
+    truth: Array,
+    regions: Iterable[tuple[dict[str, Tensor | None], Array]],
+    progress: Progress,
+) -> list[Score]:
+    """The modes that are asked for.
+
+    motions: of the frames, as tracked and by sound; truth: [T, S, S, 3] uint8; regions: of each frame masks by region
+    and labels [S, S].
+    """
+    tracked, driven = motions
+    parts, scores = list(regions) if further.registered or further.published else [], list[Score]()
+    if further.registered:
+        scores += compare_registered(player, tracked, truth, [masks for masks, _ in parts], progress)
+    if further.published:
+        scores += compare_as_published(player, driven, tracked, truth, [is_head(labels) for _, labels in parts], lpips)
+    return scores
 
 
 def compare_registered(

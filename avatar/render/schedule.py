@@ -54,8 +54,8 @@ class Position:
 class Planner:
     """Plans steps until the schedule is over.
 
-    A training that ends by itself has steady rates until `end_steady`, then rates that fall during a third as many steps
-    (warm-up, stable, decay: Hu et al. 2024, MiniCPM): no moment needs to be known ahead.
+    A training that ends by itself has steady rates until `end_steady`, then rates that fall during a third as many
+    steps (warm-up, stable, decay: Hu et al. 2024, MiniCPM): no moment needs to be known ahead.
     """
 
     def __init__(self, trainable: Trainable, schedule: Schedule, seed: int, begun: Position) -> None:

@@ -52,7 +52,8 @@ from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.nerf import NerfRenderer, NerfSettings
 from avatar.render.nerf.trainable import begin
-from avatar.render.train import Schedule, train
+from avatar.render.schedule import Schedule
+from avatar.render.train import train
 from bench.bench_ops import machine
 
 TEN_SECONDS = 250  # frames

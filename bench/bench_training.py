@@ -27,7 +27,8 @@ from avatar.core.take import Take, open_take, read_track, with_holdout, with_siz
 from avatar.pipelines.build import build
 from avatar.render.gaussian import GaussianSettings
 from avatar.render.gaussian.trainable import TrainableGaussian, begin
-from avatar.render.train import Schedule, train
+from avatar.render.schedule import Schedule
+from avatar.render.train import train
 from bench.bench_nerf import score
 from bench.bench_ops import machine
 

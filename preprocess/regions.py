@@ -59,3 +59,8 @@ def _are_teeth(picture: Array, points: Array) -> Array:
         return np.zeros(picture.shape[:2], bool)
     usual, bright = np.median(saturation[lips > 0]), np.median(value[lips > 0])
     return (saturation < PALE * usual) & (value > BRIGHT * bright)
+
+
+def is_head(labels: Array) -> Array:
+    """Whether pixels of labels [S, S] are of the head, its mouth and teeth included [S, S] bool."""
+    return np.isin(labels, (HEAD, MOUTH, TEETH))

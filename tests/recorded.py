@@ -148,7 +148,9 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     if name in ("speech", "audio_track"):
         return getattr(call["speech"], {"speech": "path", "audio_track": "track"}[name])
     if name in ("lpips", "face_network", "syncnet"):
-        return getattr(call["networks"], {"face_network": "identity"}.get(name, name))
+        return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
+    if name in ("registered", "published"):
+        return getattr(call["further"], name)
     if name in ("avatar", "take"):
         return call[name].place
     if name == "controls":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor
 
 pytest.importorskip("pydantic")  # the kernels alone can be tested without it
 
-from avatar.core.take import Take, Track
 from avatar.render import train as training
-from avatar.render.base import StepInputs, Trainable
+from avatar.render.base import StepInputs
 from avatar.render.captured import CapturedRun, Replay, chunk_of
 from avatar.render.frame_pool import FramePool
+from avatar.render.schedule import Schedule
 from avatar.render.step import FinishedStep
-from avatar.render.train import Schedule, train
+from avatar.render.train import train
 from avatar.render.training_frames import TrainingPictures, frames_to_train_on
 from cuda_ext import ops
 from tests.conftest import Device, Filmed
@@ -35,11 +36,8 @@ def queue_steps(monkeypatch: pytest.MonkeyPatch, *, most_frames: int = 10**6, ch
     """Make `train` queue its steps, with so many frames on the device; returns the runs that it opens."""
     runs = list[CapturedRun]()
 
-    def open_run(trainable: Trainable, take: Take, track: Track, seed: int, miner: training.HardExampleMiner):
-        pictures, order = TrainingPictures(take), training.visits(frames_to_train_on(take, track), seed, miner)
-        step, most = training.TrainingStep(trainable, track, pictures.plate), most_frames * BYTES
-        parts = trainable, step, pictures, track, order
-        runs.append(CapturedRun(*parts, chunk=chunk, capture=uncaptured, most_bytes=most))
+    def open_run(*parts: Any) -> CapturedRun:
+        runs.append(CapturedRun(*parts, chunk=chunk, capture=uncaptured, most_bytes=most_frames * BYTES))
         return runs[-1]
 
     monkeypatch.setattr(training, "_open_run", open_run)
@@ -57,6 +55,19 @@ def test_queued_steps_have_the_losses_of_steps_one_by_one(
     assert len(queued) == len(one_by_one) == 300
     assert torch.tensor(queued) == pytest.approx(torch.tensor(one_by_one), rel=0.01)
     assert sum(queued[-30:]) < 0.8 * sum(queued[:30])
+
+
+def test_a_queued_training_ends_by_itself_where_one_step_by_step_does(
+    actor: Filmed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, track = small_take("nerf", actor.take.root)
+    monkeypatch.setattr("avatar.render.validation.CHECK_EVERY", 20)
+    one_by_one = train(Gray(64), take, track, Schedule(until_flat=True), seed=0)
+    queue_steps(monkeypatch)
+    gray = Gray(64)
+    monkeypatch.setattr(gray, "rooms", (ops.Room(8, gray.device),))
+    queued = train(gray, take, track, Schedule(until_flat=True), seed=0)
+    assert len(queued) == len(one_by_one)
 
 
 def test_frames_that_do_not_fit_are_streamed(actor: Filmed) -> None:

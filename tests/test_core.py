@@ -172,7 +172,7 @@ def test_recipe_errors_name_the_nearest_key(tmp_path: Path) -> None:
     controls = resolve_controls(make_avatar(), tmp_path / "c.yaml", {"blink": 2.0})
     assert controls.over(torch.tensor([0.0, 1.25, 9.0])).head.tolist() == [0, 0.5, 1]
     assert controls.blink == 2.0
-    assert Recipe().budget_seconds == 300
+    assert Recipe().budget_seconds is None
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600), ("1.5m", 90)])

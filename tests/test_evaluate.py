@@ -26,7 +26,9 @@ from avatar.metrics import (
     region_masks,
 )
 from avatar.pipelines.evaluate import OWN_TORSO, TRUE_TORSO, Evaluation, choose_frames, evaluate
+from avatar.pipelines.evaluate_more import PUBLISHED, REGISTERED
 from avatar.pipelines.evaluate_speech import AUDIO_ONLY, compare_lips
+from avatar.pipelines.networks import Further
 from avatar.pipelines.watch import TrainingView
 from avatar.play.player import Player
 from avatar.render.train import TrainingSnapshot
@@ -158,3 +160,13 @@ def test_a_training_can_be_watched(tmp_path: Path) -> None:
     text = (tmp_path / "a.training" / "report.html").read_text()
     assert text.count("<img") == 3
     assert "after 30 s" in text
+
+
+def test_further_modes_are_measured_on_demand(avatar: Avatar, actor: Filmed) -> None:
+    take = with_holdout(actor.take, 0.06)
+    evaluation = evaluate(avatar, take, further=Further(registered=True, published=True))
+    found = {(s.mode, s.region, s.metric): s.value for s in evaluation.scores}
+    fitted, as_tracked = (found[REGISTERED, "whole", name] for name in ("psnr", "psnr of the same frames, as tracked"))
+    assert fitted >= as_tracked  # a pose is only taken where the error falls
+    assert found[PUBLISHED, "whole", "psnr"] > found[OWN_TORSO, "whole", "psnr"]  # the torso is the real one
+    assert 0 < found[PUBLISHED, "mouth", "LMD of 20 points"] < 3  # px of 128

@@ -19,8 +19,10 @@ from avatar.render.base import Renderer, StepInputs
 from avatar.render.exposure import Exposure
 from avatar.render.gaussian.parameters import copy_parameters
 from avatar.render.gaussian.relocation import relocate
-from avatar.render.train import Checkpoint, RunningMean, Schedule, TrainingSnapshot, train
+from avatar.render.schedule import Schedule
+from avatar.render.train import Checkpoint, RunningMean, TrainingSnapshot, train
 from avatar.render.training_frames import HardExampleMiner, Visit, frames_to_train_on, repeat_blinks, visits
+from avatar.render.validation import validation_frames
 from cuda_ext import ops
 from tests.conftest import Filmed
 from tests.trained import begin, random, small_take, trained_on
@@ -54,8 +56,9 @@ def test_a_killed_run_goes_on(kind: str, actor: Filmed, tmp_path: Path, monkeypa
 class Gray:
     """A trainable with one number: the brightness of its picture. At some steps it is spoilt."""
 
-    def __init__(self, size: int, spoilt: tuple[int, ...] = ()) -> None:
-        self.size, self.spoilt = size, spoilt
+    def __init__(self, size: int, spoilt: tuple[int, ...] = (), step: float = 0.1) -> None:
+        self.size, self.spoilt, self.step = size, spoilt, step
+        self.seen, self.rates = list[tuple[int, bool]](), list[float]()
         self.brightness, self.steps, self.restored = torch.tensor(0.2), 0, 0
         self.device, self.features, self.rooms, self.generators = torch.device("cpu"), 1, None, ()
 
@@ -66,6 +69,7 @@ class Gray:
         return self.steps + 1
 
     def rate(self, number: int, progress: float) -> float:
+        self.rates.append(progress)
         return 1.0
 
     def maintain(self, number: int, progress: float) -> None:
@@ -73,6 +77,7 @@ class Gray:
 
     def draw(self, step: StepInputs) -> tuple[Tensor, Tensor]:
         self.steps += 1
+        self.seen.append((int(step.frame), bool(step.noise.any())))
         if self.steps in self.spoilt:
             raise ValueError("splat.means has a value that is not finite")
         self.brightness = self.brightness.detach().requires_grad_()
@@ -80,7 +85,7 @@ class Gray:
 
     def update(self, step: StepInputs) -> None:
         assert self.brightness.grad is not None
-        self.brightness = self.brightness.detach() - 0.1 * self.brightness.grad
+        self.brightness = self.brightness.detach() - self.step * self.brightness.grad
 
     def tensors(self) -> dict[str, Tensor]:
         return {"brightness": self.brightness.detach().clone()}
@@ -112,6 +117,42 @@ def test_a_whole_training_ends_with_the_mean_of_its_last_steps(actor: Filmed) ->
     note = lambda share, loss: seen.append(float(gray.brightness))  # noqa: E731
     train(gray, *take, Schedule(steps=100), seed=0, progress=note)
     assert float(gray.brightness) == pytest.approx((seen[87] + seen[95]) / 2, abs=1e-6)  # every eighth of the last 15
+
+
+def test_a_training_ends_by_itself_when_validation_frames_gain_nothing_more(
+    actor: Filmed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, track = small_take("nerf", actor.take.root)
+    frames = frames_to_train_on(take, track)
+    kept_out = validation_frames(frames)
+    assert len(kept_out) == len(set(frames)) // 20 >= 8
+    monkeypatch.setattr("avatar.render.validation.CHECK_EVERY", 20)
+    drawn, slow = Gray(64), Gray(64, step=0.02)
+    lengths = [len(train(gray, take, track, Schedule(until_flat=True), seed=0)) for gray in (drawn, slow)]
+    assert lengths[0] < lengths[1]  # what learns slowly is trained longer
+    for length in lengths:  # at steady rates until a check, then a third as many steps
+        steady = 20 * round(0.75 * length / 20)
+        assert length == pytest.approx(steady * 4 / 3, abs=1)
+    steady = drawn.rates[: 3 * len(drawn.rates) // 4 - 1]
+    assert min(steady) == max(steady) < drawn.rates[-1]
+    assert not set(kept_out) & {frame for frame, noise in drawn.seen if noise}
+
+    checkpoint = Checkpoint(tmp_path / "c", "key")
+    monkeypatch.setattr("avatar.render.train.CHECKPOINT_SECONDS", 0.0)
+
+    def stop(share: float, loss: float) -> None:
+        if share > 0.9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Gray(64), take, track, Schedule(until_flat=True), seed=0, checkpoint=checkpoint, progress=stop)
+    left = train(Gray(64), take, track, Schedule(until_flat=True), seed=0, checkpoint=checkpoint)
+    assert 0 < len(left) <= 0.11 * lengths[0]
+
+
+def test_a_clip_too_short_for_validation_frames_is_trained_for_a_fixed_time() -> None:
+    assert validation_frames(list(range(150))) == []
+    assert len(validation_frames(list(range(5000)))) == 24
 
 
 def test_a_budget_without_a_step_is_refused_and_snapshots_are_shown(

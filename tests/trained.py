@@ -16,8 +16,9 @@ from avatar.core.take import Take, Track, open_take, read_track, with_holdout, w
 from avatar.render import RENDERERS
 from avatar.render.base import Renderer, StepInputs, Trainable
 from avatar.render.kinds import TRAINABLES
+from avatar.render.schedule import Schedule
 from avatar.render.step import make_inputs
-from avatar.render.train import Schedule, train
+from avatar.render.train import train
 
 HOLDOUT = 0.1
 SIZES, STEPS = {"gaussian": 192, "nerf": 64}, {"gaussian": 300, "nerf": 200}  # px a side; of training

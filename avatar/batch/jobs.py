@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, create_model
 
-from avatar.core.recipe import Recipe, Settings, parse_duration
+from avatar.core.recipe import MOST_SECONDS, Settings, parse_duration
 from avatar.pipelines.options import VERBS, Duration, Verb, options_of
 
 Kind = Verb
@@ -98,10 +98,10 @@ def from_json(values: dict[str, Any]) -> Job:
 
 
 def budget_of(options: dict[str, Any]) -> float:
-    """Seconds that a build trains for."""
+    """Seconds that a build trains for, at most where it ends by itself."""
     if "budget" in options:
         return parse_duration(options["budget"], "budget")
-    return float(options.get("recipe", {}).get("budget_seconds", Recipe().budget_seconds))
+    return float(options.get("recipe", {}).get("budget_seconds") or MOST_SECONDS)
 
 
 def is_url(path: str) -> bool:

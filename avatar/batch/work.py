@@ -208,9 +208,9 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
 
     take, avatar = open_take(options.take), _avatar(options.avatar)
     page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
-    networks = arguments.networks_of(options)
+    further = arguments.further_of(options)
     evaluation = evaluate(
-        avatar, take, page=page, sheet=sheet, networks=networks, device=options.device, force=options.force
+        avatar, take, page=page, sheet=sheet, further=further, device=options.device, force=options.force
     )
     assert options.output, "every job has an output"
     write_json(evaluation, Path(options.output))

@@ -10,7 +10,7 @@ import typer
 
 from avatar.cli.options import add_verb
 from avatar.cli.sizes import size_of
-from avatar.pipelines.arguments import controls_of, look_of, networks_of, permit, target_of
+from avatar.pipelines.arguments import controls_of, further_of, look_of, permit, target_of
 from avatar.pipelines.options import FORCE, Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
@@ -123,7 +123,7 @@ def evaluate(options: Evaluate) -> None:
         from avatar.pipelines.evaluate import evaluate as run
         from avatar.pipelines.evaluate import table_rows, write_json
 
-        avatar, take, networks = load_avatar(options.avatar), open_take(options.take), networks_of(options)
+        avatar, take, further = load_avatar(options.avatar), open_take(options.take), further_of(options)
         page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
         progress("load", 1, 1)
         evaluation = run(
@@ -131,7 +131,7 @@ def evaluate(options: Evaluate) -> None:
             take,
             page=page,
             sheet=sheet,
-            networks=networks,
+            further=further,
             device=options.device,
             force=options.force,
             progress=progress,

@@ -54,6 +54,8 @@ INNER_LOWER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 """Left to right, without the inner corners."""
 INNER_LIPS = (78, *INNER_UPPER_LIP, 308, *INNER_LOWER_LIP[::-1])
 LIPS = (*OUTER_LIPS, *INNER_LIPS)
+MOUTH_20 = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178)
+"""Where the 68 points of iBUG 300-W (Sagonas et al. 2013) have the mouth, its points 48 to 67 in their order."""
 BETWEEN_LIP_OUTLINES = (
     76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292,
 )  # fmt: skip

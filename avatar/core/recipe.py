@@ -15,6 +15,7 @@ from avatar.core.files import UserError
 from avatar.core.lines import parse_mapping, read_mapping
 from avatar.core.named_files import BackgroundPath, FilePath
 
+MOST_SECONDS = 300.0  # of a training that ends by itself: on two slow cores it may take that long
 MOST_SEED = 2**62  # torch takes 64 bits, and some seeds are another one plus a number
 
 
@@ -76,7 +77,7 @@ class Recipe(Settings):
 
     name: str = "default"
     seed: Annotated[int, AfterValidator(check_seed)] = 0
-    budget_seconds: float = Field(300.0, gt=0)  # training time
+    budget_seconds: float | None = Field(None, gt=0)  # training time; None: until more of it buys nothing
     steps: int | None = Field(None, ge=1)  # of training, in place of a time: then the same seed gives the same file
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
     size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side of the Take that is made of a video

@@ -29,7 +29,7 @@ from avatar.pipelines.options import (
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
-    from avatar.pipelines.networks import Networks
+    from avatar.pipelines.networks import Further
     from avatar.pipelines.speak import Target
     from avatar.play.look import Look
     from preprocess.request import TakeRequest
@@ -185,9 +185,9 @@ def target_of(options: Render) -> Target:
     return Target(out, frames_dir)
 
 
-def networks_of(options: Evaluate) -> Networks:
-    """Where the user's networks are."""
-    from avatar.pipelines.networks import Networks
+def further_of(options: Evaluate) -> Further:
+    """What is measured beside the usual figures."""
+    from avatar.pipelines.networks import Further, Networks
 
     places = (Path(place) if place else None for place in (options.lpips, options.face_network, options.syncnet))
-    return Networks(*places)
+    return Further(Networks(*places), options.registered, options.published)

@@ -1,4 +1,4 @@
-"""Video or Take -> Avatar, inside a budget."""
+"""Video or Take -> Avatar: until more training buys nothing, or in a budget."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from avatar.core.outputs import check_output, check_output_folder
 from avatar.core.picture_folder import check_film
 from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
-from avatar.core.recipe import Recipe, Settings, parse, to_yaml
+from avatar.core.recipe import MOST_SECONDS, Recipe, Settings, parse, to_yaml
 from avatar.core.stages import Stages
 from avatar.core.take import Take, open_take, read_audio, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
@@ -39,7 +39,8 @@ from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.near_plate import complete_plate
-from avatar.render.train import Checkpoint, Schedule, train
+from avatar.render.schedule import Schedule
+from avatar.render.train import Checkpoint, train
 from cuda_ext.limits import core_count
 from preprocess.checks import assess_quality
 from preprocess.matte import matte_of_picture
@@ -47,6 +48,7 @@ from preprocess.request import TakeRequest, state_consent
 
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 50  # two seconds
+PERCENT = 100  # what progress counts where the number of steps is not known
 NEVER_TRAINED = ("no face found", "black picture", "another shot after a cut")  # not even of a Take that is forced
 
 
@@ -173,7 +175,7 @@ def _check_take(take: Take, source: Path, *, force: bool) -> Take:
 
 
 def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stages) -> Avatar:
-    """Adapt the speech model and train the renderer, in the recipe's budget."""
+    """Adapt the speech model and train the renderer, in the recipe's budget where it has one."""
     recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
     with ThreadPoolExecutor(1) as beside:
         adapted = beside.submit(
@@ -191,18 +193,19 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         with stages.time("start of the renderer"):
             trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
             trainable.to(plan.device)
-        left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
+        left = max(1.0, (recipe.budget_seconds or MOST_SECONDS) - (time.monotonic() - start))
+        until_flat = recipe.budget_seconds is None and recipe.steps is None
         with stages.time("train"):
             train(
                 trainable,
                 take,
                 track,
-                Schedule(left, recipe.steps, recipe.mouth_from),
+                Schedule(left, recipe.steps, recipe.mouth_from, until_flat=until_flat),
                 seed=recipe.seed,
                 checkpoint=Checkpoint(
                     out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
                 ),
-                progress=_training_progress(recipe.steps, left, progress),
+                progress=_training_progress(recipe.steps or PERCENT, progress),
                 watch=TrainingView(out.with_suffix(".training")),
             )
         with stages.time("speech model"):
@@ -234,16 +237,15 @@ def _sound(take: Take) -> Tensor:
     return torch.zeros(round(take.length / take.fps * SAMPLE_RATE))
 
 
-def _training_progress(steps: int | None, budget: float, progress: Progress) -> Callable[[float, float], None]:
-    """Progress by steps or seconds, with the running loss and how many steps the budget will be enough for."""
-    total, average, count = steps or round(budget), 0.0, 0
+def _training_progress(total: int, progress: Progress) -> Callable[[float, float], None]:
+    """Progress in parts of the schedule, with the running loss and the steps so far."""
+    average, count = 0.0, 0
 
     def report(share: float, loss: float) -> None:
         nonlocal average, count
         count += 1
         average = 0.98 * average + 0.02 * loss if average else loss
-        steps_in_all = f", about {round(count / share)} steps in all" if share > 0 else ""
-        progress("train", int(share * total), total, f"loss {average:.4f}{steps_in_all}")
+        progress("train", int(share * total), total, f"loss {average:.4f}, step {count}")
 
     return report
 

@@ -32,13 +32,14 @@ from avatar.metrics import (
     premultiply,
     region_masks,
 )
+from avatar.pipelines.evaluate_more import compare_further
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
-from avatar.pipelines.networks import Networks, compare_looks, load_networks
+from avatar.pipelines.networks import Further, compare_looks, load_networks
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
 from avatar.render.training_frames import TrainingPictures
-from preprocess.regions import HEAD, MOUTH, NECK, TEETH, TORSO, find_regions
+from preprocess.regions import HEAD, NECK, TORSO, find_regions, is_head
 from preprocess.trackers import detect
 
 OWN_TORSO = "own torso, torso track given"
@@ -96,7 +97,7 @@ def evaluate(
     *,
     page: Path | str | None = None,
     sheet: Path | str | None = None,
-    networks: Networks | None = None,
+    further: Further | None = None,
     device: DeviceName = "auto",
     force: bool = False,
     progress: Progress = no_progress,
@@ -108,6 +109,7 @@ def evaluate(
     (driven by the sound; nothing of the test frames).
 
     page: an HTML page to write; sheet: a picture of many frames, for people who would rather look than read.
+    further: what takes longer or needs the user's networks.
     force: replace files of other kinds there, too; never what is read.
     """
     read = files_among(avatar)
@@ -117,12 +119,14 @@ def evaluate(
         if out:
             check_output(out, [take.root, *read], endings=(ending,), force=force)
     check_space(avatar)
-    loaded = load_networks(networks or Networks())
+    further = further or Further()
+    loaded = load_networks(further.networks)
     take = with_size(take, avatar.camera.size)
     frames, seen_before = choose_frames(avatar, take)
     track = read_track(take)
     player = Player(avatar, controls=Controls(), device=device)
-    pictures = player.reenact(motion_of_take(avatar, take)[slice(frames.start, frames.stop)])
+    tracked = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
+    pictures = player.reenact(tracked)
     drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))
     real = read_frames(take, frames).numpy()
     scores = _compare_pictures(drawn, real, take, track, frames, progress)
@@ -136,6 +140,8 @@ def evaluate(
     looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
     spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
+    regions = (_regions(take, track, frame) for frame in frames)
+    scores += compare_further(player, further, loaded.lpips, (tracked, spoken.motion), real, regions, progress)
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
     if sheet:
         with whole(sheet) as temporary:
@@ -168,10 +174,8 @@ def _compare_pictures(
     values: dict[tuple[str, str, str], list[float]] = {}
     pairs = zip(drawn, real, frames, strict=True)
     for picture, truth, frame in count_steps(pairs, "compare", len(frames), progress):
-        labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
-        regions = region_masks(track.landmarks[frame], take.camera.size)
-        regions |= body_masks(labels, regions["face"])
-        pasted = np.where(_is_head(labels)[..., None], picture, truth)
+        regions, labels = _regions(take, track, frame)
+        pasted = np.where(is_head(labels)[..., None], picture, truth)
         for mode, image in ((OWN_TORSO, picture), (TRUE_TORSO, pasted)):
             some = regions if mode == OWN_TORSO else {"whole": None}
             for region, mask in some.items():
@@ -186,6 +190,13 @@ def _compare_pictures(
         ratio = flicker(torch.from_numpy(drawn), points) / max(1e-6, flicker(torch.from_numpy(real), points))
         scores.append(Score(OWN_TORSO, "skin", "flicker", ratio, "x of the source's own"))
     return scores
+
+
+def _regions(take: Take, track: Track, frame: int) -> tuple[dict[str, Tensor | None], Array]:
+    """Masks of a frame by region, and the labels [S, S] of `find_regions`."""
+    labels = find_regions(track.landmarks[frame].numpy(), read_mattes(take, [frame])[0].numpy())
+    regions = region_masks(track.landmarks[frame], take.camera.size)
+    return regions | body_masks(labels, regions["face"]), labels
 
 
 def _measure_coverage(player: Player, avatar: Avatar, take: Take, frames: range) -> list[Score]:
@@ -206,10 +217,6 @@ def _measure_coverage(player: Player, avatar: Avatar, take: Take, frames: range)
     for name, values in zip(("opaque", "coverage"), zip(*inside, strict=True), strict=False):
         scores.append(Score(OWN_TORSO, "inside", name, float(np.mean(values)), ""))
     return scores
-
-
-def _is_head(labels: Array) -> Array:
-    return np.isin(labels, (HEAD, MOUTH, TEETH))
 
 
 def body_masks(labels: Array, face: Tensor | None) -> dict[str, Tensor | None]:

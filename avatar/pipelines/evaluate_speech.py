@@ -38,6 +38,7 @@ class SpokenLips:
 
     scores: list[Score]
     curves: dict[str, dict[str, list[float]]]  # name -> driven and real, in eye distances
+    motion: Motion  # that the sound made, of the frames
 
 
 def compare_lips(
@@ -75,7 +76,8 @@ def compare_lips(
         scores += _compare_sync(syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
     scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
-    return SpokenLips(scores + _compare_motion(motion[driven_frames], tracked), curves)
+    driven_motion = motion[driven_frames]
+    return SpokenLips(scores + _compare_motion(driven_motion, tracked), curves, driven_motion)
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:

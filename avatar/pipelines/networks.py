@@ -1,4 +1,4 @@
-"""Figures that need the user's networks: LPIPS, CSIM, SyncNet. Left out without them."""
+"""What an evaluation measures where it is asked to, and figures that need the user's networks: LPIPS, CSIM, SyncNet."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ class Networks:
     lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
     identity: Path | None = None  # ONNX file of a face network
     syncnet: Path | None = None  # weights of SyncNet
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is measured beside the usual figures."""
+
+    networks: Networks = Networks()
+    registered: bool = False  # with the pose of head and torso fitted to each picture
+    published: bool = False  # as the tables of papers are
 
 
 @dataclass(frozen=True)

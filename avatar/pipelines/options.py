@@ -162,8 +162,8 @@ class Build(Hardware, Agreement):
     recipe: Annotated[str | dict[str, Any] | None, FileOfSettings(recipe_sections), Given(metavar="FILE")] = Field(
         None, description="YAML file with settings."
     )
-    budget: Annotated[Duration | None, Given(metavar="DURATION", default="the recipe's, else 5m")] = Field(
-        None, description="Training time, such as 90s, 5m, 1h."
+    budget: Annotated[Duration | None, Given(metavar="DURATION", default="the recipe's, else as long as it helps")] = (
+        Field(None, description="Training time, such as 90s, 5m, 1h.")
     )
     steps: int | None = Field(
         None, ge=1, description="Training steps in place of a time; then the same seed gives the same file."
@@ -310,6 +310,8 @@ class Evaluate(Hardware, Output):
     syncnet: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="SyncNet's weights (syncnet_v2.model), for LSE-C and LSE-D."
     )
+    registered: bool = Field(False, description="Also with the pose fitted to each picture (25 frames, a minute).")
+    published: bool = Field(False, description="Also as papers measure: true torso, H.264, 20 mouth points.")
 
 
 VERBS: dict[Verb, type[Settings]] = {

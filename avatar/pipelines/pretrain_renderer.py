@@ -20,7 +20,8 @@ from avatar.render.nerf import NerfSettings
 from avatar.render.nerf.backends import check_backends
 from avatar.render.nerf.generic import TABLES, Generic, common_scaling, is_shared, mean_tables, save_generic
 from avatar.render.nerf.trainable import TrainableNerf, begin
-from avatar.render.train import Schedule, train
+from avatar.render.schedule import Schedule
+from avatar.render.train import train
 
 LEAST_PEOPLE, LEAST_FRAMES = 2, 50
 STEPS_AT_ONCE = 20  # with one person, before the next one's turn: often enough that networks fit nobody alone

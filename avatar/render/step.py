@@ -30,6 +30,7 @@ class PlannedStep:
     rate: float  # of `Trainable.rate`
     on_mouth: bool  # the mouth counts much more
     noise: Tensor  # [1, D]
+    count: int  # steps of this training so far, this one included
 
     def values(self) -> Tensor:
         """What `make_inputs` reads [1, 5 + D]."""

@@ -16,41 +16,19 @@ from torch import Tensor
 
 from avatar.core.files import UserError, open_tensors, whole
 from avatar.core.take import Take, Track
-from avatar.render.base import Trainable, random_generator
+from avatar.render.base import Trainable
 from avatar.render.captured import CapturedRun, chunk_of
 from avatar.render.eager import EagerRun
+from avatar.render.schedule import Planner, Position, Schedule
 from avatar.render.step import PlannedStep, TrainingStep
 from avatar.render.training_frames import HardExampleMiner, TrainingPictures, Visit, frames_to_train_on, visits
+from avatar.render.validation import Validation
 
 CHECKPOINT_SECONDS = 30.0  # work that a killed run loses at most
 RECOVERY_STEPS = 1000  # work that a step which is not finite loses at most
 SNAPSHOT_SECONDS = 10.0  # between two calls of `watch`
 MOST_FAILURES = 3  # steps that are not finite, between two checkpoints
 MEAN_SHARE, MEAN_EVERY = 0.15, 8  # the last part of the budget, whose tensors are averaged; steps (docs/lab/picture.md)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a training is, and what it does when."""
-
-    seconds: float = math.inf  # budget
-    steps: int | None = None  # to take in place of a time, so that the result does not depend on the machine's load
-    mouth_from: float = 1.0  # share after which the mouth counts much more
-    part: tuple[float, float] = (0.0, 1.0)  # of a longer training, that this one is
-
-    def share(self, seconds: float, steps: int) -> float:
-        """How much of it is over after so many seconds and steps, 1 at its end."""
-        return steps / self.steps if self.steps else seconds / self.seconds
-
-    @property
-    def whole(self) -> bool:
-        """Whether this training is all there is; a part hands on its optimizer, which a mean would end."""
-        return self.part == (0.0, 1.0)
-
-    def progress(self, share: float) -> float:
-        """How much of the longer training is over."""
-        first, last = self.part
-        return first + share * (last - first)
 
 
 @dataclass(frozen=True)
@@ -92,16 +70,22 @@ def train(
     ends the run. Raises: UserError when training cannot go on.
     """
     begun, miner = _resume(trainable, checkpoint), HardExampleMiner()
-    planner, mean = _Planner(trainable, schedule, seed, begun), RunningMean()
+    planner, mean = Planner(trainable, schedule, seed, begun), RunningMean()
     recovery, snapshots, losses = _Recovery(trainable, checkpoint), _Snapshots(watch), list[float]()
+    frames, pictures = frames_to_train_on(take, track), TrainingPictures(take)
 
     def between(planned: PlannedStep) -> None:
         trainable.maintain(planned.number, planned.progress)
+        if validation and validation.is_over(planned.count):
+            planner.end_steady(planned.count)
         if schedule.whole and planned.share > 1 - MEAN_SHARE and planned.number % MEAN_EVERY == 0:
             mean.add(trainable.tensors())
 
     with _stream(trainable.device):
-        run = _open_run(trainable, take, track, seed, miner)
+        step = TrainingStep(trainable, track, pictures.plate)
+        validation = Validation(trainable, step, pictures, track, frames) if schedule.until_flat else None
+        order = visits(validation.others(frames) if validation else frames, seed, miner)
+        run = _open_run(trainable, step, pictures, track, order)
         for finished in run.steps(planner.plan, between):
             planned, value = finished.planned, finished.loss
             if not math.isfinite(value):
@@ -112,7 +96,7 @@ def train(
             losses.append(value)
             miner.record(planned.visit, value)
             if finished.settled:
-                recovery.keep(planned)
+                recovery.keep(planner.position(planned))
             if progress:
                 progress(planned.share, value)
             snapshots.take(losses, run.shown)
@@ -126,13 +110,11 @@ def train(
 
 
 def _open_run(
-    trainable: Trainable, take: Take, track: Track, seed: int, miner: HardExampleMiner
+    trainable: Trainable, step: TrainingStep, pictures: TrainingPictures, track: Track, order: Iterator[Visit]
 ) -> EagerRun | CapturedRun:
-    frames, pictures = frames_to_train_on(take, track), TrainingPictures(take)
-    step = TrainingStep(trainable, track, pictures.plate)
-    order = visits(frames, seed, miner)
     if trainable.device.type == "cuda" and trainable.rooms is not None:
-        return CapturedRun(trainable, step, pictures, track, order, chunk=chunk_of(len(frames)))
+        chunk = chunk_of(len(frames_to_train_on(pictures.take, track)))
+        return CapturedRun(trainable, step, pictures, track, order, chunk=chunk)
     return EagerRun(trainable, step, pictures, track, order)
 
 
@@ -147,27 +129,6 @@ def _stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(stream):
         yield
     stream.synchronize()
-
-
-class _Planner:
-    """Plans steps until the schedule is over."""
-
-    def __init__(self, trainable: Trainable, schedule: Schedule, seed: int, begun: float) -> None:
-        """begun: share of the budget that was spent before."""
-        self._trainable, self._schedule, self._begun = trainable, schedule, begun
-        self._noise, self._taken, self._start = random_generator(seed), 0, time.monotonic()
-
-    def plan(self, visit: Visit, ahead: float = 0.0) -> PlannedStep | None:
-        """The step of a frame's visit, that will run so many seconds ahead from now; None when the budget is spent."""
-        seconds = time.monotonic() - self._start + ahead
-        share = self._begun + self._schedule.share(seconds, self._taken)
-        if share >= 1:
-            return None
-        self._taken += 1
-        number, progress = self._trainable.advance(), self._schedule.progress(share)
-        noise = torch.randn(1, self._trainable.features, generator=self._noise)
-        rate, on_mouth = self._trainable.rate(number, progress), share >= self._schedule.mouth_from
-        return PlannedStep(visit, number, share, progress, rate, on_mouth, noise)
 
 
 class RunningMean:
@@ -197,7 +158,7 @@ class _Recovery:
 
     def __init__(self, trainable: Trainable, checkpoint: Checkpoint | None) -> None:
         self._trainable, self._checkpoint = trainable, checkpoint
-        self._tensors, self._kept_at, self._number, self._failures = trainable.tensors(), time.monotonic(), 0, 0
+        self._tensors, self._kept_at, self._steps, self._failures = trainable.tensors(), time.monotonic(), 0, 0
 
     def undo(self) -> None:
         """Go back to them. Raises: UserError when that happens too often."""
@@ -205,39 +166,38 @@ class _Recovery:
         if self._failures > MOST_FAILURES:
             raise UserError("training became unstable and could not be recovered; lower the rates in the recipe")
         self._trainable.restore(self._tensors)
-        self._number = 0
 
-    def keep(self, planned: PlannedStep) -> None:
+    def keep(self, position: Position) -> None:
         """Every half minute, and every thousand steps, keep the tensors as they are after a step."""
         due = time.monotonic() - self._kept_at > CHECKPOINT_SECONDS
-        if not due and planned.number - self._number < RECOVERY_STEPS:
+        if not due and position.steps - self._steps < RECOVERY_STEPS:
             return
-        self._tensors, self._number, self._failures = self._trainable.tensors(), planned.number, 0
+        self._tensors, self._steps, self._failures = self._trainable.tensors(), position.steps, 0
         if due:
             self._kept_at = time.monotonic()
-            self._write(planned.share)
+            self._write(position)
 
-    def _write(self, share: float) -> None:
+    def _write(self, position: Position) -> None:
         if self._checkpoint is None:
             return
         with whole(self._checkpoint.path) as temporary:
-            metadata = {"key": self._checkpoint.key, "share": str(share)}
+            metadata = {"key": self._checkpoint.key} | {name: str(value) for name, value in vars(position).items()}
             save_file({name: tensor.cpu() for name, tensor in self._tensors.items()}, temporary, metadata)
 
 
-def _resume(trainable: Trainable, checkpoint: Checkpoint | None) -> float:
-    """Restore a checkpoint of the same run; returns the share of the budget already spent."""
+def _resume(trainable: Trainable, checkpoint: Checkpoint | None) -> Position:
+    """Restore a checkpoint of the same run; returns where it was."""
     if checkpoint is None or not checkpoint.path.exists():
-        return 0.0
+        return Position()
     try:
         with open_tensors(checkpoint.path) as file:
             metadata = file.metadata() or {}
             if metadata.get("key") != checkpoint.key:
-                return 0.0
+                return Position()
             trainable.restore({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        return float(metadata["share"])
+        return Position(float(metadata["share"]), int(metadata["steps"]), int(metadata["flat_at"]))
     except (SafetensorError, OSError, KeyError, ValueError):
-        return 0.0  # a damaged checkpoint only costs time
+        return Position()  # a damaged checkpoint only costs time
 
 
 class _Snapshots:

@@ -15,6 +15,7 @@ from avatar.core.geometry import Camera, project, to_camera, to_rays
 from avatar.core.landmarks import CHIN, CHIN_POINTS, FOREHEAD, INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Take, Track, read_frames, read_mattes
+from avatar.render.gaussian.order import morton_order
 from avatar.render.mesh import spread_basis
 from avatar.render.surface import surface_depth
 
@@ -57,11 +58,12 @@ def lift_splats(
     body = _lift_frame(take, track, space, reference, count - mouth_count - len(lining.means), generator, mouth=False)
     mouth = _lift_frame(take, track, space, widest, mouth_count, generator, mouth=True)
     parts = (body, mouth, lining)
+    order = morton_order(torch.cat([part.means for part in parts]))
     joined = {
-        name: torch.cat([getattr(part, name) for part in parts])
+        name: torch.cat([getattr(part, name) for part in parts])[order]
         for name in ("means", "log_scales", "colors", "rigidity")
     }
-    return InitialSplats(**joined, basis=torch.cat([part.basis for part in parts], 1))
+    return InitialSplats(**joined, basis=torch.cat([part.basis for part in parts], 1)[:, order])
 
 
 def _lift_frame(

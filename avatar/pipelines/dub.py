@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from avatar.core.controls import Controls
 from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file
 from avatar.core.geometry import Camera, eye_distance, project, to_camera
-from avatar.core.media import VideoInfo, find_speech, probe, read_order, read_still
+from avatar.core.media import SoundTrack, Stretch, VideoInfo, find_speech, probe, read_order, read_still
+from avatar.core.media_mix import mix
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.outputs import files_among
 from avatar.core.picture_folder import check_film
@@ -26,11 +29,10 @@ from avatar.core.speech_file import SpeechFile, as_speech_file
 from avatar.core.take import Take, Track, open_take, read_track
 from avatar.core.threads import torch_threads
 from avatar.pipelines.dub_plan import Plan, plan_dub, usable_frames
-from avatar.pipelines.speak import make_motion
+from avatar.pipelines.speak import dub_number, make_motion
 from avatar.pipelines.takes import make_take
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take
-from avatar.provenance.identity import film_number
 from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
 from preprocess.dub import Box, Faces, box_of, covering, mask, paste, patch, place
@@ -53,6 +55,7 @@ class Dubbing:
     face: str = "auto"  # of footage with several people: auto, left, right, largest
     strict: bool = False  # refuse footage in which a frame has to stay as it was filmed
     rest: bool = False  # show the footage to its end where the speech is shorter
+    keep_sound: float | None = None  # dB at which the footage's own sound is mixed in; None: not at all
     coding: Coding = field(default_factory=Coding)
 
 
@@ -100,19 +103,29 @@ def dub(
             raise UserError(f"{video}: in {left} frames no mouth can be replaced; leave --strict out to keep them")
         filmed = read_order(video, plan.shown.tolist(), fps=info.fps, start=_start_of(take))
         dubbed = _Frames(stage, plan, usual)
-        number = dub_number(avatar, take, speech)
+        number = dub_number(avatar, video, speech)
         shown = mark_frames(count_steps(dubbed.draw(filmed), "dub", len(plan.shown), progress), number)
-        sound = find_speech(Path(speech.path), track=speech.track)
-        frames = write_video(shown, out, fps=info.fps, sound=sound, coding=dubbing.coding, force=force)
+        with _sound(speech, video, take, dubbing.keep_sound, len(plan.shown) / info.fps) as sound:
+            frames = write_video(shown, out, fps=info.fps, sound=sound, coding=dubbing.coding, force=force)
     if dubbed.left:
         warnings.warn(f"{video}: {dubbed.left} of {frames} frames stay as they were filmed: {dubbed.why}", stacklevel=2)
     return Dubbed(frames, dubbed.left)
 
 
-def dub_number(avatar: Avatar, take: Take, speech: SpeechFile) -> int:
-    """The number that marks a dubbed film, 0 .. 2^32 - 1."""
-    said = digest_file(Path(speech.path))
-    return film_number(avatar, "dub", take.source.get("sha256", ""), said, str(speech.track))
+@contextmanager
+def _sound(
+    speech: SpeechFile, video: Path, take: Take, level: float | None, seconds: float
+) -> Iterator[SoundTrack | Path]:
+    """The sound of the film: what is said, and where it is asked for the footage's own under it."""
+    said = find_speech(Path(speech.path), track=speech.track)
+    if level is None:
+        yield said
+        return
+    if not (info := probe(video)).has_audio:
+        raise UserError(f"{video}: has no sound that could be kept; leave --keep-sound out")
+    with tempfile.TemporaryDirectory() as folder:
+        own, stretch = SoundTrack(video, info), Stretch(_start_of(take))
+        yield mix(said, own, Path(folder) / "sound.wav", level=level, stretch=stretch, seconds=seconds)
 
 
 def open_footage(video: Path, out: Path, home: Path | None, face: str, progress: Progress) -> Take:
@@ -125,7 +138,12 @@ def open_footage(video: Path, out: Path, home: Path | None, face: str, progress:
             take = open_take(one.with_suffix(".take"))
             if take.source.get("sha256") == digest and not take.framings:
                 return take
-    return make_take(video, out.with_suffix(".footage.take"), TakeRequest(face=face), holdout=0.0, progress=progress)
+    return make_take(video, footage_take(out), TakeRequest(face=face), holdout=0.0, progress=progress)
+
+
+def footage_take(out: Path) -> Path:
+    """Where the Take of footage is made that has none yet."""
+    return out.with_suffix(".footage.take")
 
 
 def _start_of(take: Take) -> float:
@@ -147,14 +165,10 @@ class Stage:
         """The two faces of a frame, in px of the footage."""
         left, top, side = self.take.crop
         corner = np.array([left, top])
-        points = [
-            project(
-                to_camera(self._mesh(one.expression[index]), own.rotation[index], own.translation[index]), self._camera
-            )
-            for one in (own, new)
-        ]
-        scale = side / self._camera.size
-        return Faces(*(one.numpy() * scale + corner for one in points), self._eye)
+        pose, scale = (own.rotation[index], own.translation[index]), side / self._camera.size
+        meshes = [to_camera(self._mesh(one.expression[index]), *pose) for one in (own, new)]
+        filmed, asked = (project(mesh, self._camera).numpy() * scale + corner for mesh in meshes)
+        return Faces(filmed, asked, self._eye)
 
     def draw(self, motion: Motion) -> Iterator[Array]:
         """Pictures [S, S, 4] uint8 of the crop, alpha last."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from avatar.core.speech_model import SpeechModel
     from avatar.core.take import Take, Track, open_take
     from avatar.pipelines.build import build
+    from avatar.pipelines.dub import Dubbing, dub
     from avatar.pipelines.evaluate import evaluate
     from avatar.pipelines.speak import reenact, speak
     from avatar.pipelines.style import learn_style
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Avatar": "avatar.core.avatar_file",
     "Controls": "avatar.core.controls",
+    "Dubbing": "avatar.pipelines.dub",
     "Look": "avatar.play.look",
     "Motion": "avatar.core.motion_space",
     "MotionSpace": "avatar.core.motion_space",
@@ -47,6 +49,7 @@ _HOMES = {
     "Track": "avatar.core.take",
     "UserError": "avatar.core.files",
     "build": "avatar.pipelines.build",
+    "dub": "avatar.pipelines.dub",
     "evaluate": "avatar.pipelines.evaluate",
     "learn_style": "avatar.pipelines.style",
     "load_avatar": "avatar.core.avatar_file",
@@ -65,6 +68,7 @@ _HOMES = {
 __all__ = [
     "Avatar",
     "Controls",
+    "Dubbing",
     "Look",
     "Motion",
     "MotionSpace",
@@ -79,6 +83,7 @@ __all__ = [
     "Track",
     "UserError",
     "build",
+    "dub",
     "evaluate",
     "learn_style",
     "load_avatar",

@@ -23,8 +23,10 @@ from avatar.core.consent import parse_text
 from avatar.core.controls import Controls
 from avatar.core.recipe import Recipe, to_yaml
 from avatar.metrics import Score
+from avatar.pipelines.dub import Dubbed
 from avatar.pipelines.evaluate import Evaluation
-from avatar.pipelines.options import Option, Verb
+from avatar.pipelines.option_table import Option
+from avatar.pipelines.options import Verb
 
 
 def invoke(*arguments: object) -> str:
@@ -105,7 +107,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
     patch.setattr("avatar.core.consent.check_permission", ask)
     patch.setattr("avatar.core.consent.read_revoked", lambda place: frozenset([str(place)]))
     patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
-    for name in ("film_of_speech", "film_of_take"):
+    for name in ("film_of_speech", "film_of_take", "film_of_dub"):
         patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
     patch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
@@ -116,6 +118,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
         "render": ("avatar.pipelines.speak.reenact", lambda _: 1),
         "motion": ("avatar.pipelines.export.export_motion", lambda _: 1),
         "evaluate": ("avatar.pipelines.evaluate.evaluate", evaluation),
+        "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0)),
     }
     return {verb: record(patch, place, answer, progress=progress) for verb, (place, answer) in answers.items()}
 
@@ -128,6 +131,10 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], name)  # the seed of a build
     if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
         return getattr(call["look"], name)
+    if verb == "dub" and name in ("codec", "quality"):
+        return getattr(call["dubbing"].coding, name)
+    if verb == "dub" and name in ("face", "keep_sound", "rest", "strict"):
+        return getattr(call["dubbing"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
     if name in ("use", "revoked", "sign", "tsa", "unsigned"):
@@ -162,7 +169,14 @@ WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start":
 WORDS |= {"budget": "90s", "own": "Ada Lovelace", "use": "training films", "tsa": "http://localhost:1"}
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
-ENDINGS = {"build": "x.avatar", "speak": "x.mov", "render": "x.mov", "motion": "x.csv", "evaluate": "x.json"}
+ENDINGS = {
+    "build": "x.avatar",
+    "speak": "x.mov",
+    "render": "x.mov",
+    "motion": "x.csv",
+    "evaluate": "x.json",
+    "dub": "x.mov",
+}
 
 
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:

@@ -19,7 +19,8 @@ from avatar.batch.journal import log_path
 from avatar.batch.plan import make_plan
 from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError
-from avatar.pipelines.options import VERBS, options_of
+from avatar.pipelines.option_table import options_of
+from avatar.pipelines.options import VERBS
 
 
 def make_studio(folder: Path) -> Path:

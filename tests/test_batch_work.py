@@ -16,7 +16,8 @@ from avatar.batch import storage, work
 from avatar.batch.jobs import Job, Need
 from avatar.core.files import UserError
 from avatar.core.picture_folder import save_each
-from avatar.pipelines.options import VERBS, Build, Option, Render, Speak, Verb, options_of
+from avatar.pipelines.option_table import Option, options_of
+from avatar.pipelines.options import VERBS, Build, Render, Speak, Verb
 from tests.recorded import OWN, Calls, arrived, record_pipelines, sample
 
 OPTIONS = [(verb, one) for verb in VERBS for one in options_of(VERBS[verb])]

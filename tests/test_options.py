@@ -19,7 +19,8 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.named_files import NamesFile, marked
 from avatar.core.recipe import Recipe
-from avatar.pipelines.options import VERBS, FileOfSettings, Option, Verb, options_of
+from avatar.pipelines.option_table import Option, options_of
+from avatar.pipelines.options import VERBS, FileOfSettings, Verb
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request
@@ -66,6 +67,7 @@ def test_settings_that_name_a_file_know_it() -> None:
     }
     expected |= {"render": {"background", "revoked", "sign"}, "motion": {"style", "pose", "controls", "revoked"}}
     expected["speak"] = expected["motion"] | expected["render"]
+    expected["dub"] = {"revoked", "sign"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
         options = {one.name for one in options_of(verb) if one.given.role == "option"}

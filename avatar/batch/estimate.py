@@ -35,6 +35,7 @@ GUESSES: dict[Kind, Rate] = {
     "render": Rate(0.5, 350_000, 0.3),
     "motion": Rate(0.1, 20_000, 0.3),
     "evaluate": Rate(3.0, 20_000, 5.0),
+    "dub": Rate(3.0, 1_000_000, 8.0),
 }
 """Roughly, of two plain cores, as long as a batch has measured nothing."""
 AVATAR_BYTES, EVALUATION_BYTES = 12_000_000, 4_000_000

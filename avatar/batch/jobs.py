@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, create_model
 
 from avatar.core.recipe import MOST_SECONDS, Settings, parse_duration
-from avatar.pipelines.options import VERBS, Duration, Verb, options_of
+from avatar.pipelines.option_table import options_of
+from avatar.pipelines.options import VERBS, Duration, Verb
 
 Kind = Verb
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
@@ -30,6 +31,7 @@ LIMITS: dict[Kind, float] = {
     "render": 3600.0,
     "motion": 3600.0,
     "evaluate": 3600.0,
+    "dub": 2 * 3600.0,
 }
 """Seconds after which a job counts as hung; a build has them beside twice its budget."""
 
@@ -50,6 +52,7 @@ NEEDS: dict[Kind, Need] = {
     "render": Need(memory=1.0),
     "motion": Need(memory=1.0),
     "evaluate": Need(memory=2.0),
+    "dub": Need(memory=2.0),
 }
 
 

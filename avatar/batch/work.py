@@ -20,7 +20,7 @@ from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Evaluate, Motion, Permission, Preprocess, Render, Speak
+from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Speak
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -217,6 +217,21 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
     return Made(len(evaluation.frames) / take.fps)
 
 
+def _dub(options: Dub, replaces: bool) -> Made:
+    from avatar.core.media import probe
+    from avatar.pipelines import signing
+    from avatar.pipelines.dub import dub, footage_take
+
+    avatar, video, out = _permitted(options), Path(options.video), Path(options.output)
+    if replaces:
+        remove_folder(footage_take(out))
+    speech, dubbing = SpeechFile(options.speech, options.audio_track), arguments.dubbing_of(options)
+    film = signing.film_of_dub(avatar, video, speech)
+    with signing.signed_output(options, film, out) as place:
+        made = dub(avatar, video, speech, place, dubbing=dubbing, device=options.device, force=options.force)
+    return Made(made.frames / probe(video).fps)
+
+
 RUN: dict[Kind, Callable[[Any, bool], Made]] = {
     "preprocess": _preprocess,
     "build": _build,
@@ -224,6 +239,7 @@ RUN: dict[Kind, Callable[[Any, bool], Made]] = {
     "render": _render,
     "motion": _motion,
     "evaluate": _evaluate,
+    "dub": _dub,
 }
 """What does a verb with its options; and whether what stands at its outputs may be replaced."""
 

@@ -10,8 +10,8 @@ import typer
 
 from avatar.cli.options import add_verb
 from avatar.cli.sizes import size_of
-from avatar.pipelines.arguments import controls_of, further_of, look_of, permit, target_of
-from avatar.pipelines.options import FORCE, Evaluate, Motion, Render, Speak
+from avatar.pipelines.arguments import controls_of, dubbing_of, further_of, look_of, permit, target_of
+from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
 
@@ -71,6 +71,33 @@ def render(options: Render) -> None:
         )
     places = [place for place in (target.frames_dir, target.out) if place]
     print(f"{frames} frames to {' and '.join(map(str, places))}, {size_of(*places)}")
+
+
+@add_verb(app, Dub)
+def dub(options: Dub) -> None:
+    """A filmed person who says something else."""
+    from avatar.cli.bars import progress_bars
+    from avatar.core.avatar_file import load_avatar
+    from avatar.core.speech_file import SpeechFile
+    from avatar.pipelines import signing
+    from avatar.pipelines.dub import dub as run
+
+    avatar, video, out = load_avatar(options.avatar), Path(options.video), Path(options.output)
+    permit(avatar, options)
+    speech, dubbing = SpeechFile(options.speech, options.audio_track), dubbing_of(options)
+    film = signing.film_of_dub(avatar, video, speech)
+    with signing.signed_output(options, film, out) as place, progress_bars() as progress:
+        made = run(
+            avatar,
+            video,
+            speech,
+            place,
+            dubbing=dubbing,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
+    print(f"{out}: {made.frames} frames, {made.left} of them as they were filmed, {size_of(out)}")
 
 
 @add_verb(app, Motion)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from avatar.core.files import UserError
 from avatar.core.recipe import Settings, without_aliases
 from avatar.pipelines.arguments import check_outputs
-from avatar.pipelines.options import DEVICE, DeviceChoice, Option, options_of
+from avatar.pipelines.option_table import Option, options_of
+from avatar.pipelines.options import DEVICE, DeviceChoice
 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Device = Annotated[DeviceChoice, typer.Option(help=DEVICE)]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from avatar.core.recipe import Settings
-from avatar.pipelines.options import VERBS, Option, options_of
+from avatar.pipelines.option_table import Option, options_of
+from avatar.pipelines.options import VERBS
 
 LEAD = """# Options
 

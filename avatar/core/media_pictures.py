@@ -15,6 +15,7 @@ from avatar.core.media_info import WHOLE, Colours, Stretch, VideoInfo, probe
 from avatar.core.media_samples import beside
 
 STILL_FPS = 25.0
+BACKWARDS_AT_ONCE = 25  # frames that are kept at a time to be shown backwards: 160 MB of 1080p
 WHITE_NITS = 203  # diffuse white in HDR (ITU-R BT.2408)
 BRIGHTEST_NITS = 10000  # that PQ can code (ITU-R BT.2100)
 KNEE = 0.75  # of diffuse white, linear: what is darker stays as it is
@@ -89,6 +90,51 @@ def read_still(path: Path, info: VideoInfo, seconds: float, *, stretch: Stretch 
     except UserError:  # some containers cannot be sought in near their end
         frames = _read_raw(path, info, f"{filters},{_at_rate(STILL_FPS)},format=rgb24", size, stretch)
         return deque(islice(frames, 1 + round(seconds * STILL_FPS)), 1)[-1]
+
+
+def read_whole(path: Path, *, fps: float, stretch: Stretch = WHOLE) -> Iterator[np.ndarray]:
+    """Whole frames [H, W, 3] uint8 RGB at the source's size, resampled in time as by `read_video`.
+
+    An odd last row or column is left out: encoders take none.
+    """
+    info = probe(path)
+    width, height = info.width // 2 * 2, info.height // 2 * 2
+    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1"
+    filters += f",crop={width}:{height}:0:0,{_at_rate(fps)},format=rgb24"
+    yield from _read_raw(path, info, filters, (width, height), stretch)
+
+
+def read_order(path: Path, frames: Sequence[int], *, fps: float, start: float = 0.0) -> Iterator[np.ndarray]:
+    """Frames of `read_whole` by their numbers, in any order; what runs backwards is decoded by the second and turned.
+
+    start: s in the file, of frame 0. Of a file that ends too early the last frame stays.
+    """
+    last: np.ndarray | None = None
+    for first, count, backwards in _runs(frames, BACKWARDS_AT_ONCE):
+        # a quarter of a frame before it, so that rounded time stamps change nothing
+        stretch = Stretch(max(0.0, start + (first - 0.25) / fps)) if first or start else WHOLE
+        part = islice(read_whole(path, fps=fps, stretch=stretch), count)
+        given = 0
+        for last in reversed(list(part)) if backwards else part:
+            given += 1
+            yield last
+        for _ in range(count - given if last is not None else 0):
+            yield last  # type: ignore[misc]
+
+
+def _runs(frames: Sequence[int], most: int) -> Iterator[tuple[int, int, bool]]:
+    """Stretches of frames: the least number, how many, whether they run backwards; those of `most` at most."""
+    at = 0
+    while at < len(frames):
+        step = frames[at + 1] - frames[at] if at + 1 < len(frames) else 1
+        end = at + 1
+        while step in (1, -1) and end < len(frames) and frames[end] - frames[end - 1] == step:
+            if step == -1 and end - at == most:
+                break
+            end += 1
+        backwards = step == -1 and end - at > 1
+        yield frames[end - 1] if backwards else frames[at], end - at, backwards
+        at = end
 
 
 def read_small(

@@ -14,21 +14,12 @@ from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_inputs, check_output
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
-from avatar.pipelines.options import (
-    Agreement,
-    Build,
-    Control,
-    Evaluate,
-    Permission,
-    Preprocess,
-    Render,
-    View,
-    options_of,
-    settings_files,
-)
+from avatar.pipelines.option_table import options_of, settings_files
+from avatar.pipelines.options import Agreement, Build, Control, Dub, Evaluate, Permission, Preprocess, Render, View
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
+    from avatar.pipelines.dub import Dubbing
     from avatar.pipelines.networks import Further
     from avatar.pipelines.speak import Target
     from avatar.play.look import Look
@@ -166,6 +157,14 @@ def look_of(options: View) -> Look:
         orbit=options.orbit,
         coding=Coding(options.codec, options.quality),
     )
+
+
+def dubbing_of(options: Dub) -> Dubbing:
+    """How a film is dubbed."""
+    from avatar.pipelines.dub import Dubbing
+
+    coding = Coding(options.codec, options.quality)
+    return Dubbing(options.face, options.strict, options.rest, options.keep_sound, coding)
 
 
 def controls_of(avatar: Avatar, options: Control) -> Controls:

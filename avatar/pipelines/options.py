@@ -5,24 +5,19 @@ Importing it loads neither torch nor anything that draws or preprocesses. What o
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Le
 from pydantic import BeforeValidator, Field, create_model
-from pydantic.fields import FieldInfo
 
 from avatar.core.coding import Codec, Quality
-from avatar.core.controls import Controls, UpTo
+from avatar.core.controls import Controls
 from avatar.core.files import UserError
-from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, NamesFile, marked, markers_of
+from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
-Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate"]
+Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub"]
 Layout = Literal["motion", "arkit", "livelink"]
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
@@ -83,6 +78,7 @@ Tracker = Literal["auto", "torch", "mediapipe"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
 SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
 
+FILMS = (".mp4", ".mov", ".webm")
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
 FACE = "Which face, when there are several all the way; auto: the largest, with a warning."
@@ -314,6 +310,29 @@ class Evaluate(Hardware, Output):
     published: bool = Field(False, description="Also as papers measure: true torso, H.264, 20 mouth points.")
 
 
+class Dub(Hardware, Permission, Signing):
+    """Let the person in a video say something else: every pixel but the mouth's stays as it was filmed."""
+
+    video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
+        description="The clip that the avatar was built from, or another recording of the same person."
+    )
+    speech: SpeechInput = Field(description=SPEECH)
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output", endings=FILMS)] = Field(
+        description="Film (.mp4, .mov, .webm), of the video's size and frame rate."
+    )
+    audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
+        None, ge=1, description=AUDIO_TRACK
+    )
+    face: Face = Field("auto", description=FACE)
+    keep_sound: Annotated[float | None, Given(metavar="DB", default="none of it")] = Field(
+        None, ge=-60, le=12, description="Mix in the video's own sound at this level, in dB."
+    )
+    rest: bool = Field(False, description="Show the video to its end where the speech is shorter.")
+    strict: bool = Field(False, description="Refuse a video with frames in which no mouth can be replaced.")
+    codec: Codec = Field("h264", description="Of .mp4 and .mov films.")
+    quality: Quality = Field("good", description="Of the encoding.")
+
+
 VERBS: dict[Verb, type[Settings]] = {
     "preprocess": Preprocess,
     "build": Build,
@@ -321,67 +340,5 @@ VERBS: dict[Verb, type[Settings]] = {
     "render": Render,
     "motion": Motion,
     "evaluate": Evaluate,
+    "dub": Dub,
 }
-
-
-@dataclass(frozen=True)
-class Option:
-    """A row of the table."""
-
-    name: str  # in job files, and of the setting
-    type: Any  # Path, int, float, str, bool or a Literal
-    required: bool
-    default: Any
-    least: float | None
-    most: float | None
-    description: str
-    given: Given
-    flags: tuple[str, ...]  # with the names of other projects that mean just the same; none for an argument
-    aliases: tuple[str, ...]  # names of other projects that are flags of their own: whose values are converted
-
-
-@functools.cache
-def options_of(verb: type[Settings]) -> tuple[Option, ...]:
-    """The table of a verb: inputs, outputs, then the rest, each in order."""
-    order = get_args(Role)
-    rows = [_option(verb, name, field) for name, field in verb.model_fields.items()]
-    return tuple(sorted(rows, key=lambda row: (order.index(row.given.role), row.name in Hardware.model_fields)))
-
-
-@functools.cache
-def settings_files(verb: type[Settings]) -> dict[str, FileOfSettings]:
-    """The options of a verb that are files of settings."""
-    return marked(verb, FileOfSettings)
-
-
-def _option(verb: type[Settings], name: str, field: FieldInfo) -> Option:
-    markers = [getattr(marker, "func", marker) for marker in markers_of(field)]
-    given = next((one for one in markers if isinstance(one, Given)), Given())
-    found = {type(marker): marker for marker in markers}
-    same = {other: alias for other, alias in verb.aliases.items() if alias.key == name}
-    apart = [other for other, alias in same.items() if alias.converts or given.positional]
-    flags = () if given.positional else given.flags or (f"--{name.replace('_', '-')}",)
-    least = found[Ge].ge if Ge in found else 0 if UpTo in found else None
-    most = found[Le].le if Le in found else found[UpTo].most if UpTo in found else None
-    is_path = found.get(NamesFile) == NamesFile() or FileOfSettings in found
-    return Option(
-        name=name,
-        type=Path if is_path else _plain(field.annotation),
-        required=field.is_required(),
-        default=None if field.is_required() else field.default,
-        least=least,
-        most=most,
-        description=field.description or "",
-        given=given,
-        flags=(*flags, *(f"--{other}" for other in same if other not in apart)),
-        aliases=tuple(apart),
-    )
-
-
-def _plain(annotation: Any) -> Any:
-    """The type of a value as one types it: without markers, None, and curves over time."""
-    if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) in (UnionType, Union):
-        return _plain(get_args(annotation)[0])
-    return annotation

@@ -18,7 +18,7 @@ from avatar.core.outputs import check_output
 from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
-from avatar.pipelines.speak import Split, speech_number, take_number
+from avatar.pipelines.speak import Split, dub_number, speech_number, take_number
 from avatar.play.look import Look
 from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys
@@ -38,6 +38,14 @@ def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:
     made = {"motion_source_sha256": take.source.get("sha256", "")}
     facts = _facts(avatar, take_number(avatar, take, split, look)) | made
     return Film(facts, _background(look), composite=_filmed_pixels(look))
+
+
+def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile) -> Film:
+    """What the manifest of a dubbed film says. Raises: UserError when a file is not there."""
+    for file in (video, Path(speech.path)):
+        check_readable(file, "media file")
+    made = {"footage_sha256": digest_file(video), "speech_sha256": digest_file(Path(speech.path))}
+    return Film(_facts(avatar, dub_number(avatar, video, speech)) | made, [Path(speech.path), video], composite=True)
 
 
 def _facts(avatar: Avatar, number: int) -> dict[str, Any]:

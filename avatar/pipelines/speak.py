@@ -86,6 +86,11 @@ def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
     return film_number(avatar, take.source.get("sha256", ""), split, _shown(look))
 
 
+def dub_number(avatar: Avatar, video: Path, speech: SpeechFile) -> int:
+    """The number that marks a dubbed film, 0 .. 2^32 - 1."""
+    return film_number(avatar, "dub", digest_file(video), digest_file(Path(speech.path)), str(speech.track))
+
+
 def with_style(
     avatar: Avatar, controls: Controls, *, out: Path | None = None, progress: Progress = no_progress
 ) -> tuple[Avatar, Controls]:

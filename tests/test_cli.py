@@ -177,7 +177,7 @@ def test_the_version_is_the_packages() -> None:
 
 def test_the_help_says_of_each_command_what_the_command_itself_says() -> None:
     """And no module has a command that the table of avatar/cli/commands.py lacks."""
-    commands, files = Commands(), Path(avatar.cli.__file__).parent.glob("*.py")
+    commands, files = Commands({}), Path(avatar.cli.__file__).parent.glob("*.py")
     for name, place in PLACES.items():
         assert commands[name].name == name
         assert " ".join(commands[name].help.split("\n\n")[0].split()) == place.line, name

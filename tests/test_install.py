@@ -38,6 +38,11 @@ def test_what_a_machine_lacks_is_named(away: Path, monkeypatch: pytest.MonkeyPat
         patch.setattr(sys, "version_info", (3, 14, 0))
         with pytest.raises(InstallError, match="is not supported; name one: make PYTHON="):
             install.check_machine(dev=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "win32")
+        patch.setattr("platform.system", lambda: "Windows")
+        with pytest.raises(InstallError, match="Windows is not supported; Linux and, untested, macOS are"):
+            install.check_machine(dev=False)
 
 
 def test_a_half_finished_environment_is_made_anew_and_a_whole_one_kept(

@@ -70,10 +70,10 @@ def _load(name: str, place: Place) -> Any:
 
 
 class Commands(Mapping[str, Any]):
-    """The commands by name, made when they are first looked up."""
+    """The commands by name, made when they are first looked up; made: those that are made already."""
 
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
+    def __init__(self, made: Mapping[str, Any]) -> None:
+        self._made = dict(made)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -81,10 +81,10 @@ class Commands(Mapping[str, Any]):
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(PLACES)
+        return iter(PLACES | self._made)
 
     def __len__(self) -> int:
-        return len(PLACES)
+        return len(PLACES | self._made)
 
 
 class CommandGroup(TyperGroup):
@@ -92,11 +92,11 @@ class CommandGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands: Any = Commands()
+        self.commands: Any = Commands(self.commands)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Names in the order of the help."""
-        return list(PLACES)
+        return list(self.commands)
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """Print the help, without loading the commands."""

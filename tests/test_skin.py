@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from avatar.core.geometry import exponential, project, to_camera
 from avatar.core.landmarks import INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.motion_space import Motion, load_space
 from avatar.core.take import Span, Take, Track, open_take, read_track, with_size
@@ -40,7 +44,7 @@ def shut_frames(root: Path) -> tuple[Take, Track]:
 def begun(actor: Filmed) -> tuple[TrainableGaussian, Take, Track]:
     take, track = shut_frames(actor.take.root)
     assert len(take.training_frames()) > 5
-    return begin(take, track, load_space(), GaussianSettings(splats=6000), 0), take, track
+    return begin(take, track, load_space(), GaussianSettings(splats=12000), 0), take, track
 
 
 def draw(trainable: TrainableGaussian, track: Track, frame: int, hidden: Tensor) -> Tensor:
@@ -129,7 +133,44 @@ def test_a_mouth_that_opens_is_lifted_and_not_made(actor: Filmed) -> None:
     depth = float(track.translation[:, 2].mean())
     assert float(gap) * depth / take.camera.focal > OPEN_CM
     whole, shut = (
-        begin(one, track, load_space(), GaussianSettings(splats=6000), 0).tensors()["learned"]
+        begin(one, track, load_space(), GaussianSettings(splats=12000), 0).tensors()["learned"]
         for one in (take, shut_frames(actor.take.root)[0])
     )
     assert (whole == 0).sum() < (shut == 0).sum() - 500
+
+
+@pytest.fixture(scope="module")
+def photo(actor: Filmed) -> tuple[TrainableGaussian, Track, int]:
+    """What begins with one frame alone."""
+    take, track = shut_frames(actor.take.root)
+    frame = take.training_frames()[0]
+    spans = (Span(0, frame, "other"), Span(frame + 1, take.length, "other"))
+    return begin(replace(take, excluded=spans), track, load_space(), GaussianSettings(splats=12000), 0), track, frame
+
+
+def test_one_frame_is_enough_to_begin(photo: tuple[TrainableGaussian, Track, int]) -> None:
+    trainable, track, frame = photo
+    tensors = trainable.tensors()
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    own = track.motion()[torch.tensor([frame])]
+    assert torch.allclose(tensors["feature_mean"][: own.expression.shape[1]], own.expression[0])
+    assert tensors["feature_scale"].min() > 0.005  # nothing is multiplied by hundreds as it moves
+    assert trainable.settings.delta_rate < 0.1 * GaussianSettings().delta_rate
+
+
+@pytest.mark.parametrize(("degrees", "most"), [(15, 0.04), (25, 0.06), (-15, 0.04), (-25, 0.06)])
+def test_a_head_that_turns_has_few_holes(
+    photo: tuple[TrainableGaussian, Track, int], degrees: float, most: float
+) -> None:
+    trainable, track, frame = photo
+    motion = track.motion()[torch.tensor([frame])]
+    turn = exponential(torch.tensor([[0.0, math.radians(degrees), 0.0]]))
+    turned = replace(motion, rotation=turn @ motion.rotation)
+    _, alpha = trainable.renderer().render(turned, range(1))
+    mesh = track.neutral + torch.einsum("k,kvc->vc", motion.expression[0], load_space().basis)
+    face = project(to_camera(mesh, turned.rotation[0], motion.translation[0]), trainable.camera)
+    canvas = Image.new("L", (SIZE, SIZE))
+    hull = ConvexHull(face[:MESH_POINTS].numpy()).vertices
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in face[hull]], fill=1)
+    inside = binary_erosion(np.array(canvas) > 0, iterations=2)
+    assert (alpha[0, 0].numpy()[inside] < 0.9).mean() < most

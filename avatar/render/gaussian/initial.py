@@ -24,6 +24,7 @@ from avatar.render.gaussian.lifting import (
     join_splats,
     make_splats,
     opening_basis,
+    stretch,
     view_frame,
 )
 from avatar.render.gaussian.mouth import make_mouth
@@ -86,6 +87,7 @@ def _lift_body(view: FrameView, space: MotionSpace, count: int, generator: torch
     means = view.to_head(pixels, depth)
     basis = spread_on_skin(space.basis[:, :MESH_POINTS], view.mesh[:MESH_POINTS], means.double())
     body = _lifted(view, pixels, colors, depth, basis, _rigidity(view, pixels))
+    body = stretch(body, view.steepness(pixels))
     return give_gaze(view, _fade_line(view, space, body, means))
 
 

@@ -24,11 +24,12 @@ UNDER_BROWS = ((225, 224, 223, 222, 221), (445, 444, 443, 442, 441))
 ROWS, COLUMNS = 13, 25  # of splats, from the crease to the edge and along it
 BEFORE_CM = 0.1  # that the fold lies before the skin that is seen, which parts where it was never seen spread
 FOLDED_LOGIT = -5.0  # under 1 %: of a fold when the eye is open
-SIZE_CM = 0.07  # a shut lid is about 1 cm high: rows overlap
+SIZE_CM = 0.085  # a shut lid is about 1 cm high: rows overlap
 EDGE_SHARE = 1.0  # of the way from crease to edge where the lowest row lies
 REST_CM = 0.22  # gap of the mesh's lids when eyes are shut
 FOLD_CM = 0.4  # above the edge, up to where lids move so
 CREASE_SHADE, LASH_SHADE = 0.15, 0.45  # of the skin's light, lost in the crease and under the lashes
+SOFT, SOFT_LOGITS = 0.25, 4.0  # share of the way up to where the fold fades into the skin above; its opacity there
 LASHES = 0.88  # share of the way from where on lashes and their shadow are
 
 
@@ -74,20 +75,25 @@ def _fold(view: FrameView, space: MotionSpace, side: int) -> InitialSplats:
     means = spread(between(mesh[list(crease)]), between(mesh[list(edge)]))
     means = means + torch.tensor([0.0, 0.0, -BEFORE_CM])
     basis = spread(between(space.basis[:, list(crease)]), between(space.basis[:, list(edge)]))
-    skin = _lid_color(view, side)
     share = down[:, 0, 0]
     shade = 1 - CREASE_SHADE * (1 - 4 * share).clamp_min(0) - LASH_SHADE * (share > LASHES)
-    colors = (skin * shade[:, None])[:, None].expand(ROWS, COLUMNS, 3).reshape(-1, 3)
+    colors = (shade[:, None, None] * between(_lid_colors(view, side))).reshape(-1, 3)
     eyes = torch.zeros(EYE_FEATURES, len(means), 3)
     eyes[side, :, 1] = -REST_CM * share.repeat_interleave(COLUMNS)
     means[:, 1] -= eyes[side, :, 1]  # as it lies when the eye is open: openness 1
     fading = torch.zeros(space.modes + EYE_FEATURES, len(means))
     fading[space.modes + side] = FOLDED_LOGIT - OPAQUE_LOGIT  # from opaque at openness 0
-    return make_splats(means, SIZE_CM, colors, basis, eyes=eyes, fading=fading)
+    soft = OPAQUE_LOGIT - SOFT_LOGITS * (1 - share / SOFT).clamp_min(0).repeat_interleave(COLUMNS)
+    return make_splats(means, SIZE_CM, colors, basis, eyes=eyes, fading=fading, opacity_logits=soft)
 
 
-def _lid_color(view: FrameView, side: int) -> Tensor:
-    """The skin above the eye [3]: the brighter half of what is seen there, since creases and brows are dark."""
-    above, crease = (list(line) for line in (UNDER_BROWS[side], CREASES[side][2:-2]))
-    seen = torch.cat([view.color_at(above), view.color_at(crease), view.color_between(above, crease)])
-    return seen[seen.mean(1).argsort(descending=True)[: len(seen) // 2]].mean(0)
+def _lid_colors(view: FrameView, side: int) -> Tensor:
+    """The skin above the eye [9, 3] from the outer to the inner corner: the brighter of what lies above the crease.
+
+    What lies there is lit as the lid is when it is shut, and painted as it is; creases and brows are dark.
+    """
+    above, crease = UNDER_BROWS[side], CREASES[side][2:-2]
+    pixels = view.landmarks[list(above), :2], (view.landmarks[list(above), :2] + view.landmarks[list(crease), :2]) / 2
+    first, second = (view.colors(view.blurred, place) for place in pixels)
+    brighter = torch.where(first.mean(1, keepdim=True) > second.mean(1, keepdim=True), first, second)
+    return torch.cat([brighter[:1], brighter[:1], brighter, brighter[-1:], brighter[-1:]])

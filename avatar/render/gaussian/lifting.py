@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from avatar.core.geometry import Camera, project, to_camera, to_rays
-from avatar.core.landmarks import CHIN_POINTS, INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
+from avatar.core.landmarks import CHIN_POINTS, FACE_OVAL, INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Take, Track, read_frames, read_mattes
 from avatar.render.features import EYE_FEATURES
@@ -21,6 +21,7 @@ from avatar.render.surface import surface_depth
 FIRST_OPACITY_LOGIT = 1.0  # 73 %: visible, and far from where the sigmoid is flat
 OPAQUE_LOGIT = 4.0  # 98 %: of what no frame shows, and training therefore never makes opaque
 OWN, BLUR_CM = 0.9, 0.4  # matte from which on a pixel's colour is the person's alone; reach of the colours about it
+STEEPEST = 4.0  # of a surface's length over the width that is seen: beyond, mesh and landmarks are too coarse
 BESIDE_FACE_CM = 3.0  # how far the surface falls back beside the face, at most: about where the ears are
 
 
@@ -29,7 +30,7 @@ class InitialSplats:
     """The first splats, in the head frame, without expression, and with zeros for what eyes do."""
 
     means: Tensor  # [N, 3] cm
-    log_scales: Tensor  # [N, 3]
+    log_scales: Tensor  # [N, 3] along the axes of the camera in the frame that they are lifted from
     colors: Tensor  # [N, 3] 0..1
     opacity_logits: Tensor  # [N]
     rigidity: Tensor  # [N] 0 torso .. 1 head
@@ -42,6 +43,13 @@ class InitialSplats:
     @property
     def count(self) -> int:
         return len(self.means)
+
+
+def stretch(splats: InitialSplats, steepness: np.ndarray) -> InitialSplats:
+    """The same splats, as long in depth as the surface is that they stand for [N]: heads that turn show it."""
+    log_scales = splats.log_scales.clone()
+    log_scales[:, 2] += torch.from_numpy(steepness).log().float()
+    return replace(splats, log_scales=log_scales)
 
 
 def make_splats(means: Tensor, sizes: Tensor | float, colors: Tensor, basis: Tensor, **others: Tensor) -> InitialSplats:
@@ -105,6 +113,17 @@ class FrameView:
         queries = torch.from_numpy(pixels)
         return surface_depth(project(posed, self.camera), posed[:, 2], queries, fall).numpy()
 
+    def steepness(self, pixels: np.ndarray) -> np.ndarray:
+        """How many times as long as it looks the surface is that pixels [P, 2] show [P]; 1 where it faces the camera.
+
+        Also 1 beside the face, where depth is a guess.
+        """
+        depth = self.depth(pixels)
+        across, down = (self.depth(pixels + step) - depth for step in ([1.0, 0.0], [0.0, 1.0]))
+        columns, rows = pixels.astype(int).T
+        face = self.fill(FACE_OVAL)[rows, columns]
+        return np.sqrt(1 + face * (across**2 + down**2) / self.pixel_cm**2).clip(1, STEEPEST)
+
     def to_head(self, pixels: np.ndarray, depth: np.ndarray) -> Tensor:
         """Points [P, 3] cm of the head frame that are seen at pixels [P, 2] in a depth [P] cm."""
         rays = to_rays(pixels, self.camera)
@@ -116,16 +135,13 @@ class FrameView:
         return points - torch.einsum("k,knc->nc", self.expression, basis)
 
     def color_at(self, points: list[int]) -> Tensor:
-        """The colours [P, 3] of the pixels that landmarks lie on; of those beyond the picture the nearest."""
-        return self._color(self.landmarks[points, :2])
+        """The colours [P, 3] of the pixels that landmarks lie on."""
+        return self.colors(self.image, self.landmarks[points, :2])
 
-    def color_between(self, points: list[int], others: list[int]) -> Tensor:
-        """The colours [P, 3] halfway between landmarks."""
-        return self._color((self.landmarks[points, :2] + self.landmarks[others, :2]) / 2)
-
-    def _color(self, pixels: np.ndarray) -> Tensor:
+    def colors(self, image: np.ndarray, pixels: np.ndarray) -> Tensor:
+        """The colours [P, 3] of an image at pixels [P, 2]; of those beyond it the nearest."""
         columns, rows = pixels.astype(int).clip(0, self.camera.size - 1).T
-        return torch.from_numpy(self.image[rows, columns]).float()
+        return torch.from_numpy(image[rows, columns]).float()
 
     def fill(self, outline: tuple[int, ...]) -> np.ndarray:
         """The pixels [S, S] inside an outline of landmarks: 1, or 0."""

@@ -26,12 +26,12 @@ UPPER_EDGE, LOWER_EDGE = 0.20, 0.38  # cm below the line of the shut lips: where
 UPPER_DEPTH, LOWER_DEPTH = 0.45, 0.65  # cm behind that line: thickness of the lips, overjet
 SKIN_CM = 0.4  # thickness of lips and cheeks, at least
 ARCH_CM = 2.6  # radius of the dental arch in the middle
-TEETH_GRID, GUM_ROWS = (6, 9), 3  # splats of a tooth across and along
-TOOTH = (1.0, 0.95, 0.87)  # of the light: enamel is a little yellow
+TEETH_GRID, GUM_ROWS = (5, 7), 2  # splats of a tooth across and along
+TOOTH = (1.0, 0.93, 0.83)  # of the light: enamel is a little yellow
 WHITER = 1.25  # than skin: the white of eyes under brows may show less of the light that teeth get
 GUM, TONGUE, DARK = (0.75, 0.45, 0.44), (0.85, 0.52, 0.50), (0.30, 0.14, 0.13)  # of the skin's light
 SIDE_FALL, GAP_SHADE, ROOT_SHADE = 0.20, 0.16, 0.25  # light lost by each further tooth, at its sides, at its root
-LIT, MORE_LIT = 0.5, 0.35  # share of the light that falls in past shut lips; more by each cm that they part
+LIT, MORE_LIT = 0.55, 0.35  # share of the light that falls in past shut lips; more by each cm that they part
 MOST = 0.9  # of any colour: nothing in a mouth is brighter
 
 
@@ -131,7 +131,7 @@ def _row(white: Tensor, gum: Tensor, *, upper: bool) -> list[_Patch]:
     with_jaw = 0.0 if upper else 1.0
     every = torch.cat(gums)
     return [
-        _Patch(torch.cat(points), torch.cat(colors), 0.09, with_jaw),
+        _Patch(torch.cat(points), torch.cat(colors), 0.1, with_jaw),
         _Patch(every, dimmed.repeat(len(every), 1), 0.11, with_jaw),
     ]
 

@@ -14,12 +14,12 @@ from avatar.core.take import Take, Track
 from avatar.render.adam import Adam, bias_correction
 from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
-from avatar.render.gaussian.initial import lift_splats
+from avatar.render.gaussian.initial import FEW_FRAMES, lift_splats
 from avatar.render.gaussian.lifting import InitialSplats
 from avatar.render.gaussian.parameters import SplatParameters, copy_parameters
 from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
 from avatar.render.gaussian.relocation import relocate
-from avatar.render.gaussian.renderer import GaussianRenderer, splat_pose
+from avatar.render.gaussian.renderer import GaussianRenderer, splat_pose, view_of
 from avatar.render.gaussian.settings import GaussianSettings
 from avatar.render.reference_frame import reference_frame
 from cuda_ext import ops
@@ -218,7 +218,7 @@ def _gradient(leaf: Tensor) -> Tensor:
 def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettings, seed: int) -> TrainableGaussian:
     """Fresh splats for a take: lifted from its frames, moved by the MotionSpace basis near the face."""
     frames, motion, count = take.training_frames(), track.motion(), settings.splats
-    reference = reference_frame(track, frames)
+    reference = frames[0] if len(frames) < FEW_FRAMES else reference_frame(track, frames)  # of photos the first
     splats = lift_splats(take, track, space, reference=reference, count=count, generator=random_generator(seed))
     scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference], take.camera.focal)
     mean, scale = scaling.mean, scaling.scale
@@ -233,7 +233,7 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
         base=torch.cat([means.reshape(-1), splats.log_scales.reshape(-1), opacity, colors.reshape(-1)]),
         deltas=deltas,
         prior=prior,
-        quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        quaternions=view_of(scaling.rest_rotation.mT[None]).quaternion.repeat(count, 1),
         rigidity=splats.rigidity,
         learned=splats.learned,
         irises=track.neutral[list(IRIS_CENTERS)],

@@ -35,7 +35,7 @@ PERSON = 0.3  # matte above which a pixel may be lifted: hair's edge too, which 
 MOUTH_SHARE = 25  # one splat in so many is lifted from the open mouth, about its share of the face's pixels
 OPEN_CM = 0.5  # gap of the lips from which on a frame shows what is between them: half a lower incisor
 FEW_FRAMES, MORE_OPAQUE = 25, 2.0  # of which, what lies behind never shows, skin does not learn to hide it; logits
-LINE_CM, FADE_BY_CM = 0.1, 12.0  # from the line of the lips: the shadow there; logits it loses by each cm of opening
+LINE_CM, FADE_BY_CM = 0.14, 12.0  # from the line of the lips: the shadow there; logits it loses by each cm of opening
 JAW_FROM, JAW_STEP = 0.5, 0.05  # of the way from upper to lower lip: beyond it teeth and tongue move with the jaw
 LINING, LINING_REACH, LINING_DEPTH_CM = (9, 7), (1.0, 2.0), 2.5  # splats across and down; of the open mouth's size
 LINING_WITH_JAW = 0.5  # of the jaw's motion: it hangs between the skull and the jaw
@@ -56,15 +56,18 @@ def lift_splats(
     viewer may see has splats from the start.
     """
     view = view_frame(take, track, space, reference)
-    never_shut = not bool(are_shut(track.eyes[take.training_frames()]).any())
+    frames = take.training_frames()
+    few, never_shut = len(frames) < FEW_FRAMES, not bool(are_shut(track.eyes[frames]).any())
+    back = back_surface(view, space, rigidity=_rigidity)
     parts = [
         *_inside_mouth(take, track, space, view, count // MOUTH_SHARE, generator),
         *([fold_lids(view, space)] if never_shut else []),
         line_eyes(view, space),
-        back_surface(view, space, rigidity=_rigidity),
+        # heads that turn in a clip show where it is right and where it lies beside the person
+        back if few else replace(back, **_begin_to_learn(back.count)),
     ]
     body = _lift_body(view, space, count - sum(part.count for part in parts), generator)
-    if len(take.training_frames()) < FEW_FRAMES:
+    if few:
         body = replace(body, opacity_logits=body.opacity_logits + MORE_OPAQUE)
     return join_splats([shut_lids(view, body) if never_shut else body, *parts])
 

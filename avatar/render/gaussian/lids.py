@@ -11,6 +11,7 @@ from avatar.core.landmarks import LEFT_EYE, LEFT_UPPER_LID, RIGHT_EYE, RIGHT_UPP
 from avatar.core.motion_space import MotionSpace
 from avatar.render.features import EYE_FEATURES
 from avatar.render.gaussian.lifting import OPAQUE_LOGIT, FrameView, InitialSplats, join_splats, make_splats
+from avatar.render.gaussian.light import skin_color
 from avatar.render.gaussian.skin import EYES, place_in_slit
 
 EDGES = (
@@ -29,6 +30,7 @@ EDGE_SHARE = 1.0  # of the way from crease to edge where the lowest row lies
 REST_CM = 0.22  # gap of the mesh's lids when eyes are shut
 FOLD_CM = 0.4  # above the edge, up to where lids move so
 CREASE_SHADE, LASH_SHADE = 0.15, 0.45  # of the skin's light, lost in the crease and under the lashes
+LEAST_LIGHT = 0.85  # of what the skin below the eyes has: brows shade less than creases do
 SOFT, SOFT_LOGITS = 0.25, 4.0  # share of the way up to where the fold fades into the skin above; its opacity there
 LASHES = 0.88  # share of the way from where on lashes and their shadow are
 
@@ -88,12 +90,15 @@ def _fold(view: FrameView, space: MotionSpace, side: int) -> InitialSplats:
 
 
 def _lid_colors(view: FrameView, side: int) -> Tensor:
-    """The skin above the eye [9, 3] from the outer to the inner corner: the brighter of what lies above the crease.
+    """The skin above the eye [9, 3] from the outer to the inner corner: what lies above the crease, mixed with cheek.
 
-    What lies there is lit as the lid is when it is shut, and painted as it is; creases and brows are dark.
+    What lies there is lit and painted as the shut lid is; of creases and brows the brighter counts.
     """
     above, crease = UNDER_BROWS[side], CREASES[side][2:-2]
     pixels = view.landmarks[list(above), :2], (view.landmarks[list(above), :2] + view.landmarks[list(crease), :2]) / 2
     first, second = (view.colors(view.blurred, place) for place in pixels)
+    skin = skin_color(view)
     brighter = torch.where(first.mean(1, keepdim=True) > second.mean(1, keepdim=True), first, second)
+    brighter = (brighter + skin) / 2
+    brighter = brighter * (LEAST_LIGHT * skin.mean() / brighter.mean(1, keepdim=True).clamp_min(0.02)).clamp_min(1)
     return torch.cat([brighter[:1], brighter[:1], brighter, brighter[-1:], brighter[-1:]])

@@ -22,12 +22,12 @@ INNER_CORNERS = (78, 308)
 UPPER_WIDTHS = (0.85, 0.65, 0.76, 0.71, 0.68)  # cm, from the middle to the second premolar: more, lips never show
 LOWER_WIDTHS = (0.53, 0.57, 0.68, 0.70, 0.71)
 UPPER_LENGTHS, LOWER_LENGTHS = (1.0, 0.88, 0.98, 0.85, 0.8), (0.6, 0.6, 0.65, 0.6, 0.6)  # the lower lip hides more
-UPPER_EDGE, LOWER_EDGE = 0.20, 0.38  # cm below the line of the shut lips: where the incisors end and begin
+UPPER_EDGE, LOWER_EDGE = 0.13, 0.32  # cm below the line of the shut lips: where the incisors end and begin
 UPPER_DEPTH, LOWER_DEPTH = 0.45, 0.65  # cm behind that line: thickness of the lips, overjet
 SKIN_CM = 0.4  # thickness of lips and cheeks, at least
 ARCH_CM = 2.6  # radius of the dental arch in the middle
 TEETH_GRID, GUM_ROWS = (5, 7), 2  # splats of a tooth across and along
-TOOTH = (1.0, 0.93, 0.83)  # of the light: enamel is a little yellow
+TOOTH, TINT = (1.0, 0.97, 0.92), 0.35  # of the light; power of the skin's tint, which lips and gums reflect
 WHITER = 1.25  # than skin: the white of eyes under brows may show less of the light that teeth get
 GUM, TONGUE, DARK = (0.75, 0.45, 0.44), (0.85, 0.52, 0.50), (0.30, 0.14, 0.13)  # of the skin's light
 SIDE_FALL, GAP_SHADE, ROOT_SHADE = 0.20, 0.16, 0.25  # light lost by each further tooth, at its sides, at its root
@@ -77,7 +77,8 @@ def _under_skin(mesh: Tensor, points: Tensor) -> Tensor:
 
 def _patches(white: Tensor, skin: Tensor) -> list[_Patch]:
     light = skin.mean() * torch.ones(3)
-    white = torch.maximum(white.mean(), WHITER * skin.mean()) * torch.ones(3)
+    tint = (skin / skin.mean().clamp_min(0.02)).clamp_min(0.1) ** TINT
+    white = torch.maximum(white.mean(), WHITER * skin.mean()) * tint
     return [
         _cavity(light * torch.tensor(DARK)),
         _tongue(light * torch.tensor(TONGUE)),

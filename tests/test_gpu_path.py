@@ -56,7 +56,8 @@ def person(seed: int = 0, splats: int = SPLATS, torso: int = 4) -> dict[str, Ten
         "feature_scale": torch.ones(features),
         "irises": torch.zeros(2, 3),
         "mesh": torch.zeros(4, 3),
-        "basis": torch.zeros(MODES, 3 * splats),
+        "prior": torch.zeros(MODES + 4, ops.WIDTH * splats),
+        "learned": torch.ones(splats),
     }
 
 

@@ -60,6 +60,11 @@ BETWEEN_LIP_OUTLINES = (
     76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292,
 )  # fmt: skip
 """A set: the upper lip's points between both outlines, and the corners'."""
+WHOLE_UPPER_LIP = (
+    *INNER_UPPER_LIP, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+    184, 74, 73, 72, 11, 302, 303, 304, 408, 183, 42, 41, 38, 12, 268, 271, 272, 407,
+)  # fmt: skip
+"""A set: both outlines of the upper lip and what is between them, without the corners."""
 WHOLE_LOWER_LIP = (
     *INNER_LOWER_LIP, 146, 91, 181, 84, 17, 314, 405, 321, 375,
     77, 90, 180, 85, 16, 315, 404, 320, 307, 96, 89, 179, 86, 15, 316, 403, 319, 325,

@@ -17,6 +17,10 @@ LEAST_POSE = 0.02  # rad, cm: a head that hardly moves must not be amplified to 
 LEAST_TORSO = 1e-3  # rad; half a pixel at 512 px: nor one whose shoulders hardly move
 MOST_TORSO = 4.0  # deviations: beyond, shoulders that move further than they did in the clip change no more
 LEAST_DEVIATION = 1e-3  # of expression and eyes: an input that never changed in the clip must not be divided by zero
+USUAL_EYES = (0.2, 0.2, 0.15, 0.15)  # deviations of people who speak: lids, gaze; of expressions it is 1
+USUAL_POSE = (0.08, 0.08, 0.08, 1.0, 1.0, 1.0)  # rad, cm
+USUAL_TORSO = (0.01, 0.01, 0.01, 0.01)  # rad, log-scale
+USUAL_FRAMES = 10  # that the usual deviations count as: one frame has none of its own, a few show too little
 
 
 def raw_features(motion: Motion, rest_rotation: Tensor) -> Tensor:
@@ -72,10 +76,19 @@ def with_common(scaling: Scaling, mean: Tensor, scale: Tensor) -> Scaling:
 def fit_scaling(motion: Motion, rest_rotation: Tensor, focal: float | None = None) -> Scaling:
     """The scaling of a clip's features, from its training frames; with those of the torso where a focal is given."""
     raw = raw_features(motion, rest_rotation)
-    scale = raw.std(0).clamp_min(LEAST_DEVIATION)
+    usual = raw.new_tensor([1.0] * motion.expression.shape[1] + [*USUAL_EYES, *USUAL_POSE])
+    scale = _deviation(raw, usual).clamp_min(LEAST_DEVIATION)
     scale[-POSE_FEATURES:] = scale[-POSE_FEATURES:].clamp_min(LEAST_POSE)
     mean = raw.mean(0)
     if focal is not None:
         torso = torso_features(motion, focal)
-        mean, scale = torch.cat([mean, torso.mean(0)]), torch.cat([scale, torso.std(0).clamp_min(LEAST_TORSO)])
+        own = _deviation(torso, raw.new_tensor(USUAL_TORSO)).clamp_min(LEAST_TORSO)
+        mean, scale = torch.cat([mean, torso.mean(0)]), torch.cat([scale, own])
     return Scaling(rest_rotation, mean, scale)
+
+
+def _deviation(values: Tensor, usual: Tensor) -> Tensor:
+    """The standard deviation [D] of values [T, D], drawn towards the usual one the more, the fewer frames there are."""
+    frames = len(values)
+    variance = values.var(0, correction=0)
+    return ((frames * variance + USUAL_FRAMES * usual.square()) / (frames + USUAL_FRAMES)).sqrt()

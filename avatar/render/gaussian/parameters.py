@@ -14,9 +14,10 @@ class SplatParameters:
 
     base: Tensor  # [10 N] planar, see `cuda_ext.ops.ATTRIBUTES`
     deltas: Tensor  # [D, 10 N]
-    basis: Tensor  # [K, 3 N] cm per feature: how the MotionSpace moves the splats
+    prior: Tensor  # [K + 4, 10 N] the first deltas of expression and eyes: how the MotionSpace moves the splats
     quaternions: Tensor  # [N, 4]
     rigidity: Tensor  # [N] 0 torso .. 1 head
+    learned: Tensor  # [N] 1 where training changes a splat, 0 where it stays as it was made
     irises: Tensor  # [2, 3] cm, head frame
     mesh: Tensor  # [M, 3] cm, head frame: points of the face
     rest_rotation: Tensor  # [3, 3]

@@ -25,21 +25,20 @@ def relocate(splats: SplatParameters, moments: dict[str, Tensor]) -> int:
     """
     base = ops.split_attributes(splats.base)
     logits = base["opacity_logits"]
-    transparent = (logits < TRANSPARENT_LOGIT).nonzero().squeeze(1)[: int(MOST_MOVED * splats.count)]
+    faint = logits < TRANSPARENT_LOGIT
+    transparent = (faint & (splats.learned > 0)).nonzero().squeeze(1)[: int(MOST_MOVED * splats.count)]
     if len(transparent) == 0:
         return 0
     gradient = ops.split_attributes(moments["base.second"][0])["means"].sum(1).sqrt()
-    gradient[logits < TRANSPARENT_LOGIT] = 0
+    gradient[faint | (splats.learned == 0)] = 0
     split = gradient.topk(len(transparent)).indices
     steps = torch.randn(len(split), 3, generator=torch.Generator().manual_seed(0)).to(logits.device)
     offset = HALF_OFFSET * steps * base["log_scales"][split].exp()
     base["log_scales"][split] -= HALF_LOG_SCALE
     base["opacity_logits"][split] -= HALF_LOGIT
-    for rows in (splats.base[None], splats.deltas):
+    for rows in (splats.base[None], splats.deltas, splats.prior):
         for values in ops.split_attributes(rows).values():
             values[:, transparent] = values[:, split]
-    places = splats.basis.unflatten(1, (splats.count, 3))
-    places[:, transparent] = places[:, split]
     base["means"][transparent] += offset
     splats.quaternions[transparent] = splats.quaternions[split]
     splats.rigidity[transparent] = splats.rigidity[split]

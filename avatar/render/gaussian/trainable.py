@@ -14,11 +14,12 @@ from avatar.core.take import Take, Track
 from avatar.render.adam import Adam, bias_correction
 from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
-from avatar.render.gaussian.initial import lift_splats
+from avatar.render.gaussian.initial import FEW_FRAMES, lift_splats
+from avatar.render.gaussian.lifting import InitialSplats
 from avatar.render.gaussian.parameters import SplatParameters, copy_parameters
 from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
 from avatar.render.gaussian.relocation import relocate
-from avatar.render.gaussian.renderer import GaussianRenderer, splat_pose
+from avatar.render.gaussian.renderer import GaussianRenderer, splat_pose, view_of
 from avatar.render.gaussian.settings import GaussianSettings
 from avatar.render.reference_frame import reference_frame
 from cuda_ext import ops
@@ -28,7 +29,7 @@ DECAY_EVERY, DECAY = 50, 0.03  # steps; share: what no frame renews is half gone
 EYE_CM, EYE_FADE_CM = 1.8, 1.0  # from the iris, the eye's socket: what lids and gaze may move; then less and less
 FACE_CM, FACE_FADE_CM = 2.0, 2.0  # from the face's mesh: what expressions may move; hair does not
 FACE_POINTS = slice(0, MESH_POINTS, 6)  # mesh points that this distance is measured to: a sixth, to be quick
-FIRST_OPACITY_LOGIT = 1.0  # 73 %: visible, and far from where the sigmoid is flat
+SURE_FRAMES = 25  # of which half of what they show is learned of how looks change with motion
 
 
 class TrainableGaussian:
@@ -50,6 +51,7 @@ class TrainableGaussian:
         rates = (settings.means_rate, settings.scales_rate, settings.opacity_rate, settings.colors_rate)
         widths = torch.tensor(list(ops.ATTRIBUTES.values())) * splats.count
         self._base_rates = torch.tensor(rates).repeat_interleave(widths).to(self.device)  # [10 N]
+        self._base_rates *= _for_each_value(splats.learned)
         self._leaves: dict[str, Tensor] = {}  # of the last drawing: attributes, quaternions, rigidity
         self._coefficients = torch.zeros(0)  # [D] of the last drawing
         self._near_parts = near_parts(splats)
@@ -137,7 +139,8 @@ class TrainableGaussian:
             self._adam.update(name, splats.deltas[rows], gradient, self._coefficients[rows], rates, step.rate)
         for name, rate in (("quaternions", settings.quaternions_rate), ("rigidity", settings.rigidity_rate)):
             values, gradient = getattr(splats, name), _gradient(self._leaves[name]).reshape(-1)
-            self._adam.update(name, values.view(1, -1), gradient, self._one, rate, step.rate)
+            rates = (rate * splats.learned).repeat_interleave(values.numel() // splats.count)
+            self._adam.update(name, values.view(1, -1), gradient, self._one, rates, step.rate)
         splats.rigidity.clamp_(0, 1)
 
     def maintain(self, number: int, progress: float) -> None:
@@ -156,8 +159,8 @@ class TrainableGaussian:
         The torso does not follow the lips, nor the head the shoulders: expression and eyes move splats as far as they
         belong to the head, the torso's motion those that do not.
         """
-        eyes = len(self._splats.basis)
-        pose = eyes + EYE_FEATURES
+        pose = len(self._splats.prior)
+        eyes = pose - EYE_FEATURES
         torso = pose + POSE_FEATURES
         rigidity = _for_each_value(self._splats.rigidity)
         head = rates * rigidity
@@ -182,10 +185,11 @@ def decay_deltas(splats: SplatParameters) -> None:
     The motion of the face's splats decays to that of the MotionSpace, so that a mouth that opens wider than it was ever
     seen does not fall apart.
     """
-    pose, places = len(splats.basis) + EYE_FEATURES, 3 * splats.count
+    pose, places = len(splats.prior), 3 * splats.count
+    modes = pose - EYE_FEATURES
     splats.deltas[pose:] *= 1 - DECAY
-    splats.deltas[:pose, places:] *= 1 - DECAY
-    splats.deltas[LID_MODES : len(splats.basis), :places].lerp_(splats.basis[LID_MODES:], DECAY)
+    splats.deltas[:pose, places:].lerp_(splats.prior[:, places:], DECAY)
+    splats.deltas[LID_MODES:modes, :places].lerp_(splats.prior[LID_MODES:modes, :places], DECAY)
 
 
 def near_parts(splats: SplatParameters) -> tuple[Tensor, Tensor]:
@@ -214,20 +218,24 @@ def _gradient(leaf: Tensor) -> Tensor:
 def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettings, seed: int) -> TrainableGaussian:
     """Fresh splats for a take: lifted from its frames, moved by the MotionSpace basis near the face."""
     frames, motion, count = take.training_frames(), track.motion(), settings.splats
-    reference = reference_frame(track, frames)
+    reference = frames[0] if len(frames) < FEW_FRAMES else reference_frame(track, frames)  # of photos the first
     splats = lift_splats(take, track, space, reference=reference, count=count, generator=random_generator(seed))
     scaling = fit_scaling(motion[torch.tensor(frames)], motion.rotation[reference], take.camera.focal)
     mean, scale = scaling.mean, scaling.scale
-    deltas = torch.zeros(len(mean), ops.WIDTH * count)
-    deltas[: space.modes, : 3 * count] = (splats.basis * scale[: space.modes, None, None]).reshape(space.modes, -1)
+    prior = _prior(splats, scale)
+    deltas = torch.cat([prior, torch.zeros(len(mean) - len(prior), prior.shape[1])])
+    eyes = slice(space.modes, space.modes + EYE_FEATURES)
     means = splats.means + torch.einsum("k,knc->nc", mean[: space.modes], splats.basis)
-    opacity = torch.full((count,), FIRST_OPACITY_LOGIT)
+    means = means + torch.einsum("e,enc->nc", mean[eyes], splats.eyes)
+    opacity = splats.opacity_logits + mean[: len(prior)] @ splats.fading
+    colors = splats.colors + torch.einsum("k,knc->nc", mean[: space.modes], splats.shading)
     parameters = SplatParameters(
-        base=torch.cat([means.reshape(-1), splats.log_scales.reshape(-1), opacity, splats.colors.reshape(-1)]),
+        base=torch.cat([means.reshape(-1), splats.log_scales.reshape(-1), opacity, colors.reshape(-1)]),
         deltas=deltas,
-        basis=deltas[: space.modes, : 3 * count].clone(),
-        quaternions=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        prior=prior,
+        quaternions=view_of(scaling.rest_rotation.mT[None]).quaternion.repeat(count, 1),
         rigidity=splats.rigidity,
+        learned=splats.learned,
         irises=track.neutral[list(IRIS_CENTERS)],
         mesh=track.neutral[FACE_POINTS],
         rest_rotation=scaling.rest_rotation,
@@ -235,14 +243,28 @@ def begin(take: Take, track: Track, space: MotionSpace, settings: GaussianSettin
         feature_mean=mean,
         feature_scale=scale,
     )
-    return TrainableGaussian(vars(parameters), take.camera, settings)
+    sure = len(frames) / (len(frames) + SURE_FRAMES)
+    changed = {"delta_rate": sure * settings.delta_rate, "feature_noise": sure * settings.feature_noise}
+    return TrainableGaussian(vars(parameters), take.camera, settings.model_copy(update=changed))
+
+
+def _prior(splats: InitialSplats, scale: Tensor) -> Tensor:
+    """[K + 4, 10 N]: how the first splats change with each feature of expression and eyes, of deviations `scale`."""
+    modes = len(splats.basis)
+    prior = torch.zeros(modes + EYE_FEATURES, ops.WIDTH * splats.count)
+    parts = ops.split_attributes(prior)
+    parts["means"][:modes] = splats.basis * scale[:modes, None, None]
+    parts["means"][modes:] = splats.eyes * scale[modes : modes + EYE_FEATURES, None, None]
+    parts["opacity_logits"][:] = splats.fading * scale[: len(prior), None]
+    parts["colors"][:modes] = splats.shading * scale[:modes, None, None]
+    return prior
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the avatar file: deltas in int8 with block scales; half precision where it cannot be seen."""
     codes, scales = ops.quantize(tensors["deltas"])
     small = {name: tensors[name].half() for name in ("quaternions", "rigidity")} | {"delta_scales": scales.half()}
-    kept = {name: tensor for name, tensor in tensors.items() if name not in ("deltas", "basis")}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in ("deltas", "prior", "learned")}
     return kept | small | {"delta_codes": codes}
 
 

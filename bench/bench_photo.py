@@ -5,10 +5,10 @@
 
 judge: a frame with a nearly shut mouth stands for the photo: it alone is trained on, with a plate filled behind the
 person. The clip's own motion drives, torso included, and its other frames judge:
-    face, mouth, eyes: mean PSNR in dB of frames whose head is turned at most 12 degrees from the photo's; mouth ssim and
-        LPIPS, too (the latter with the user's weights, see docs/tasks.md)
-    lips: correlation of the lips' opening that the tracker finds in drawn frames with the clip's, and the ratio of their
-        standard deviations, over the ten seconds that open the mouth most
+    face, mouth, eyes: mean PSNR in dB of frames whose head is turned at most 12 degrees from the photo's; of the mouth
+        also ssim, and LPIPS with the user's weights (see docs/tasks.md)
+    lips: correlation of the lips' opening that the tracker finds in drawn frames with the clip's, and the ratio of
+        their standard deviations, over the ten seconds that open the mouth most
     blink: how far eyes close in drawn frames in the middle of blinks, of how far the clip's do
     specks: share of pixels surely inside the person with alpha below .9 when the photo's head turns 15 and 25 degrees
     seconds: of the training with what precedes it; fps: frames a second
@@ -109,7 +109,7 @@ def open_case(root: Path, size: int | None) -> Case:
 
 
 def take_of_frame(case: Case, out: Path) -> Take:
-    """A Take as of a photo, in the new folder `out`: the frame's picture and track, the plate filled behind the person."""
+    """A Take as of a photo, in the new folder `out`: a frame's picture and track, a plate filled behind the person."""
     take, frame = case.take, case.photo
     for name in ("frames", "mattes"):
         (out / name).mkdir(parents=True)
@@ -218,7 +218,7 @@ def blinks(case: Case) -> list[int]:
 
 
 def compare_blinks(case: Case, draw: Draw) -> dict[str, float]:
-    """How far drawn eyes close, of how far the clip's do: both from the photo to a blink's middle, found in pictures."""
+    """How far drawn eyes close, of how far the clip's do: both from the photo to a blink's middle, in pictures."""
     shares = []
     for frame in blinks(case):
         around = [case.photo, *range(frame - AROUND_BLINK, frame + AROUND_BLINK + 1)]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
+from avatar.core.avatar_file import Avatar, SpeakingStyle, TrainedOn, save_avatar
 from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, sole_maker
@@ -26,14 +26,16 @@ from avatar.core.picture_folder import check_film
 from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import Recipe, Settings, parse, to_yaml
+from avatar.core.speech_model import SpeechModel
 from avatar.core.stages import Stages
-from avatar.core.take import Take, open_take, read_audio, read_track, with_holdout, with_size
+from avatar.core.take import Take, Track, open_take, read_audio, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
+from avatar.learn.photo_manner import photo_manner
 from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
 from avatar.pipelines.speak import speak
-from avatar.pipelines.takes import import_adnerf, make_take
+from avatar.pipelines.takes import import_adnerf, make_photo_take, make_take, photos_of
 from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
@@ -47,6 +49,7 @@ from preprocess.request import TakeRequest, state_consent
 
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 50  # two seconds
+PHOTO_STEPS = 300  # of an avatar of photos, whatever the budget: more only learns the photo's noise (docs/photo.md)
 NEVER_TRAINED = ("no face found", "black picture", "another shot after a cut")  # not even of a Take that is forced
 
 
@@ -70,13 +73,15 @@ def build(
     *,
     recipe: Recipe | None = None,
     request: TakeRequest | None = None,
+    preview: bool = False,
     force: bool = False,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Avatar:
-    """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
+    """Build an avatar from a video, a photo, a folder of photos, a Take or an AD-NeRF data folder; write it to `out`.
 
+    preview: use only the frame of the video that is most like a photo; ready in less than a minute.
     force: build of a clip that is not usable, too, and warn of what to expect; replace a file at `out` of any kind.
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
     request: what the Take is made with; its tracker and size are the recipe's.
@@ -86,24 +91,25 @@ def build(
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = check_recipe(recipe, device)
     _check_outputs(source, out, plan, force=force)
-    if source.is_file() and not force and not probe(source).has_audio:
+    photos = [source] if preview and source.is_file() else photos_of(source)
+    if preview and not photos:
+        raise UserError(f"{source}: --preview makes an avatar of a clip's best frame; give the clip itself")
+    if source.is_file() and not photos and not force and not probe(source).has_audio:
         raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
     # on a CPU the native pool uses the cores
     with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else core_count()):
-        take = find_take(
-            source,
-            out.with_suffix(".take"),
-            request,
-            holdout=recipe.holdout,
-            device=device,
-            progress=progress,
-            stages=stages,
-        )
-        warnings.warn(describe_clip(take, source), stacklevel=2)
-        take = with_holdout(take, recipe.holdout)
+        beside = out.with_suffix(".preview.take" if preview else ".take")
+        if photos:
+            take = make_photo_take(photos, beside, request, device=device, stages=stages)
+        else:
+            take = find_take(
+                source, beside, request, holdout=recipe.holdout, device=device, progress=progress, stages=stages
+            )
+        if not take.photos:
+            warnings.warn(describe_clip(take, source), stacklevel=2)
+            take = _check_take(with_holdout(take, recipe.holdout), source, force=force)
         take = with_size(take, recipe.train_size or take.camera.size)
-        take = _check_take(take, source, force=force)
         if take.source.get("consent", NOT_STATED) == NOT_STATED:
             warnings.warn(
                 "nobody is stated to have agreed to this avatar: --consent FILE.json, or --self NAME for yourself",
@@ -149,7 +155,7 @@ def _check_outputs(source: Path, out: Path, plan: _Plan, *, force: bool) -> None
     """Raise UserError unless the avatar, and all that is made beside it, may be written."""
     read: list[Path | str] = [source, *named_files(Recipe, plan.recipe.model_dump()).values(), *plan.controls.files]
     check_output(out, read, endings=(".avatar",), force=force)
-    if source.is_file():
+    if source.is_file() or photos_of(source):
         check_output_folder(out.with_suffix(".take"), read)
     check_output_folder(out.with_suffix(".training"), read)
     if plan.recipe.speech:
@@ -176,33 +182,26 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
     """Adapt the speech model and train the renderer, in the recipe's budget."""
     recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
     with ThreadPoolExecutor(1) as beside:
-        adapted = beside.submit(
-            adapt,
-            _sound(take),
-            track,
-            frames=take.training_frames(),
-            seed=recipe.seed,
-            encoder=plan.encoder,
-            calibration=plan.motion.calibration,
-        )
+        adapted = beside.submit(_adapt, plan, take, track)
         if plan.device.type == "cpu":  # both take all of its cores
             with stages.time("speech model"):
                 adapted.result()
         with stages.time("start of the renderer"):
             trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
             trainable.to(plan.device)
+        steps = recipe.steps or (PHOTO_STEPS if take.photos else None)
         left = max(1.0, recipe.budget_seconds - (time.monotonic() - start))
         with stages.time("train"):
             train(
                 trainable,
                 take,
                 track,
-                Schedule(left, recipe.steps, recipe.mouth_from),
+                Schedule(left, steps, recipe.mouth_from),
                 seed=recipe.seed,
                 checkpoint=Checkpoint(
                     out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
                 ),
-                progress=_training_progress(recipe.steps, left, progress),
+                progress=_training_progress(steps, left, progress),
                 watch=TrainingView(out.with_suffix(".training")),
             )
         with stages.time("speech model"):
@@ -224,6 +223,21 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         crop=take.crop,
         matte=matte,
         trained_on=trained_on(take),
+    )
+
+
+def _adapt(plan: _Plan, take: Take, track: Track) -> tuple[SpeechModel, SpeakingStyle]:
+    """The person's speech model and manner, from their clip; those of nobody in particular where there are photos."""
+    recipe = plan.recipe
+    if take.photos:
+        return photo_manner(track, seed=recipe.seed, encoder=plan.encoder)
+    return adapt(
+        _sound(take),
+        track,
+        frames=take.training_frames(),
+        seed=recipe.seed,
+        encoder=plan.encoder,
+        calibration=plan.motion.calibration,
     )
 
 

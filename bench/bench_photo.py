@@ -34,7 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.core.eyes import are_shut
-from avatar.core.geometry import exponential, to_vector
+from avatar.core.geometry import to_vector
 from avatar.core.landmarks import LEFT_EYE, RIGHT_EYE
 from avatar.core.lips import lip_curves
 from avatar.core.motion_space import Motion, load_space
@@ -51,9 +51,9 @@ from avatar.core.take import (
     with_size,
     write_take,
 )
-from avatar.metrics.coverage import person_core
 from avatar.metrics.lpips import Lpips, find_weights
 from avatar.metrics.pictures import psnr, region_masks, ssim
+from avatar.pipelines.turning import uncovered_share
 from avatar.play.composite import over
 from avatar.render.base import Renderer
 from avatar.render.gaussian.settings import GaussianSettings
@@ -69,7 +69,6 @@ NEAR_RAD = 0.21  # 12 degrees
 JUDGED = 40  # frames of PSNR
 LIP_FRAMES, LIP_EVERY = 250, 2
 BLINKS, AROUND_BLINK = 8, 2  # looked at; frames to both sides of its middle, so that a tracker can follow
-SPECK = 0.9  # coverage
 TURNS = (15, 25)  # degrees
 TRACKED = ("landmarks", "rotation", "translation", "expression", "eyes", "torso", "confidence")  # frame by frame
 TIMED = 60  # frames
@@ -238,39 +237,9 @@ def lid_gaps(pictures: object) -> np.ndarray | None:
     return np.mean([lid_ratio(points.numpy(), eye) for eye in (LEFT_EYE, RIGHT_EYE)], axis=0)
 
 
-def turned(motion: Motion, degrees: float) -> Motion:
-    """The first frame of a motion, its head turned about the vertical to either side [2 frames]."""
-    angles = torch.tensor([-degrees, degrees]).deg2rad()
-    turn = exponential(torch.stack([0 * angles, angles, 0 * angles], 1))
-    two = motion[torch.tensor([0, 0])]
-    return replace(two, rotation=turn @ two.rotation)
-
-
 def count_specks(renderer: Renderer, motion: Motion) -> dict[str, float]:
-    """Shares in percent of what is surely inside the person that is not covered, with the head turned.
-
-    Inside is what the drawn coverage surrounds: holes in it are closed first.
-    """
-    figures = {}
-    for degrees in TURNS:
-        with torch.inference_mode():
-            _, alpha = renderer.render(turned(motion, degrees), range(2))
-        shares = []
-        for one in alpha[:, 0]:
-            inside = person_core(torch.from_numpy(closed(one.numpy())))
-            shares.append(float((one[inside] < SPECK).float().mean()))
-        figures[f"specks {degrees} %"] = 100 * float(np.mean(shares))
-    return figures
-
-
-def closed(alpha: np.ndarray) -> np.ndarray:
-    """Coverage [S, S] 0..1 -> a matte uint8 whose holes and narrow gaps are filled."""
-    from scipy.ndimage import binary_closing, binary_fill_holes
-
-    reach = max(2, len(alpha) // 40)
-    padded = np.pad(alpha > 0.5, reach, mode="edge")
-    joined = binary_closing(padded, iterations=reach)[reach:-reach, reach:-reach]
-    return (255 * binary_fill_holes(joined)).astype(np.uint8)
+    """Percent of what is inside the person that is not covered, with the head turned."""
+    return {f"specks {degrees} %": 100 * uncovered_share(renderer, motion, degrees) for degrees in TURNS}
 
 
 def frames_per_second(draw: Draw, length: int) -> float:

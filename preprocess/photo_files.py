@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def is_photo(path: Path) -> bool:
 
 def read_photo(path: Path) -> Photo:
     """A photo. Raises: UserError when it cannot be read."""
-    formats = FORMATS
+    formats: Sequence[str] = FORMATS
     if path.suffix.lower() in HEIF_ENDINGS:
         _register_heif(path)
         formats = (*FORMATS, "HEIF")

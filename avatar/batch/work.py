@@ -147,8 +147,7 @@ def _build(options: Build, replaces: bool) -> Made:
             remove_folder(out.with_suffix(".preview.take" if options.preview else ".take"))
     recipe = arguments.final_recipe(options)
     request = arguments.build_request(options)
-    given = {"preview": options.preview, "force": options.force, "device": options.device}
-    build(source, out, recipe=recipe, request=request, **given)
+    build(source, out, recipe=recipe, request=request, force=options.force, device=options.device)
     return Made()
 
 

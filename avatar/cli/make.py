@@ -54,7 +54,6 @@ def build(options: Build) -> None:
             out,
             recipe=recipe,
             request=build_request(options),
-            preview=options.preview,
             force=options.force,
             device=options.device,
             progress=progress,

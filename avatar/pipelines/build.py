@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar, SpeakingStyle, TrainedOn, save_avatar
+from avatar.core.avatar_file import TRUSTED_TURN, Avatar, SpeakingStyle, TrainedOn, save_avatar
 from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, sole_maker
@@ -36,6 +36,7 @@ from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
 from avatar.pipelines.speak import speak
 from avatar.pipelines.takes import import_adnerf, make_photo_take, make_take, photos_of
+from avatar.pipelines.turning import trusted_turn
 from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
@@ -73,7 +74,6 @@ def build(
     *,
     recipe: Recipe | None = None,
     request: TakeRequest | None = None,
-    preview: bool = False,
     force: bool = False,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
@@ -81,7 +81,6 @@ def build(
 ) -> Avatar:
     """Build an avatar from a video, a photo, a folder of photos, a Take or an AD-NeRF data folder; write it to `out`.
 
-    preview: use only the frame of the video that is most like a photo; ready in less than a minute.
     force: build of a clip that is not usable, too, and warn of what to expect; replace a file at `out` of any kind.
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
     request: what the Take is made with; its tracker and size are the recipe's.
@@ -91,21 +90,16 @@ def build(
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = check_recipe(recipe, device)
     _check_outputs(source, out, plan, force=force)
-    photos = [source] if preview and source.is_file() else photos_of(source)
-    if preview and not photos:
-        raise UserError(f"{source}: --preview makes an avatar of a clip's best frame; give the clip itself")
-    if source.is_file() and not photos and not force and not probe(source).has_audio:
-        raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
+    silent = request.preview or photos_of(source)  # may be
+    if source.is_file() and not silent and not force and not probe(source).has_audio:
+        raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     # on a CPU the native pool uses the cores
     with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else core_count()):
-        beside = out.with_suffix(".preview.take" if preview else ".take")
-        if photos:
-            take = make_photo_take(photos, beside, request, device=device, stages=stages)
-        else:
-            take = find_take(
-                source, beside, request, holdout=recipe.holdout, device=device, progress=progress, stages=stages
-            )
+        beside = out.with_suffix(".preview.take" if request.preview else ".take")
+        take = find_take(
+            source, beside, request, holdout=recipe.holdout, device=device, progress=progress, stages=stages
+        )
         if not take.photos:
             warnings.warn(describe_clip(take, source), stacklevel=2)
             take = _check_take(with_holdout(take, recipe.holdout), source, force=force)
@@ -208,6 +202,9 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
             speech, style = adapted.result()
     with stages.time("save"):
         frame, matte = read_frame(take.still_path)
+    made_of = take.source
+    if take.photos:
+        made_of = made_of | {TRUSTED_TURN: str(trusted_turn(trainable.renderer(), track.motion()))}
     return Avatar(
         kind=plan.name,
         renderer=plan.kind.pack(trainable.tensors()),
@@ -218,7 +215,7 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         fps=take.fps,
         space_id=space.id,
         recipe=to_yaml(recipe),
-        provenance=take.source,
+        provenance=made_of,
         frame=frame,
         crop=take.crop,
         matte=matte,
@@ -305,7 +302,11 @@ def find_take(
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Take:
-    """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
+    """The Take that `source` is, or the one made from the video, photos or AD-NeRF folder it is. Raises: UserError."""
+    if request.preview and not source.is_file():
+        raise UserError(f"{source}: --preview makes an avatar of a clip's best frame; give the clip itself")
+    if photos := [source] if request.preview else photos_of(source):
+        return make_photo_take(photos, beside, request, device=device, stages=stages)
     if not source.is_dir():
         return make_take(source, beside, request, device=device, progress=progress, stages=stages)
     if request.face != "auto":

@@ -34,6 +34,7 @@ from avatar.metrics import (
 )
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Networks, compare_looks, load_networks
+from avatar.pipelines.turning import describe_photos
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
@@ -62,6 +63,7 @@ class Evaluation:
     scores: list[Score]
     frames: range
     seen_before: SeenBefore
+    made_of: str = ""  # of an avatar of photos: what it is trusted for
 
     @property
     def lead(self) -> str:
@@ -82,11 +84,13 @@ class Evaluation:
     @property
     def notes(self) -> list[str]:
         """Warnings about the figures."""
+        photos = [self.made_of] if self.made_of else []
         if len(self.frames) >= FEW_FRAMES:
-            return []
+            return photos
         return [
+            *photos,
             f"With {len(self.frames)} frames correlations mean little, least of all for curves of small deviation: "
-            f"give {FEW_FRAMES} frames and more"
+            f"give {FEW_FRAMES} frames and more",
         ]
 
 
@@ -136,7 +140,8 @@ def evaluate(
     looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
     spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
-    evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
+    moved = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
+    evaluation = Evaluation(scores + spoken.scores, frames, seen_before, describe_photos(avatar, moved))
     if sheet:
         with whole(sheet) as temporary:
             Image.fromarray(_contact_sheet(real, drawn)).save(temporary, "png")

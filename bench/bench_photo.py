@@ -1,6 +1,7 @@
 """An avatar of one photo against the clip that the photo is a frame of.
 
-    python -m bench.bench_photo judge TAKE... [--steps 300] [--size PX] [--pictures DIR] [--baseline DIR] [--lpips DIR]
+    python -m bench.bench_photo judge TAKE... [--steps 300] [--size PX] [--fit] [--pictures DIR] [--baseline DIR]
+        [--lpips DIR]
     python -m bench.bench_photo clip TAKE... [--seconds 5] [--steps 1320] [--size PX]
 
 judge: a frame with a nearly shut mouth stands for the photo: it alone is trained on, with a plate filled behind the
@@ -12,6 +13,8 @@ person. The clip's own motion drives, torso included, and its other frames judge
     blink: how far eyes close in drawn frames in the middle of blinks, of how far the clip's do
     specks: share of pixels surely inside the person with alpha below .9 when the photo's head turns 15 and 25 degrees
     seconds: of the training with what precedes it; fps: frames a second
+--fit: pose, expression and mesh are found in the photo alone, and the clip's motion is counted from it; without it they
+are the clip's, whose fit knows all of its frames.
 --pictures: of each Take a PNG: photo, open mouth, wide mouth, blink, turned; the clip above, drawn below. Drawn frames
 lie in DIR/TAKE, which --baseline of another run compares: the same figures of the frames found there, in one run.
 clip: a full build of the first seconds of a clip, judged by the rest (PSNR whole and face): run it in two versions.
@@ -62,6 +65,9 @@ from avatar.render.train import Schedule, train
 from preprocess.best_view import rank_views
 from preprocess.fit import lid_ratio
 from preprocess.matte import make_plate
+from preprocess.photo import make_photo_take
+from preprocess.photo_files import Photo
+from preprocess.request import TakeRequest
 from preprocess.take_folder import write_picture
 from preprocess.trackers import detect
 
@@ -133,6 +139,27 @@ def take_of_frame(case: Case, out: Path) -> Take:
     save_track(replace(case.track, **values | {"torso": torch.zeros(1, 4)}), out / "track.safetensors")
     write_take(made, out)
     return made
+
+
+def fit_of_frame(case: Case, out: Path) -> Take:
+    """The Take of the frame's picture, found as any photo's is."""
+    picture = read_frames(case.take, [case.photo])[0].numpy()
+    size = case.take.camera.size
+    photo = make_photo_take([Photo("frame", "", picture, 1.0)], out, TakeRequest(size=size), device=torch.device("cpu"))
+    if photo.crop != (0.0, 0.0, float(size)):
+        raise ValueError(f"{case.take.root}: the frame was cropped; what is drawn cannot be compared with the clip")
+    return photo
+
+
+def counted_from(case: Case, track: Track) -> Motion:
+    """The clip's motion, as far as it differs from the photo's frame, about the fit [1] of the photo itself."""
+    motion, frame = case.motion, case.photo
+    return replace(
+        motion,
+        rotation=motion.rotation @ motion.rotation[frame].T @ track.rotation[0],
+        translation=motion.translation - motion.translation[frame] + track.translation[0],
+        expression=motion.expression - motion.expression[frame] + track.expression[0],
+    )
 
 
 def build_photo(photo: Take, steps: int) -> tuple[Renderer, float]:
@@ -280,7 +307,9 @@ def judge(options: argparse.Namespace, root: Path) -> dict[str, dict[str, float]
     weights = find_weights(options.lpips)
     lpips = Lpips(weights) if weights else None
     with tempfile.TemporaryDirectory() as name:
-        photo = take_of_frame(case, Path(name) / "photo.take")
+        photo = (fit_of_frame if options.fit else take_of_frame)(case, Path(name) / "photo.take")
+        if options.fit:
+            case = replace(case, motion=counted_from(case, read_track(photo)))
         renderer, seconds = build_photo(photo, options.steps)
         draw, still = drawer(renderer, case.motion, read_plate(photo)), read_track(photo).motion()
     for which, by in (("photo", draw), ("baseline", options.baseline and saved_frames(options.baseline / root.stem))):
@@ -332,6 +361,7 @@ def main() -> None:
         if name == "clip":
             kind.add_argument("--seconds", type=float, default=5.0)
         else:
+            kind.add_argument("--fit", action="store_true")
             for option in ("--pictures", "--baseline", "--lpips"):
                 kind.add_argument(option, type=Path)
     options = parser.parse_args()

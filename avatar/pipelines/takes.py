@@ -27,7 +27,9 @@ def make_take(
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Take:
-    """As `preprocess.run.make_take`, with the sync expert."""
+    """As `preprocess.run.make_take`, with the sync expert; of a photo or a folder of them, as `make_photo_take`."""
+    if photos := photos_of(Path(video)):
+        return make_photo_take(photos, Path(out), request or TakeRequest(), device=device, stages=stages)
     return run.make_take(
         Path(video),
         Path(out),

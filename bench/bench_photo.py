@@ -11,7 +11,8 @@ person. The clip's own motion drives, torso included, and its other frames judge
     lips: correlation of the lips' opening that the tracker finds in drawn frames with the clip's, and the ratio of
         their standard deviations, over the ten seconds that open the mouth most
     blink: how far eyes close in drawn frames in the middle of blinks, of how far the clip's do
-    specks: share of pixels surely inside the person with alpha below .9 when the photo's head turns 15 and 25 degrees
+    specks: percent of what is surely inside the person with alpha below .9 when the photo's head turns by 15 and 25
+        degrees, beyond what there is in the photo's pose
     seconds: of the training with what precedes it; fps: frames a second
 --fit: pose, expression and mesh are found in the photo alone, and the clip's motion is counted from it; without it they
 are the clip's, whose fit knows all of its frames.
@@ -265,8 +266,10 @@ def lid_gaps(pictures: object) -> np.ndarray | None:
 
 
 def count_specks(renderer: Renderer, motion: Motion) -> dict[str, float]:
-    """Percent of what is inside the person that is not covered, with the head turned."""
-    return {f"specks {degrees} %": 100 * uncovered_share(renderer, motion, degrees) for degrees in TURNS}
+    """Percent of what is inside the person that is not covered with the head turned, and is in the photo's pose."""
+    own = uncovered_share(renderer, motion, 0)
+    shares = {degrees: uncovered_share(renderer, motion, degrees) - own for degrees in TURNS}
+    return {f"specks {degrees} %": 100 * max(0.0, share) for degrees, share in shares.items()}
 
 
 def frames_per_second(draw: Draw, length: int) -> float:

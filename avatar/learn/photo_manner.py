@@ -39,7 +39,7 @@ NOD_DEGREES = 0.8  # of a syllable whose energy is a deviation above the usual
 DRIFT, MOVE = (60.0, 0.7), (12.0, 0.7)  # the two parts of the noise: frames of the Gaussian it is filtered by; share
 NOD_FRAMES = 4.0  # a nod takes about half a second
 BLINKS = (0.25, 0.2)  # a second; seconds each: 15 a minute, as people do at rest
-USUAL_MOUTH_CM = 4.8  # corner to corner
+USUAL_MOUTH_CM = 5.0  # corner to corner; then the opening deviates by .37 cm, people's by .22 to .52
 MOUTH_SIZES = (0.8, 1.25)
 SHUT_LID = 0.03  # gap of the lids of a shut eye, cm
 

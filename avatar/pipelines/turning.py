@@ -23,9 +23,13 @@ GAP = 1 / 40  # of the picture's side: gaps as wide are holes, wider ones lie be
 
 
 def trusted_turn(renderer: Renderer, motion: Motion) -> int:
-    """Degrees that the head of a motion's first frame can turn to either side without holes, at most MOST."""
+    """Degrees that the head of a motion's first frame can turn to either side without new holes, at most MOST.
+
+    What is uncovered in the frame itself is no hole: one may see through between hair and neck.
+    """
+    own = uncovered_share(renderer, motion, 0)
     for degrees in range(STEP, MOST + 1, STEP):
-        if uncovered_share(renderer, motion, degrees) > MOST_UNCOVERED:
+        if uncovered_share(renderer, motion, degrees) - own > MOST_UNCOVERED:
             return degrees - STEP
     return MOST
 

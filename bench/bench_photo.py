@@ -8,8 +8,9 @@ judge: a frame with a nearly shut mouth stands for the photo: it alone is traine
 person. The clip's own motion drives, torso included, and its other frames judge:
     face, mouth, eyes: mean PSNR in dB of frames whose head is turned at most 12 degrees from the photo's; of the mouth
         also ssim, and LPIPS with the user's weights (see docs/tasks.md)
-    lips: correlation of the lips' opening that the tracker finds in drawn frames with the clip's, and the ratio of
-        their standard deviations, over the ten seconds that open the mouth most
+    lips: correlation of the lips' opening that is detected in drawn frames with that of the clip's track, and the ratio
+        of their standard deviations, over the ten seconds that open the mouth most; "as detected": against what the
+        same detector finds in the clip's own frames, which the track corrects
     blink: how far eyes close in drawn frames in the middle of blinks, of how far the clip's do
     specks: percent of what is surely inside the person with alpha below .9 when the photo's head turns by 15 and 25
         degrees, beyond what there is in the photo's pose
@@ -223,12 +224,14 @@ def compare_lips(case: Case, draw: Draw) -> dict[str, float]:
     """How the lips' opening in drawn frames follows that of the clip's track."""
     frames = lip_frames(case)
     points, found = detect(draw(frame).numpy() for frame in frames)
-    near = found & (case.turn[frames] <= NEAR_RAD) & (case.track.confidence[frames] >= 1)
+    filmed, seen = detect(read_frames(case.take, [frame])[0].numpy() for frame in frames)
+    near = found & seen & (case.turn[frames] <= NEAR_RAD) & (case.track.confidence[frames] >= 1)
     if near.sum() < len(frames) // 4:
         return {}
-    drawn, true = (lip_curves(one)[near, 0] for one in (points, case.track.landmarks[frames]))
+    drawn, true, detected = (lip_curves(one)[near, 0] for one in (points, case.track.landmarks[frames], filmed))
     correlation = float(torch.corrcoef(torch.stack([drawn, true]))[0, 1])
-    return {"lips correlation": correlation, "lips amplitude": float(drawn.std() / true.std())}
+    amplitudes = {"lips amplitude": float(drawn.std() / true.std()), "as detected": float(drawn.std() / detected.std())}
+    return {"lips correlation": correlation} | amplitudes
 
 
 def blinks(case: Case) -> list[int]:

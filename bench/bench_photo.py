@@ -66,7 +66,7 @@ from avatar.render.gaussian.trainable import begin
 from avatar.render.train import Schedule, train
 from preprocess.best_view import rank_views
 from preprocess.fit import lid_ratio
-from preprocess.matte import make_plate
+from preprocess.matte import fill_behind
 from preprocess.photo import make_photo_take
 from preprocess.photo_files import Photo
 from preprocess.request import TakeRequest
@@ -121,7 +121,7 @@ def take_of_frame(case: Case, out: Path) -> Take:
     for name in ("frames", "mattes"):
         (out / name).mkdir(parents=True)
     picture, matte = (read(take, [frame])[0].numpy() for read in (read_frames, read_mattes))
-    plate, seen = make_plate([(picture, matte)], take.camera.size)
+    plate, seen = fill_behind(picture, matte)
     made = replace(
         take,
         root=out,

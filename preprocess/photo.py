@@ -22,7 +22,7 @@ from avatar.core.take import PHOTOS, Take, Track, open_take, save_track, write_t
 from preprocess.best_view import rank_views
 from preprocess.crop import choose_crop, pick_face
 from preprocess.detectors import Box, PersonDetector, open_detector
-from preprocess.matte import make_plate, refine_matte
+from preprocess.matte import fill_behind, refine_matte
 from preprocess.photo_checks import check_human, limits, measure_photo, refuse, turned_degrees
 from preprocess.photo_files import Photo
 from preprocess.photo_fit import FPS, fit_photos
@@ -142,7 +142,7 @@ def _write(
     for frame, (view, matte) in enumerate(zip(views, mattes, strict=True)):
         write_picture(folder.frame_path(frame), view.picture, BEST_JPEG)
         folder.write_matte(frame, matte)
-    plate, seen = make_plate([(first.picture, mattes[0])], request.size)
+    plate, seen = fill_behind(first.picture, mattes[0])
     write_picture(part / "background.png", plate)
     write_picture(part / "frame.jpg", first.photo.picture, BEST_JPEG)
     save_track(track, part / "track.safetensors")

@@ -31,12 +31,13 @@ from avatar.motion.regression_inputs import average_lips, regression_inputs
 FPS = 25.0
 UTTERANCES = 30  # of the synthesized ones: a minute and a half, which is as good as three
 TURN_DEGREES = (1.3, 1.8, 0.9)  # deviations of pitch, yaw, roll: a newsreader's, about half of a lively speaker's
-SHIFT_CM = (0.25, 0.12, 0.25)
+SHIFT_CM = (0.18, 0.1, 0.18)
 SWAY, SWAY_LATER = 0.35, 8.0  # of the head's shift that shoulders follow with; frames that they are smoother by
 GAZE = (0.06, 0.04)
 BROW_CM = 0.07
 NOD_DEGREES = 0.8  # of a syllable whose energy is a deviation above the usual
 DRIFT, MOVE = (60.0, 0.7), (12.0, 0.7)  # the two parts of the noise: frames of the Gaussian it is filtered by; share
+LEAVING = 50.0  # frames in which the motion leaves the photo's pose, which it begins at
 NOD_FRAMES = 4.0  # a nod takes about half a second
 BLINKS = (0.25, 0.2)  # a second; seconds each: 15 a minute, as people do at rest
 USUAL_MOUTH_CM = 5.0  # corner to corner; then the opening deviates by .37 cm, people's by .22 to .52
@@ -115,13 +116,13 @@ def calm_motion(track: Track, lips: Tensor, prosody: Tensor, space: MotionSpace,
     Its own expression stays beneath the lips', that of brows is added; eyes are open, and look at where they did.
     """
     count, draw = len(lips), torch.Generator().manual_seed(seed)
-    turn, shift, brows = _noise(count, 3, draw), _noise(count, 3, draw), _noise(count, 1, draw)
+    turn, shift, brows, looks = (_noise(count, width, draw) for width in (3, 3, 1, 2))
     turn = turn * torch.tensor(TURN_DEGREES).deg2rad()
     stress = prosody[:, 0] - smooth(prosody[:, :1], DRIFT[0])[:, 0]
     stress = smooth((stress / stress.std().clamp_min(1e-6))[:, None], NOD_FRAMES)[:, 0]
     turn[:, 0] += NOD_DEGREES * stress * torch.pi / 180  # down, as y is
     shift = shift * torch.tensor(SHIFT_CM)
-    gaze = track.eyes[:1, 2:] + _noise(count, 2, draw) * torch.tensor(GAZE)
+    gaze = track.eyes[:1, 2:] + looks * torch.tensor(GAZE)
     raise_brows = _brow_mode(space)
     up = BROW_CM * (brows + 0.5 * stress[:, None]) * raise_brows
     return Motion(
@@ -136,12 +137,13 @@ def calm_motion(track: Track, lips: Tensor, prosody: Tensor, space: MotionSpace,
 
 
 def _noise(count: int, width: int, draw: torch.Generator) -> Tensor:
-    """Slow noise [T, W] of unit variance."""
+    """Slow noise [T, W] of unit variance, which begins at 0."""
     parts = []
     for frames, share in (DRIFT, MOVE):
         slow = smooth(torch.randn(count, width, generator=draw), frames)
         parts.append(share * slow / slow.std(0).clamp_min(1e-6))
-    return torch.stack(parts).sum(0)
+    noise = torch.stack(parts).sum(0)
+    return noise - noise[0] * torch.exp(-torch.arange(count) / LEAVING)[:, None]
 
 
 def _follow(track: Track, shift: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ BAND_PX = 8  # at 512: how far from the raw edge the refined one may lie
 GUIDE_RADIUS = 8
 GUIDE_EPSILON = (0.01 * 255) ** 2
 HIDDEN_DILATE = 15  # px at 512 around the person that count as person for the plate
+NEAR_DILATE = 6  # where there is one view alone: about what mattes are wrong by
 LEAST_VIEWS = 3
 STRETCH = (0.15, 0.85)  # of the raw mask, whose ends never quite reach 0 and 1
 
@@ -92,9 +93,18 @@ def make_plate(pictures: Iterable[tuple[Array, Array]], size: int) -> tuple[Arra
     return np.rint(fill_smooth(plate, seen)).clip(0, 255).astype(np.uint8), float(seen.mean())
 
 
-def hide_person(matte: Array) -> Array:
-    """Pixels [S, S] bool of the person and near, from a matte [S, S] uint8."""
-    kernel = np.ones((2 * round(HIDDEN_DILATE * matte.shape[0] / 512) + 1,) * 2, np.uint8)
+def fill_behind(picture: Array, matte: Array) -> tuple[Array, float]:
+    """The background [S, S, 3] uint8 of a single picture and matte, as `make_plate`, from nearer to the person.
+
+    No other view shows what is beside them, and what is filled in shows as soon as they move.
+    """
+    seen = ~hide_person(matte, NEAR_DILATE)
+    return np.rint(fill_smooth(picture.astype(np.float32), seen)).clip(0, 255).astype(np.uint8), float(seen.mean())
+
+
+def hide_person(matte: Array, pixels: float = HIDDEN_DILATE) -> Array:
+    """Pixels [S, S] bool of the person and so near (px at 512), from a matte [S, S] uint8."""
+    kernel = np.ones((2 * round(pixels * matte.shape[0] / 512) + 1,) * 2, np.uint8)
     return cv2.dilate((matte > 25).astype(np.uint8), kernel).astype(bool)
 
 

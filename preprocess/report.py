@@ -46,6 +46,11 @@ MEANINGS = {
     "source_eye_px": "px between the outer eye corners, in the source",
     "mouth_covered": "share of the frames whose mouth is covered",
     "captions": "share of the frames with captions",
+    "turned_degrees": "how far the face is turned to the side",
+    "mouth_gap": "how far the lips are apart, in eye distances",
+    "lid_gap": "how far the lids are apart, in widths of the eye",
+    "mouth_odds": "log odds that nothing covers the mouth",
+    "eye_light": "how bright the skin about the eyes is, against the cheeks",
     "torso_held": "share of the frames in which the shoulders were not found",
 }
 
@@ -73,6 +78,24 @@ def write_report(take: Take, track: Track, level: Array) -> None:
     lead = f"{take.length / take.fps:.1f} s, {len(take.training_frames())} frames to train on."
     title = f"Take of {take.source['name']}"
     write_page(take.root / "report.html", title, lead, [("Verdict", _verdict(verdict)), *sections])
+
+
+def write_photo_report(take: Take, track: Track, limits: Sequence[str]) -> None:
+    """Write the page of a Take of photos into its folder; limits: of an avatar of them, in words."""
+    frames = list(range(take.length))
+    pictures, mattes = read_frames(take, frames).numpy(), read_mattes(take, frames).numpy()
+    points = [track.landmarks[frame].numpy() for frame in frames]
+    grade = "Usable, could be better" if limits else "Good"
+    sections = [
+        ("Verdict", to_list(grade, tuple(limits) or ("Nothing to photograph differently.",), COLORS[grade])),
+        ("Crop", _crop(take)),
+        ("Landmarks", to_picture(_row([_draw_landmarks(p, x) for p, x in zip(pictures, points, strict=True)]))),
+        ("Person", to_picture(_row([_over_checkerboard(p, m) for p, m in zip(pictures, mattes, strict=True)]))),
+        ("Background", to_picture(read_plate(take).numpy(), "What the person hides is filled in.")),
+        ("Figures", to_table(_figures(take.quality))),
+    ]
+    lead = f"{take.length} photos; the first stands for the person." if take.length > 1 else "One photo."
+    write_page(take.root / "report.html", f"Take of {take.source['name']}", lead, sections)
 
 
 def _verdict(verdict: Verdict) -> str:

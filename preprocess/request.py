@@ -26,6 +26,7 @@ class TakeRequest:
     stretch: Stretch = WHOLE  # the part of the clip to use
     audio_track: int | None = None  # from 1 on; None: the one with speech
     seconds: float | None = None  # train on about so many, the most informative ones
+    preview: bool = False  # of a clip only the frame that is most like a photo
     landmarker: Path | None = None  # a MediaPipe Tasks `.task` file to find landmarks with
 
     def __post_init__(self) -> None:
@@ -44,8 +45,8 @@ class TakeRequest:
     def record(self) -> dict[str, str]:
         """All that changes what is made, as plain text under the options' names; a Take remembers it.
 
-        The consent is not in it: it changes no picture. Empty is what was not requested. A landmarker is named by the
-        start of its SHA-256.
+        Not in it: the consent, which changes no picture, and `preview`, whose Take says that it is of a photo. Empty
+        is what was not requested. A landmarker is named by the start of its SHA-256.
         """
         return {
             "tracker": self.tracker,

@@ -142,7 +142,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     if name in ("own", "synthetic"):
         record = parse_text(call["request"].consent)
         return (record and record.subject) if name == "own" else bool(record and record.kind == "synthetic")
-    if name in ("face", "audio_track", "consent") and verb == "build":
+    if name in ("face", "audio_track", "consent", "preview") and verb == "build":
         return getattr(call["request"], name)
     if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
         wanted = call["request"]

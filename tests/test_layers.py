@@ -33,6 +33,7 @@ ROOMS = {
 HEAVY: dict[str, str | tuple[str, ...]] = {
     "mediapipe": "preprocess.mediapipe_detector",
     "cv2": "preprocess",
+    "pi_heif": "preprocess.photo_files",
     "ffmpeg": "avatar.core.encode",
     "imageio_ffmpeg": "avatar.core.media_command",
     "pydantic": "avatar",

@@ -71,7 +71,8 @@ def _made_beside(job: Job) -> list[str]:
     """What a job writes beside its output: the Take of a video or of a style's, the film of a recipe with speech."""
     if is_url(job.outputs["output"]):
         return []
-    endings = [".take"] if job.kind == "build" and os.path.isfile(job.inputs["source"]) else []
+    take = ".preview.take" if job.options.get("preview") else ".take"
+    endings = [take] if job.kind == "build" and os.path.isfile(job.inputs["source"]) else []
     endings += [".mp4"] if "recipe.speech" in job.files else []
     styles = [place for key, place in job.files.items() if key.split(".")[-1] == "style"]
     endings += [".style.take"] if any(map(os.path.isfile, styles)) else []

@@ -144,7 +144,7 @@ def _build(options: Build, replaces: bool) -> Made:
     if replaces:  # Takes of what may have been other clips
         remove_folder(style_take(options.output))
         if source.is_file():
-            remove_folder(out.with_suffix(".take"))
+            remove_folder(out.with_suffix(".preview.take" if options.preview else ".take"))
     recipe = arguments.final_recipe(options)
     request = arguments.build_request(options)
     build(source, out, recipe=recipe, request=request, force=options.force, device=options.device)

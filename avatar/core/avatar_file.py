@@ -33,6 +33,8 @@ from avatar.core.speech_model import SpeechModel, from_tensors, to_tensors
 from avatar.core.versions import Format, check_version, convert, parse_tag
 from cuda_ext.shapes import check_shapes
 
+TRUSTED_TURN = "trusted_turn"  # in the provenance of an avatar of photos: degrees that its head can turn by
+
 
 @dataclass(frozen=True)
 class SpeakingStyle:

@@ -24,8 +24,10 @@ class PictureTooLargeError(ValueError):
 
 
 @contextmanager
-def open_picture(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
-    """A picture, not decoded yet.
+def open_picture(
+    file: Path | IO[bytes], formats: Sequence[str] = FORMATS, *, most: int = MOST_PIXELS
+) -> Iterator[Image.Image]:
+    """A picture of at most so many pixels, not decoded yet.
 
     Raises: PictureTooLargeError; ValueError in one line, also when decoding it in the block fails.
     """
@@ -34,7 +36,7 @@ def open_picture(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> It
     usable = [name for name in formats if name in Image.OPEN]  # AVIF: where Pillow was built with it
     try:
         with Image.open(file, formats=usable) as image:
-            check_pixels(*image.size)
+            check_pixels(*image.size, most)
             yield image
     except PictureTooLargeError:
         raise
@@ -46,7 +48,7 @@ def open_picture(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> It
         raise ValueError(str(error).partition("\n")[0][:100] or type(error).__name__) from error
 
 
-def check_pixels(width: int, height: int) -> None:
+def check_pixels(width: int, height: int, most: int = MOST_PIXELS) -> None:
     """Raise PictureTooLargeError for a picture that is too large to decode."""
-    if width * height > MOST_PIXELS:
-        raise PictureTooLargeError(f"has {width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million")
+    if width * height > most:
+        raise PictureTooLargeError(f"has {width} x {height} pixels, more than {most // 1_000_000} million")

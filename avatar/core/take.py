@@ -38,6 +38,7 @@ from avatar.core.versions import Format, check_version, convert
 from cuda_ext.shapes import check_shapes
 
 STANDING_PX = 1.5  # at 512, that a background moves at most whose camera stands
+PHOTOS = "photos"  # in a Take's source: how many photos it is made of
 UNLIKE_PLATE = 14.0  # grey levels between the frames' backgrounds and the plate: they have nothing in common
 
 
@@ -122,6 +123,11 @@ class Take:
         """Frame indices that may be trained on: the train part less excluded spans."""
         excluded = {frame for span in self.excluded for frame in range(span.start, span.stop)}
         return [frame for frame in self.train if frame not in excluded]
+
+    @property
+    def photos(self) -> int:
+        """How many photos it is made of, one a frame, the first the one that counts most; 0 for a clip."""
+        return int(self.source.get(PHOTOS, 0))
 
     @property
     def background_stands(self) -> bool:
@@ -217,6 +223,7 @@ def _assemble(root: Path, content: Content) -> Take:
     for name, value in content["quality"].items():
         number(value, f"quality.{name}", -1e9, 1e9)
     number(float(content["request"].get("start", 0)), "request.start", 0, 1e7)
+    whole_number(int(content["source"].get(PHOTOS, 0)), f"source.{PHOTOS}", 0, length)
     return Take(
         root=root,
         fps=number(content["fps"], "fps", *FPS),

@@ -68,6 +68,12 @@ def spliced_articulation(inputs: Tensor) -> Tensor:
     return split_frames(inputs)[..., CHANNELS : CHANNELS + len(ARTICULATION)]
 
 
+def average_lips(inputs: Tensor) -> Tensor:
+    """Lip curves [N, 3] of an average speaker, in standard units, in the middle frame of inputs [N, I]."""
+    first = CHANNELS + len(ARTICULATION)
+    return split_frames(inputs)[..., REACH, first : first + len(CURVES)]
+
+
 def lip_articulation(inputs: Tensor) -> Tensor:
     """Articulation [N, 5] that people's lips show in the middle frame of inputs [N, I], before it is heard."""
     return leading_frame(spliced_articulation(inputs))

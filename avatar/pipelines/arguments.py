@@ -132,7 +132,9 @@ def build_request(options: Build) -> TakeRequest:
     """What the Take of a build is to be made with, but for what the recipe says."""
     from preprocess.request import TakeRequest
 
-    return TakeRequest(face=options.face, audio_track=options.audio_track, consent=consent_of(options))
+    return TakeRequest(
+        face=options.face, audio_track=options.audio_track, consent=consent_of(options), preview=options.preview
+    )
 
 
 def final_recipe(options: Build) -> Recipe:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.avatar_file import Avatar, TrainedOn, save_avatar
+from avatar.core.avatar_file import TRUSTED_TURN, Avatar, SpeakingStyle, TrainedOn, save_avatar
 from avatar.core.consent import NOT_STATED
 from avatar.core.controls import Controls
 from avatar.core.files import UserError, check_readable, sole_maker
@@ -26,14 +26,17 @@ from avatar.core.picture_folder import check_film
 from avatar.core.pictures import OWN_FORMATS, open_picture
 from avatar.core.progress import Progress, no_progress
 from avatar.core.recipe import MOST_SECONDS, Recipe, Settings, parse, to_yaml
+from avatar.core.speech_model import SpeechModel
 from avatar.core.stages import Stages
-from avatar.core.take import Take, open_take, read_audio, read_track, with_holdout, with_size
+from avatar.core.take import Take, Track, open_take, read_audio, read_track, with_holdout, with_size
 from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
+from avatar.learn.photo_manner import photo_manner
 from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
 from avatar.pipelines.speak import speak
-from avatar.pipelines.takes import import_adnerf, make_take
+from avatar.pipelines.takes import import_adnerf, make_photo_take, make_take, photos_of
+from avatar.pipelines.turning import trusted_turn
 from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
@@ -49,6 +52,7 @@ from preprocess.request import TakeRequest, state_consent
 ADNERF = "transforms_train.json"  # a file in every data folder of that family
 MIN_FRAMES = 50  # two seconds
 PERCENT = 100  # what progress counts where the number of steps is not known
+PHOTO_STEPS = 300  # of an avatar of photos, whatever the budget: more only learns the photo's noise (docs/photo.md)
 NEVER_TRAINED = ("no face found", "black picture", "another shot after a cut")  # not even of a Take that is forced
 
 
@@ -77,7 +81,7 @@ def build(
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Avatar:
-    """Build an avatar from a video, a Take or an AD-NeRF data folder and write it to `out`.
+    """Build an avatar from a video, a photo, a folder of photos, a Take or an AD-NeRF data folder; write it to `out`.
 
     force: build of a clip that is not usable, too, and warn of what to expect; replace a file at `out` of any kind.
     A video or data folder is preprocessed into `OUT.take` beside the avatar first; that folder is kept and used again.
@@ -88,24 +92,20 @@ def build(
     source, out, recipe, stages = Path(source), Path(out), recipe or Recipe(), stages or Stages()
     plan = check_recipe(recipe, device)
     _check_outputs(source, out, plan, force=force)
-    if source.is_file() and not force and not probe(source).has_audio:
-        raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     request = replace(request or TakeRequest(), tracker=recipe.tracker, size=recipe.size)
+    silent = request.preview or photos_of(source)  # may be
+    if source.is_file() and not silent and not force and not probe(source).has_audio:
+        raise UserError(f"{source}: has no sound; an avatar learns its lips from a clip with speech")
     # on a CPU the native pool uses the cores
     with sole_maker(out), torch_threads(1 if plan.device.type == "cpu" else core_count()):
+        beside = out.with_suffix(".preview.take" if request.preview else ".take")
         take = find_take(
-            source,
-            out.with_suffix(".take"),
-            request,
-            holdout=recipe.holdout,
-            device=device,
-            progress=progress,
-            stages=stages,
+            source, beside, request, holdout=recipe.holdout, device=device, progress=progress, stages=stages
         )
-        warnings.warn(describe_clip(take, source), stacklevel=2)
-        take = with_holdout(take, recipe.holdout)
+        if not take.photos:
+            warnings.warn(describe_clip(take, source), stacklevel=2)
+            take = _check_take(with_holdout(take, recipe.holdout), source, force=force)
         take = with_size(take, recipe.train_size or take.camera.size)
-        take = _check_take(take, source, force=force)
         if take.source.get("consent", NOT_STATED) == NOT_STATED:
             warnings.warn(
                 "nobody is stated to have agreed to this avatar: --consent FILE.json, or --self NAME for yourself",
@@ -151,7 +151,7 @@ def _check_outputs(source: Path, out: Path, plan: _Plan, *, force: bool) -> None
     """Raise UserError unless the avatar, and all that is made beside it, may be written."""
     read: list[Path | str] = [source, *named_files(Recipe, plan.recipe.model_dump()).values(), *plan.controls.files]
     check_output(out, read, endings=(".avatar",), force=force)
-    if source.is_file():
+    if source.is_file() or photos_of(source):
         check_output_folder(out.with_suffix(".take"), read)
     check_output_folder(out.with_suffix(".training"), read)
     if plan.recipe.speech:
@@ -178,40 +178,36 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
     """Adapt the speech model and train the renderer, in the recipe's budget where it has one."""
     recipe, track, space, start = plan.recipe, read_track(take), load_space(), time.monotonic()
     with ThreadPoolExecutor(1) as beside:
-        adapted = beside.submit(
-            adapt,
-            _sound(take),
-            track,
-            frames=take.training_frames(),
-            seed=recipe.seed,
-            encoder=plan.encoder,
-            calibration=plan.motion.calibration,
-        )
+        adapted = beside.submit(_adapt, plan, take, track)
         if plan.device.type == "cpu":  # both take all of its cores
             with stages.time("speech model"):
                 adapted.result()
         with stages.time("start of the renderer"):
             trainable = plan.kind.begin(take, track, space, plan.settings, recipe.seed)
             trainable.to(plan.device)
+        steps = recipe.steps or (PHOTO_STEPS if take.photos else None)
         left = max(1.0, (recipe.budget_seconds or MOST_SECONDS) - (time.monotonic() - start))
-        until_flat = recipe.budget_seconds is None and recipe.steps is None
+        until_flat = recipe.budget_seconds is None and steps is None
         with stages.time("train"):
             train(
                 trainable,
                 take,
                 track,
-                Schedule(left, recipe.steps, recipe.mouth_from, until_flat=until_flat),
+                Schedule(left, steps, recipe.mouth_from, until_flat=until_flat),
                 seed=recipe.seed,
                 checkpoint=Checkpoint(
                     out.with_name(f".{out.stem}.checkpoint"), f"{take.source.get('sha256')} {to_yaml(recipe)}"
                 ),
-                progress=_training_progress(recipe.steps or PERCENT, progress),
+                progress=_training_progress(steps or PERCENT, progress),
                 watch=TrainingView(out.with_suffix(".training")),
             )
         with stages.time("speech model"):
             speech, style = adapted.result()
     with stages.time("save"):
         frame, matte = read_frame(take.still_path)
+    made_of = take.source
+    if take.photos:
+        made_of = made_of | {TRUSTED_TURN: str(trusted_turn(trainable.renderer(), track.motion()))}
     return Avatar(
         kind=plan.name,
         renderer=plan.kind.pack(trainable.tensors()),
@@ -222,11 +218,26 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         fps=take.fps,
         space_id=space.id,
         recipe=to_yaml(recipe),
-        provenance=take.source,
+        provenance=made_of,
         frame=frame,
         crop=take.crop,
         matte=matte,
         trained_on=trained_on(take),
+    )
+
+
+def _adapt(plan: _Plan, take: Take, track: Track) -> tuple[SpeechModel, SpeakingStyle]:
+    """The person's speech model and manner, from their clip; those of nobody in particular where there are photos."""
+    recipe = plan.recipe
+    if take.photos:
+        return photo_manner(track, seed=recipe.seed, encoder=plan.encoder)
+    return adapt(
+        _sound(take),
+        track,
+        frames=take.training_frames(),
+        seed=recipe.seed,
+        encoder=plan.encoder,
+        calibration=plan.motion.calibration,
     )
 
 
@@ -293,7 +304,11 @@ def find_take(
     progress: Progress = no_progress,
     stages: Stages | None = None,
 ) -> Take:
-    """The Take that `source` is, or the one made from the video or AD-NeRF folder it is. Raises: UserError."""
+    """The Take that `source` is, or the one made from the video, photos or AD-NeRF folder it is. Raises: UserError."""
+    if request.preview and not source.is_file():
+        raise UserError(f"{source}: --preview makes an avatar of a clip's best frame; give the clip itself")
+    if photos := [source] if request.preview else photos_of(source):
+        return make_photo_take(photos, beside, request, device=device, stages=stages)
     if not source.is_dir():
         return make_take(source, beside, request, device=device, progress=progress, stages=stages)
     if request.face != "auto":

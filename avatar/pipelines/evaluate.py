@@ -35,6 +35,7 @@ from avatar.metrics import (
 from avatar.pipelines.evaluate_more import compare_further
 from avatar.pipelines.evaluate_speech import SpokenLips, compare_lips
 from avatar.pipelines.networks import Further, compare_looks, load_networks
+from avatar.pipelines.turning import describe_photos
 from avatar.pipelines.verdict import sum_up
 from avatar.play.player import Player, check_space, motion_of_take
 from avatar.render.device import DeviceName
@@ -63,6 +64,7 @@ class Evaluation:
     scores: list[Score]
     frames: range
     seen_before: SeenBefore
+    made_of: str = ""  # of an avatar of photos: what it is trusted for
 
     @property
     def lead(self) -> str:
@@ -83,11 +85,13 @@ class Evaluation:
     @property
     def notes(self) -> list[str]:
         """Warnings about the figures."""
+        photos = [self.made_of] if self.made_of else []
         if len(self.frames) >= FEW_FRAMES:
-            return []
+            return photos
         return [
+            *photos,
             f"With {len(self.frames)} frames correlations mean little, least of all for curves of small deviation: "
-            f"give {FEW_FRAMES} frames and more"
+            f"give {FEW_FRAMES} frames and more",
         ]
 
 
@@ -142,7 +146,7 @@ def evaluate(
     spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
     regions = (_regions(take, track, frame) for frame in frames)
     scores += compare_further(player, further, loaded.lpips, (tracked, spoken.motion), real, regions, progress)
-    evaluation = Evaluation(scores + spoken.scores, frames, seen_before)
+    evaluation = Evaluation(scores + spoken.scores, frames, seen_before, describe_photos(avatar, tracked))
     if sheet:
         with whole(sheet) as temporary:
             Image.fromarray(_contact_sheet(real, drawn)).save(temporary, "png")

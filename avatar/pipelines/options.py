@@ -150,7 +150,7 @@ class Build(Hardware, Agreement):
     """Everything: preprocess if needed, train the renderer, adapt speech to motion, write one file."""
 
     source: Annotated[FilePath, Given(metavar="VIDEO_OR_TAKE", role="input", positional=True)] = Field(
-        description="A clip, or a folder of `preprocess`."
+        description="A clip, a photo, a folder with photos of one person, or a folder of `preprocess`."
     )
     output: Annotated[FilePath, Given(("-o", "--out"), "NAME.avatar", "output", endings=(".avatar",))] = Field(
         description="Avatar file to write."
@@ -173,6 +173,7 @@ class Build(Hardware, Agreement):
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
     )
+    preview: bool = Field(False, description="Use only the clip's best frame, as a photo: ready in half a minute.")
     force: bool = Field(
         False, description="Build of an unusable clip, too, saying what to expect; replace another file."
     )

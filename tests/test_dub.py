@@ -149,7 +149,7 @@ def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filme
     own = tracked[slice(shut, shut + 1)]
     new = replace(own, expression=tracked.expression[wide : wide + 1])
     (frame,) = [frame.copy() for frame in islice(read_whole(actor.video, fps=take.fps), shut, shut + 1)]
-    frames = dubbing._Frames(stage, dubbing.Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
+    frames = dubbing.MouthReplacer(stage, dubbing.Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
     (dubbed,) = frames.draw(iter([frame]))
     points = stage.faces(own, new, 0).new
     middle = points[[13, 14]].mean(0).round().astype(int)

@@ -102,7 +102,7 @@ def dub(
         if dubbing.strict and (left := int((plan.weight < 1).sum())):
             raise UserError(f"{video}: in {left} frames no mouth can be replaced; leave --strict out to keep them")
         filmed = read_order(video, plan.shown.tolist(), fps=info.fps, start=_start_of(take))
-        dubbed = _Frames(stage, plan, usual)
+        dubbed = MouthReplacer(stage, plan, usual)
         number = dub_number(avatar, video, speech)
         shown = mark_frames(count_steps(dubbed.draw(filmed), "dub", len(plan.shown), progress), number)
         with _sound(speech, video, take, dubbing.keep_sound, len(plan.shown) / info.fps) as sound:
@@ -205,7 +205,7 @@ def survey(stage: Stage, video: Path, info: VideoInfo, tracked: Motion) -> float
     return usual
 
 
-class _Frames:
+class MouthReplacer:
     """Draws the frames of a plan, one after the other."""
 
     def __init__(self, stage: Stage, plan: Plan, usual: float) -> None:

@@ -1,0 +1,144 @@
+"""How good dubbed footage is: python -m bench.bench_dub NAME.avatar VIDEO TAKE [--speech FILE] [--output FILE.json].
+
+On the frames that the avatar was not trained on: dubbed with the motion they have (the upper bound) and with their own
+sound, PSNR of the whole frame and under the mask; a resting mouth asked for over a talking one, deviation of the lips'
+opening against the filmed; with another speech, correlation of the opening with what was asked for and with the filmed;
+the finest detail of skin against the filmed; and pixels that changed outside of the mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.core.avatar_file import Avatar, load_avatar
+from avatar.core.lips import lip_curves
+from avatar.core.media import read_order, read_whole
+from avatar.core.motion_space import Motion
+from avatar.core.take import Take, open_take, read_track
+from avatar.metrics import correlation
+from avatar.pipelines.dub import ONLY_LIPS, MouthReplacer, Stage
+from avatar.pipelines.dub_plan import Plan, plan_dub
+from avatar.pipelines.evaluate import choose_frames
+from avatar.pipelines.speak import make_motion
+from avatar.play.look import Look
+from avatar.play.player import Player, motion_of_take
+from preprocess.dub import box_of, mask
+from preprocess.trackers import detect
+
+FOREIGN_FRAMES = 150  # of another speech over the first frames
+FINE_PX = 1  # what is finer than this is detail
+
+Array = np.ndarray
+
+
+def psnr(error: Array) -> float:
+    """Of squared errors in grey levels."""
+    return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
+
+
+def compare(stage: Stage, plan: Plan, drawn: list[Array], filmed: list[Array]) -> dict[str, float]:
+    """PSNR of whole frames and under the mask, detail of skin against the filmed, pixels changed outside."""
+    whole, inside, outside, detail = list[float](), list[float](), 0, list[float]()
+    for index, (picture, truth) in enumerate(zip(drawn, filmed, strict=True)):
+        error = np.square(picture.astype(float) - truth).mean(-1)
+        faces = stage.faces(plan.own, plan.new, index)
+        box = box_of(faces, truth.shape)
+        shown = np.zeros(truth.shape[:2])
+        box.of(shown)[...] = mask(faces, box)
+        whole.append(psnr(error))
+        inside.append(psnr(error[shown > 0.5]))
+        outside += int((error[shown == 0] > 0).sum())
+        ours, theirs = (_fine(one)[shown > 0.9].std() for one in (picture, truth))
+        detail.append(float(ours / max(theirs, 1e-6)))
+    means = (float(np.mean(one)) for one in (whole, inside, detail))
+    return dict(zip(("whole", "mask", "finest detail"), means, strict=True)) | {"changed outside": outside}
+
+
+def _fine(picture: Array) -> Array:
+    grey = picture.astype(np.float32).mean(-1)
+    around = sum(np.roll(grey, shift, axis) for axis in (0, 1) for shift in (-FINE_PX, FINE_PX)) / 4
+    return grey - around
+
+
+def opening_of(pictures: list[Array], stage: Stage) -> tuple[Tensor, Tensor]:
+    """The lips' opening [T] in the crop of each picture, and where a face was found."""
+    left, top, side = (round(value) for value in stage.take.crop)
+    crops = [np.ascontiguousarray(one[max(0, top) : top + side, max(0, left) : left + side]) for one in pictures]
+    points, seen = detect(iter(crops))
+    return lip_curves(points)[:, 0], seen
+
+
+def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dict[str, dict[str, float]]:
+    """All rows of an avatar's dubbed footage."""
+    fps, track, tracked = take.fps, read_track(take), motion_of_take(avatar, take)
+    player = Player(avatar, look=Look(size=min(1024, 2 * round(take.crop[2] / 2))))
+    stage = Stage(player, take, track, avatar.camera)
+    frames, _ = choose_frames(avatar, take)
+    part = slice(frames.start, frames.stop)
+    filmed = [frame.copy() for frame in read_order(video, list(frames), fps=fps)]
+
+    def dub(own: Motion, new: Motion, pictures: list[Array]) -> tuple[Plan, list[Array]]:
+        plan = Plan(torch.arange(len(own)), own, new, torch.ones(len(own)))
+        return plan, list(MouthReplacer(stage, plan, usual=1e6).draw(iter(pictures)))
+
+    rows: dict[str, dict[str, float]] = {}
+    own = tracked[part]
+    plan, drawn = dub(own, own, filmed)
+    rows["own motion"] = compare(stage, plan, drawn, filmed)
+    said = make_motion(avatar, video, controls=ONLY_LIPS)
+    spoken = plan_dub(avatar, take, tracked, said, fps, rest=True).new[part]
+    start = time.process_time()
+    plan, drawn = dub(own, spoken, filmed)
+    milliseconds = 1000 * (time.process_time() - start) / len(drawn)
+    (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
+    both = seen & shown
+    rows["own sound"] = compare(stage, plan, drawn, filmed)
+    rows["own sound"] |= {"opening": correlation(ours[both], theirs[both]), "processor ms": milliseconds}
+    quiet = replace(
+        own, expression=tracked.expression[int(lip_curves(track.landmarks)[:, 0].argmin())].expand(len(own), -1)
+    )
+    at_rest, _ = opening_of(dub(own, quiet, filmed)[1], stage)
+    rows["at rest"] = {"deviation of the opening": float(at_rest[both].std() / theirs[both].std())}
+    if speech:
+        rows["another speech"] = _foreign(avatar, take, tracked, speech, stage, video)
+    return rows
+
+
+def _foreign(avatar: Avatar, take: Take, tracked: Motion, speech: Path, stage: Stage, video: Path) -> dict[str, float]:
+    said = make_motion(avatar, speech, controls=ONLY_LIPS)
+    count = min(FOREIGN_FRAMES, take.length, len(said))
+    plan = plan_dub(avatar, take, tracked, said, take.fps, rest=False)
+    plan = Plan(plan.shown[:count], plan.own[:count], plan.new[:count], torch.ones(count))
+    filmed = [frame.copy() for frame, _ in zip(read_whole(video, fps=take.fps), range(count), strict=False)]
+    drawn = list(MouthReplacer(stage, plan, usual=1e6).draw(iter(filmed)))
+    asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])
+    (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
+    both = seen & shown
+    return {"asked": correlation(ours[both], asked[both]), "filmed": correlation(ours[both], theirs[both])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("avatar", "video", "take"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--speech", type=Path)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    rows = measure(load_avatar(options.avatar), options.video, open_take(options.take), options.speech)
+    for name, values in rows.items():
+        sys.stdout.write(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()) + "\n")
+    if options.output:
+        options.output.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

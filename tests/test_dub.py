@@ -1,0 +1,177 @@
+"""Dubbed footage: every pixel but the mouth's as it was filmed, and the mouth as it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avatar.core.avatar_file import Avatar, save_avatar
+from avatar.core.encode import write_video
+from avatar.core.files import UserError
+from avatar.core.media import SAMPLE_RATE, probe, read_order, read_whole, write_wav
+from avatar.core.motion_space import Motion
+from avatar.core.take import Span, Take, read_audio, read_track
+from avatar.pipelines import dub as dubbing
+from avatar.pipelines.dub_plan import fade, order_frames, usable_frames
+from avatar.play.player import Player, motion_of_take
+from preprocess.dub import Box, Faces, box_of, covering, mask, outline, paste
+from tests.conftest import Filmed
+
+Array = np.ndarray
+
+
+def still(count: int, fps: float = 25.0) -> Motion:
+    turn = torch.eye(3).expand(count, 3, 3)
+    return Motion(torch.zeros(count, 32), torch.ones(count, 4), turn, torch.zeros(count, 3), torch.zeros(count, 4), fps)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film whose frames say their number by their brightness."""
+    film = tmp_path_factory.mktemp("numbered") / "numbered.mp4"
+    write_video((np.full((48, 64, 3), 3 * index, np.uint8) for index in range(70)), film, fps=29.97)
+    return film
+
+
+@pytest.mark.parametrize("frames", [range(70), range(69, -1, -1), [3, 4, 5, 4, 3, 2, 40, 41, 7], range(20, 50)])
+def test_frames_are_read_in_any_order(numbered: Path, frames: list[int]) -> None:
+    expected = [frame.copy() for frame in read_whole(numbered, fps=29.97)]
+    for number, frame in zip(frames, read_order(numbered, frames, fps=29.97), strict=True):
+        assert np.array_equal(frame, expected[number]), number
+
+
+def test_frames_after_a_start_are_counted_from_it(numbered: Path) -> None:
+    whole = [frame.copy() for frame in read_whole(numbered, fps=29.97)]
+    for number, frame in zip((0, 1, 2), read_order(numbered, [0, 1, 2], fps=29.97, start=10 / 29.97), strict=True):
+        assert np.array_equal(frame, whole[10 + number])
+
+
+def test_short_footage_runs_to_and_fro_and_turns_where_it_is_calm() -> None:
+    filmed = still(100)
+    moving = torch.ones(100)
+    moving[[20, 21, 22, 80, 81, 82]] = 0.0
+    places = torch.cat([moving.cumsum(0)[:, None], torch.zeros(100, 2)], 1)
+    shown = order_frames(replace(filmed, translation=places), 300)
+    steps = shown[1:] - shown[:-1]
+    assert shown[:80].tolist() == list(range(80))
+    assert steps.abs().max() == 1
+    turned = (steps[1:] != steps[:-1]).nonzero().flatten() + 1
+    assert set(shown[turned].tolist()) <= {20, 21, 22, 80, 81, 82}
+    assert order_frames(filmed, 60).tolist() == list(range(60))
+
+
+def test_frames_that_cannot_be_dubbed_stay_and_their_neighbours_go_over(actor: Filmed) -> None:
+    spans = (Span(10, 14, "no face found"), Span(30, 50, "not among the most informative seconds"))
+    usable = usable_frames(replace(actor.take, excluded=spans))
+    assert (~usable).nonzero().flatten().tolist() == [10, 11, 12, 13]
+    weight = fade(usable, 25.0)
+    assert weight[10:14].abs().sum() == 0
+    assert 0 < weight[9] < weight[7] < weight[5] == 1
+    assert (weight[1:] - weight[:-1]).abs().max() < 0.35
+
+
+def test_the_mask_reaches_below_both_chins_and_nothing_is_outside_it(actor: Filmed) -> None:
+    points = read_track(actor.take).landmarks[20, :, :2].numpy()
+    lower = points + [0, 6.0] * (points[:, 1:] > points[2, 1])  # a mouth further open
+    for own, new in ((points, lower), (lower, points)):
+        faces = Faces(own, new, eye=40.0)
+        border = outline(faces)
+        assert border[:, 1].max() > max(own[152, 1], new[152, 1]) + 0.3 * 40
+        box = box_of(faces, (256, 256))
+        shown = mask(faces, box)
+        assert shown.max() == 1
+        assert shown[0].max() == shown[-1].max() == shown[:, 0].max() == 0
+        frame = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+        result = paste(frame, np.zeros((*shown.shape, 3), np.float32), shown, box)
+        outside = np.ones((256, 256), bool)
+        box.of(outside)[...] = shown == 0
+        assert np.array_equal(result[outside], frame[outside])
+        assert result[~outside].mean() < frame[~outside].mean()
+
+
+def test_something_before_the_mouth_is_seen(actor: Filmed) -> None:
+    points = read_track(actor.take).landmarks[20, :, :2].numpy()
+    faces, whole = Faces(points, points, eye=40.0), Box(0, 0, 256, 256)
+    face = np.full((256, 256, 3), 150, np.float32)
+    noisy = face + np.random.default_rng(0).normal(0, 4, face.shape).astype(np.float32)
+    hand = noisy.copy()
+    x, y = points[17].astype(int)
+    hand[y : y + 30, x - 40 : x + 5] = 60
+    assert covering(noisy, face, faces, whole) < 2
+    assert covering(hand, face, faces, whole) > 20
+
+
+@pytest.fixture(scope="module")
+def home(avatar: Avatar, actor: Filmed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The avatar's file with its Take beside it, as `build` leaves them."""
+    folder = tmp_path_factory.mktemp("home")
+    save_avatar(avatar, folder / "actor.avatar")
+    (folder / "actor.take").symlink_to(actor.take.root)
+    return folder
+
+
+def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech, out = home / "said.wav", home / "out.mp4"
+    write_wav(speech, read_audio(actor.take)[2 * SAMPLE_RATE : 4 * SAMPLE_RATE])
+    kept: list[Array] = []
+
+    def write(frames: object, *arguments: object, **options: object) -> int:
+        kept.extend(frames)  # type: ignore[arg-type]
+        return write_video(iter(kept), *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dubbing, "write_video", write)
+    monkeypatch.setattr(dubbing, "mark_frames", lambda frames, number: frames)
+    made = dubbing.dub(home / "actor.avatar", actor.video, speech, out)
+    info = probe(actor.video)
+    assert (made.frames, made.left) == (len(kept), 0) == (round(2 * info.fps), 0)
+    assert (probe(out).width, probe(out).height, probe(out).fps) == (info.width, info.height, info.fps)
+    changed = np.zeros(kept[0].shape[:2], bool)
+    for frame, filmed in zip(kept, islice(read_whole(actor.video, fps=info.fps), len(kept)), strict=True):
+        different = (frame != filmed).any(-1)
+        assert 0 < different.mean() < 0.4
+        changed |= different
+    assert not changed[: len(changed) // 3].any()  # forehead and eyes are as they were filmed
+
+
+def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filmed) -> None:
+    """A frame with another frame's mouth is nearer to that frame, mouth against mouth, than it was."""
+    take = actor.take
+    tracked = motion_of_take(avatar, take)
+    player = Player(avatar)
+    stage = dubbing.Stage(player, take, read_track(take), avatar.camera)
+    opening = read_track(take).landmarks[:, 14, 1] - read_track(take).landmarks[:, 13, 1]
+    shut, wide = int(opening.argmin()), int(opening.argmax())
+    own = tracked[slice(shut, shut + 1)]
+    new = replace(own, expression=tracked.expression[wide : wide + 1])
+    (frame,) = [frame.copy() for frame in islice(read_whole(actor.video, fps=take.fps), shut, shut + 1)]
+    frames = dubbing.MouthReplacer(stage, dubbing.Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
+    (dubbed,) = frames.draw(iter([frame]))
+    points = stage.faces(own, new, 0).new
+    middle = points[[13, 14]].mean(0).round().astype(int)
+    before, after = (picture[middle[1], middle[0]].astype(int).mean() for picture in (frame, dubbed))
+    assert after < before - 20  # dark between open lips
+
+
+def test_wrong_footage_is_refused(home: Path, actor: Filmed, numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = home / "short.wav"
+    write_wav(speech, torch.zeros(SAMPLE_RATE))
+    with pytest.raises(UserError, match="has no picture"):
+        dubbing.dub(home / "actor.avatar", speech, speech, home / "x.mp4")
+    with pytest.raises(UserError, match="is read"):
+        dubbing.dub(home / "actor.avatar", actor.video, speech, actor.video)
+    monkeypatch.setattr(dubbing, "ANOTHER_PERSON", 0.01)
+    with pytest.raises(UserError, match="does not show the avatar's person"):
+        dubbing.dub(home / "actor.avatar", actor.video, speech, home / "x.mp4")
+    assert not (home / "x.mp4").exists()
+
+
+def test_a_take_of_other_footage_is_not_used(home: Path, actor: Filmed) -> None:
+    def known(take: Take) -> bool:
+        return take.root == home / "actor.take"
+
+    assert known(dubbing.open_footage(actor.video, home / "o.mp4", home / "actor.avatar", "auto", lambda *_: None))

@@ -41,6 +41,9 @@ PLACES = {
     "export": Place(
         "drive", "The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."
     ),
+    "dub": Place(
+        "drive", "Let the person in a video say something else: every pixel but the mouth's stays as it was filmed."
+    ),
     "evaluate": Place(
         "drive",
         "Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks.",

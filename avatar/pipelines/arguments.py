@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.label import Label
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_inputs, check_output
@@ -22,6 +23,7 @@ from avatar.pipelines.options import (
     Permission,
     Preprocess,
     Render,
+    Speak,
     View,
     options_of,
     settings_files,
@@ -29,6 +31,7 @@ from avatar.pipelines.options import (
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
+    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.networks import Networks
     from avatar.pipelines.speak import Target
     from avatar.play.look import Look
@@ -165,7 +168,15 @@ def look_of(options: View) -> Look:
         full_frame=getattr(options, "full_frame", False),
         orbit=options.orbit,
         coding=Coding(options.codec, options.quality),
+        label=Label(options.label, options.label_seconds, options.producer or ""),
     )
+
+
+def speech_of(options: Speak) -> SpeechFile:
+    """What an avatar says."""
+    from avatar.core.speech_file import SpeechFile
+
+    return SpeechFile(options.speech, options.audio_track, options.announce)
 
 
 def controls_of(avatar: Avatar, options: Control) -> Controls:

@@ -32,7 +32,7 @@ from avatar.core.threads import torch_threads
 from avatar.learn.adapt import adapt
 from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
-from avatar.pipelines.speak import speak
+from avatar.pipelines.signing import speak_signed
 from avatar.pipelines.takes import import_adnerf, make_take
 from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
@@ -114,7 +114,7 @@ def build(
             save_avatar(avatar, out)
         if recipe.speech:
             look, film = Look(background=recipe.background or None), out.with_suffix(".mp4")
-            speak(
+            speak_signed(
                 avatar, Path(recipe.speech), film, controls=plan.controls, look=look, device=device, progress=progress
             )
     return avatar

@@ -103,13 +103,13 @@ def signed_output(options: Signing, film: Film, out: Path) -> Iterator[Path]:
     with signed(out, film, keys := _keys(options, out)) as place:
         yield place
     if keys and out.suffix.lower() not in SIGNABLE:
-        warnings.warn(f"{out}: holds no manifest, which is in {sidecar_name(out)}: keep them together", stacklevel=2)
+        warnings.warn(f"{out}: holds no manifest, which is in {sidecar_name(out)}: keep them together", stacklevel=1)
     if log.is_on() and not is_stream(out) and out.exists():
         entry = log.Entry(digest(out), film.facts["mark"], film.facts["avatar"], str(out.absolute()), log.now())
         try:
             log.add(entry)
         except UserError as error:  # the film is made
-            warnings.warn(f"{out}: is not in the log: {error}", stacklevel=2)
+            warnings.warn(f"{out}: is not in the log: {error}", stacklevel=1)
 
 
 def _keys(options: Signing, out: Path) -> SigningKeys | None:

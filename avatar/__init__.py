@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
     from avatar.core.controls import Controls, resolve_controls
     from avatar.core.files import UserError
+    from avatar.core.label import Label
     from avatar.core.media import read_speech
     from avatar.core.motion_space import Motion, MotionSpace, load_motion
     from avatar.core.recipe import Recipe
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Avatar": "avatar.core.avatar_file",
     "Controls": "avatar.core.controls",
+    "Label": "avatar.core.label",
     "Look": "avatar.play.look",
     "Motion": "avatar.core.motion_space",
     "MotionSpace": "avatar.core.motion_space",
@@ -65,6 +67,7 @@ _HOMES = {
 __all__ = [
     "Avatar",
     "Controls",
+    "Label",
     "Look",
     "Motion",
     "MotionSpace",

@@ -87,6 +87,12 @@ def test_a_full_frame_is_marked_where_it_is_drawn(avatar: Avatar, resting: Motio
     assert reading.number == NUMBER
 
 
+def test_what_is_too_small_for_a_mark_has_none(avatar: Avatar, resting: Motion) -> None:
+    tiny = replace(avatar, crop=(*avatar.crop[:2], 4))
+    look = Look(full_frame=True)
+    np.testing.assert_array_equal(drawn(tiny, resting[:2], look, NUMBER), drawn(tiny, resting[:2], look))
+
+
 def test_a_box_holds_the_part_of_the_mark_that_lies_there() -> None:
     luma, box = scene(1)[0], (64, 96, 448, 400)
     part = (slice(96, 400), slice(64, 448))

@@ -159,13 +159,11 @@ class Drawing:
             return torch.cat([paint(*pair, next(self._film).to(canvas.device)) for pair in pairs]).cpu().numpy()
 
 
-def _marker(canvas: Canvas, number: int) -> Marker:
-    """What marks frames: all of a square, of a full frame what is drawn, so that the rest stays as it was filmed."""
-    box = None
-    if canvas.stage is not None:
-        left, top, right, bottom = canvas.stage.box
-        box = (left, top, right, bottom) if min(right - left, bottom - top) >= BLOCK else None
-    return Marker(number, *canvas.shape, box)
+def _marker(canvas: Canvas, number: int) -> Marker | None:
+    """What marks frames: all of a square, of a full frame what is drawn; None where that is too small for a mark."""
+    height, width = canvas.shape
+    left, top, right, bottom = box = canvas.stage.box if canvas.stage else (0, 0, width, height)
+    return Marker(number, height, width, box) if min(right - left, bottom - top) >= BLOCK else None
 
 
 def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:

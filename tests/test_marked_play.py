@@ -87,6 +87,18 @@ def test_a_full_frame_is_marked_where_it_is_drawn(avatar: Avatar, resting: Motio
     assert reading.number == NUMBER
 
 
+def test_a_person_far_away_is_marked_with_what_is_about_them(avatar: Avatar, resting: Motion) -> None:
+    left, top, side = avatar.crop
+    far = replace(avatar, crop=(left + side / 3, top + side / 3, side / 8))
+    look = Look(full_frame=True)
+    marked, plain = drawn(far, resting, look, NUMBER), drawn(far, resting, look)
+    changed = (marked != plain).any((0, 3))
+    assert 0.7 < changed.any(0).mean() * changed.any(1).mean() < 0.9
+    reading = read_mark(marked[..., 1])
+    assert reading is not None
+    assert reading.number == NUMBER
+
+
 def test_what_is_too_small_for_a_mark_has_none(avatar: Avatar, resting: Motion) -> None:
     tiny = replace(avatar, crop=(*avatar.crop[:2], 4))
     look = Look(full_frame=True)

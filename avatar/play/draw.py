@@ -30,6 +30,7 @@ from avatar.render.gaussian import GaussianRenderer
 
 FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}  # where there are no graphs
 ORBIT_SECONDS = 6.0
+READABLE = 0.75  # of a full frame is marked at least, since a mark is looked for in all of it
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,14 @@ class Drawing:
 def _marker(canvas: Canvas, number: int) -> Marker | None:
     """What marks frames: all of a square, of a full frame what is drawn; None where that is too small for a mark."""
     height, width = canvas.shape
-    left, top, right, bottom = box = canvas.stage.box if canvas.stage else (0, 0, width, height)
-    return Marker(number, height, width, box) if min(right - left, bottom - top) >= BLOCK else None
+    left, top, right, bottom = canvas.stage.box if canvas.stage else (0, 0, width, height)
+    if min(right - left, bottom - top) < BLOCK:
+        return None
+    while (right - left) * (bottom - top) < READABLE * width * height:  # a person far away
+        left, top, right, bottom = (
+            max(0, left - BLOCK), max(0, top - BLOCK), min(width, right + BLOCK), min(height, bottom + BLOCK),
+        )  # fmt: skip
+    return Marker(number, height, width, (left, top, right, bottom))
 
 
 def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:

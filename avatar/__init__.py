@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar, SpeakingStyle, load_avatar, save_avatar
     from avatar.core.controls import Controls, resolve_controls
     from avatar.core.files import UserError
+    from avatar.core.label import Label
     from avatar.core.media import read_speech
     from avatar.core.motion_space import Motion, MotionSpace, load_motion
     from avatar.core.recipe import Recipe
@@ -35,6 +36,7 @@ _HOMES = {
     "Avatar": "avatar.core.avatar_file",
     "Controls": "avatar.core.controls",
     "Dubbing": "avatar.pipelines.dub",
+    "Label": "avatar.core.label",
     "Look": "avatar.play.look",
     "Motion": "avatar.core.motion_space",
     "MotionSpace": "avatar.core.motion_space",
@@ -69,6 +71,7 @@ __all__ = [
     "Avatar",
     "Controls",
     "Dubbing",
+    "Label",
     "Look",
     "Motion",
     "MotionSpace",

@@ -47,7 +47,7 @@ def compare_edge(avatar: Path, take: Path, seconds: float) -> float:
     held_out = range(round((1 - HOLDOUT) * source.length), source.length)
     frames = list(held_out[:: max(1, len(held_out) // FRAMES)])
     motion = read_track(source).motion()[torch.tensor(frames)]
-    drawn = Player(load_avatar(avatar)).reenact(motion, pixels="rgba")
+    drawn = Player(load_avatar(avatar), mark="none").reenact(motion, pixels="rgba")
     truth = cut_out_actor(frames, seconds=seconds, seed=SEED, size=size)
     true = (torch.from_numpy(picture).float() for picture in truth)
     found = [edge_psnr(*pair) for pair in zip(map(premultiply, map(torch.from_numpy, drawn)), true, strict=True)]

@@ -80,7 +80,7 @@ def opening_of(pictures: list[Array], stage: Stage) -> tuple[Tensor, Tensor]:
 def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dict[str, dict[str, float]]:
     """All rows of an avatar's dubbed footage."""
     fps, track, tracked = take.fps, read_track(take), motion_of_take(avatar, take)
-    player = Player(avatar, look=Look(size=min(1024, 2 * round(take.crop[2] / 2))))
+    player = Player(avatar, look=Look(size=min(1024, 2 * round(take.crop[2] / 2))), mark="none")
     stage = Stage(player, take, track, avatar.camera)
     frames, _ = choose_frames(avatar, take)
     part = slice(frames.start, frames.stop)

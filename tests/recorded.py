@@ -93,7 +93,8 @@ def ask(avatar: Any, name: str, *, use: str | None, revoked: frozenset[str]) -> 
 def ask_to_sign(options: Any, avatar: Any, out: Path) -> Iterator[Path]:
     """In the place of `signed_output`: the avatar's stub notes what is asked."""
     avatar.asked |= {name: getattr(options, name) for name in ("tsa", "unsigned")}
-    avatar.asked["sign"] = options.sign and Path(options.sign)
+    files = ("sign", "sign_key", "sign_command")
+    avatar.asked |= {name: (place := getattr(options, name)) and Path(place) for name in files}
     yield out
 
 
@@ -137,7 +138,9 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["dubbing"], name)
     if name in ("codec", "quality"):
         return getattr(call["look"].coding, name)
-    if name in ("use", "revoked", "sign", "tsa", "unsigned"):
+    if name in ("label", "label_seconds", "producer"):
+        return getattr(call["look"].label, {"label": "kind", "label_seconds": "seconds"}.get(name, name)) or None
+    if name in ("use", "revoked", "sign", "sign_key", "sign_command", "tsa", "unsigned"):
         return call["avatar"].asked[name]
     if name in ("own", "synthetic"):
         record = parse_text(call["request"].consent)
@@ -152,8 +155,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
-    if name in ("speech", "audio_track"):
-        return getattr(call["speech"], {"speech": "path", "audio_track": "track"}[name])
+    if name in ("speech", "audio_track", "announce"):
+        return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}[name])
     if name in ("lpips", "face_network", "syncnet"):
         return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
     if name in ("registered", "published"):
@@ -166,7 +169,13 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
 
 
 WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
-WORDS |= {"budget": "90s", "own": "Ada Lovelace", "use": "training films", "tsa": "http://localhost:1"}
+WORDS |= {
+    "producer": "Studio",
+    "budget": "90s",
+    "own": "Ada Lovelace",
+    "use": "training films",
+    "tsa": "http://localhost:1",
+}
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
 ENDINGS = {
@@ -189,7 +198,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "speech")
+        plain = one.name in ("avatar", "take", "style", "speech", "announce")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

@@ -40,7 +40,8 @@ def test_every_option_reaches_what_it_names(
     verb: Verb, one: Option, pipelines: dict[Verb, Calls], tmp_path: Path
 ) -> None:
     value, expected = (True, True) if one.type is bool else sample(one, tmp_path, verb)
-    values = required(verb, tmp_path) | {one.name: value}
+    label = {"label": "eu"} if one.name == "label_seconds" else {}  # which is of none
+    values = required(verb, tmp_path) | label | {one.name: value}
     work.RUN[verb](VERBS[verb].model_validate(values), False)
     if (verb, one.name) == ("evaluate", "output"):
         assert json.loads(Path(value).read_text())["scores"][0]["value"] == 31.5

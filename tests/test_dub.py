@@ -142,7 +142,7 @@ def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filme
     """A frame with another frame's mouth is nearer to that frame, mouth against mouth, than it was."""
     take = actor.take
     tracked = motion_of_take(avatar, take)
-    player = Player(avatar)
+    player = Player(avatar, mark="none")
     stage = dubbing.Stage(player, take, read_track(take), avatar.camera)
     opening = read_track(take).landmarks[:, 14, 1] - read_track(take).landmarks[:, 13, 1]
     shut, wide = int(opening.argmin()), int(opening.argmax())

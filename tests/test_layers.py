@@ -18,12 +18,15 @@ ROOMS = {
     "avatar.metrics": {"avatar.core", "cuda_ext"},
     "avatar.provenance": {"avatar.core"},
     "avatar.learn": {"avatar.core", "avatar.motion", "cuda_ext.limits", "cuda_ext.shapes"},
-    "avatar.play": {"avatar.core", "avatar.motion", "avatar.render", "cuda_ext"},
+    "avatar.play": {"avatar.core", "avatar.motion", "avatar.provenance", "avatar.render", "cuda_ext"},
     "avatar.pipelines": {
         "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.provenance",
         "avatar.render", "cuda_ext", "preprocess",
     },
-    "avatar.batch": {"avatar.core", "avatar.pipelines", "avatar.play", "avatar.render", "cuda_ext", "preprocess"},
+    "avatar.batch": {
+        "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext",
+        "preprocess",
+    },
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",
         "avatar.render", "cuda_ext.limits", "preprocess",
@@ -52,7 +55,7 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "sqlite3": ("avatar.batch.journal", "avatar.provenance.log"),
     "rich": "avatar.cli.batch_table",
     "c2pa": "avatar.provenance",
-    "cryptography": "avatar.provenance.keys",
+    "cryptography": "avatar.provenance",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {

@@ -65,9 +65,12 @@ def test_settings_that_name_a_file_know_it() -> None:
         "build": {"recipe", "consent"},
         "evaluate": {"lpips", "face_network", "syncnet"},
     }
-    expected |= {"render": {"background", "revoked", "sign"}, "motion": {"style", "pose", "controls", "revoked"}}
-    expected["speak"] = expected["motion"] | expected["render"]
-    expected["dub"] = {"revoked", "sign"}
+    expected |= {
+        "render": {"background", "revoked", "sign", "sign_key", "sign_command"},
+        "motion": {"style", "pose", "controls", "revoked"},
+    }
+    expected["speak"] = expected["motion"] | expected["render"] | {"announce"}
+    expected["dub"] = expected["render"] - {"background"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
         options = {one.name for one in options_of(verb) if one.given.role == "option"}
@@ -91,7 +94,7 @@ def command_line(verb: Verb, folder: Path, one: Option, typed: list[str]) -> lis
         elif wanted and not (verb == "render" and other.name == "output" and one.name == "frames_dir"):
             value = sample(other, folder, verb)[0]
             arguments += [value] if other.given.positional else [other.flags[0], value]
-    return [verb, *arguments]
+    return [verb, *arguments, *(["--label", "eu"] if one.name == "label_seconds" else [])]
 
 
 FLAGS = [

@@ -55,7 +55,7 @@ def test_frames_are_those_of_the_motion(player: Player) -> None:
 
 def test_a_look_is_drawn(avatar: Avatar) -> None:
     pcm = speech(1.0)[0]
-    green = list(Player(avatar, look=Look(size=96, background="#00ff00", fps=50)).speak(pieces(pcm)))
+    green = list(Player(avatar, look=Look(size=96, background="#00ff00", fps=50), mark="none").speak(pieces(pcm)))
     clear = list(Player(avatar, look=Look(size=96, background="transparent")).speak(pieces(pcm)))
     assert len(green) == 2 * len(clear) == 50
     assert green[0].shape == (96, 96, 3)
@@ -71,8 +71,8 @@ def test_the_view_can_orbit(avatar: Avatar) -> None:
     motion = next(iter(Player(avatar).motion(pieces(speech(2.0)[0]))))
     still = replace(motion[:1], fps=25.0)
     held = concatenate([still] * 50)
-    turned = list(Player(avatar, look=Look(orbit=15)).reenact(held))
-    fixed = list(Player(avatar).reenact(held))
+    turned = list(Player(avatar, look=Look(orbit=15), mark="none").reenact(held))
+    fixed = list(Player(avatar, mark="none").reenact(held))
     assert np.abs(turned[0].astype(int) - fixed[0]).max() <= 1  # turned by nothing, which may round
     assert np.abs(turned[37].astype(int) - fixed[37]).mean() > 1  # a quarter of the swing's six seconds
 

@@ -16,7 +16,7 @@ from tests.conftest import Filmed
 
 
 def test_a_moved_pose_is_found_again(avatar: Avatar, actor: Filmed) -> None:
-    player, take = Player(avatar, controls=Controls()), actor.take
+    player, take = Player(avatar, controls=Controls(), mark="none"), actor.take
     (frame,) = [read_track(take).motion()[slice(20, 21)]]
     draw = lambda motion: torch.from_numpy(np.stack(list(player.reenact(motion))))  # noqa: E731
     truth = draw(frame)[0]
@@ -40,7 +40,7 @@ def test_a_moved_pose_is_found_again(avatar: Avatar, actor: Filmed) -> None:
 
 
 def test_a_pose_that_is_right_stays(avatar: Avatar, actor: Filmed) -> None:
-    player, frame = Player(avatar, controls=Controls()), read_track(actor.take).motion()[slice(20, 21)]
+    player, frame = Player(avatar, controls=Controls(), mark="none"), read_track(actor.take).motion()[slice(20, 21)]
     draw = lambda motion: torch.from_numpy(np.stack(list(player.reenact(motion))))  # noqa: E731
     found = register(frame, draw(frame)[0], draw)
     assert torch.equal(found.rotation, frame.rotation)

@@ -17,6 +17,7 @@ from avatar.batch.jobs import Job, is_url
 from avatar.core.coding import Coding, check_target
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
+from avatar.core.label import Label
 from avatar.core.named_files import TRANSPARENT
 from avatar.core.outputs import is_same
 from avatar.core.recipe import Recipe, parse
@@ -185,6 +186,9 @@ def _film_checks(job: Job, ending: str) -> Iterator[tuple[str, Callable[[], Any]
             yield f"pictures {place}", partial(_refuse, f"{key}: {place}: pictures go to local folders only")
     if "frames_dir" in job.outputs and "fps" in options:
         yield "frames and fps", partial(_refuse, "frames_dir: frames are named by those of the Take; leave fps out")
+    names = {"label": "kind", "label_seconds": "seconds", "producer": "producer"}
+    label: dict[str, Any] = {name: options[key] for key, name in names.items() if key in options}
+    yield f"label {label}", partial(Label, **label)
     view = {key: options.get(key) for key in ("size", "background", "full_frame", "orbit")}
     if any(view.values()):
         made = job.files.get("background") == view["background"] and not os.path.exists(str(view["background"]))

@@ -9,7 +9,7 @@ import functools
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
 from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Speak
+from avatar.provenance.sign import sidecar_name
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -96,6 +97,8 @@ def local_copies(job: Job) -> Iterator[dict[str, Any]]:
         for name, place in job.outputs.items():
             if is_url(place):
                 storage.send(Path(outputs[name]), place)
+                if (manifest := sidecar_name(Path(outputs[name]))).is_file():
+                    storage.send(manifest, f"{place}.c2pa")
 
 
 def _new_folder(parent: str) -> Path:
@@ -159,7 +162,7 @@ def _speak(options: Speak, replaces: bool) -> Made:
     controls = arguments.controls_of(avatar, options)
     if replaces:
         remove_folder(style_take(options.output))
-    speech, out = SpeechFile(options.speech, options.audio_track), Path(options.output)
+    speech, out = arguments.speech_of(options), Path(options.output)
     _check_pictures(out, replaces)
     film = signing.film_of_speech(avatar, speech, controls, look)
     with signing.signed_output(options, film, out) as place:
@@ -175,17 +178,16 @@ def style_take(output: str) -> Path:
 def _render(options: Render, replaces: bool) -> Made:
     from avatar.core.take import open_take
     from avatar.pipelines import signing
-    from avatar.pipelines.speak import Target, reenact
+    from avatar.pipelines.speak import reenact
 
     avatar, take = _permitted(options), open_take(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
     for one in (target.out, target.frames_dir):
         _check_pictures(one, replaces)
     film = signing.film_of_take(avatar, take, options.split, look)
-    with signing.signed_output(options, film, target.out) if target.out else nullcontext() as place:
-        target = Target(place, target.frames_dir)
+    with signing.signed_target(options, film, target) as place:
         frames = reenact(
-            avatar, take, target, split=options.split, look=look, device=options.device, force=options.force
+            avatar, take, place, split=options.split, look=look, device=options.device, force=options.force
         )
     return Made(frames / (look.fps or avatar.fps))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,15 @@ import typer
 
 from avatar.cli.options import add_verb
 from avatar.cli.sizes import size_of
-from avatar.pipelines.arguments import controls_of, dubbing_of, further_of, look_of, permit, target_of
+from avatar.pipelines.arguments import (
+    controls_of,
+    dubbing_of,
+    further_of,
+    look_of,
+    permit,
+    speech_of,
+    target_of,
+)
 from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Render, Speak
 
 app = typer.Typer()
@@ -21,14 +28,13 @@ def speak(options: Speak) -> None:
     """Film of an avatar that speaks a sound file."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
-    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines import signing
     from avatar.pipelines.speak import speak as run
 
     avatar, out = load_avatar(options.avatar), Path(options.output)
     permit(avatar, options)
     controls, look = controls_of(avatar, options), look_of(options)
-    speech = SpeechFile(options.speech, options.audio_track)
+    speech = speech_of(options)
     film = signing.film_of_speech(avatar, speech, controls, look)
     with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         frames = run(
@@ -51,18 +57,17 @@ def render(options: Render) -> None:
     from avatar.core.avatar_file import load_avatar
     from avatar.core.take import open_take
     from avatar.pipelines import signing
-    from avatar.pipelines.speak import Target, reenact
+    from avatar.pipelines.speak import reenact
 
     take, avatar = open_take(options.take), load_avatar(options.avatar)
     permit(avatar, options)
     target, look = target_of(options), look_of(options)
     film = signing.film_of_take(avatar, take, options.split, look)
-    signed = signing.signed_output(options, film, target.out) if target.out else nullcontext()
-    with signed as place, progress_bars() as progress:
+    with signing.signed_target(options, film, target) as place, progress_bars() as progress:
         frames = reenact(
             avatar,
             take,
-            Target(place, target.frames_dir),
+            place,
             split=options.split,
             look=look,
             device=options.device,

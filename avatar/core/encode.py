@@ -6,8 +6,8 @@ import functools
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ TRANSPARENT = {
         "deadline": "good", "cpu-used": 5, "row-mt": 1, "f": "webm",
     },
 }  # fmt: skip
+JOINED_RATE = 48000  # Hz of sounds that follow each other
 OUTPUT, SOUND_INPUT = "file:output", "file:sound"  # stand for names, since ffmpeg-python takes UTF-8 only
 SOUND = {
     ".mov": {"acodec": "pcm_s16le"},
@@ -72,13 +73,15 @@ def write_video(
     path: Path,
     *,
     fps: float,
-    sound: Path | SoundTrack | None = None,
+    sound: Path | SoundTrack | Sequence[SoundTrack] | None = None,
+    metadata: Mapping[str, str] | None = None,
     coding: Coding | None = None,
     force: bool = False,
 ) -> int:
     """Encode frames with the sound of another file, as the path's ending says; whole or not at all.
 
-    Films are BT.709, converted and tagged. Of a sound's file one track is taken, the first if none is named.
+    Films are BT.709, converted and tagged. Of a sound's file one track is taken, the first if none is named; several
+    sounds follow each other. metadata: fields that are written beside the encoder's own.
 
     Frames are uint8: [H, W, 3] RGB, [H, W, 4] RGB and alpha (not premultiplied), or [3 H / 2, W] NV12 in BT.709 limited
     range, which costs the encoder nothing to read. They are taken one by one, so memory does not grow with length.
@@ -91,7 +94,7 @@ def write_video(
     transparent = first.ndim == 3 and first.shape[2] == 4
     check_film(path, coding, transparent=transparent, force=force)
     if not path.suffix:
-        return sum(1 for _ in save_each(chain([first], iterator), path, force=force))
+        return sum(1 for _ in save_each(chain([first], iterator), path, metadata=metadata, force=force))
     height, width = first.shape[:2] if first.ndim == 3 else (first.shape[0] * 2 // 3, first.shape[1])
     raw = {"pix_fmt": "nv12", **BT709} if first.ndim == 2 else {"pix_fmt": "rgba" if transparent else "rgb24"}
     picture = ffmpeg.input("pipe:", format="rawvideo", s=f"{width}x{height}", r=fps, **raw).video
@@ -100,24 +103,50 @@ def write_video(
     kind = path.suffix.lower()
     options = dict(TRANSPARENT[kind]) if transparent else _film_options(coding, kind)
     options |= BT709 | (SOUND[kind] if sound else {})
-    track = SoundTrack(sound, probe(sound)) if isinstance(sound, Path) else sound
-    with whole(path) as temporary, steady(track) if track else nullcontext() as steadied:
-        streams = [picture, *([_film_sound(steadied)] if steadied else [])]
-        command = ffmpeg.output(*streams, OUTPUT, loglevel="error", **options).overwrite_output()
-        names = {OUTPUT: f"file:{temporary}", SOUND_INPUT: f"file:{steadied.path}" if steadied else ""}
-        arguments = [names.get(argument, argument) for argument in command.compile(cmd=ffmpeg_binary())]
-        return _feed(arguments, chain([first], iterator), path)
+    options |= _metadata_options(metadata or {}, kind)
+    with whole(path) as temporary, ExitStack() as stack:
+        steadied = [stack.enter_context(steady(track)) for track in _tracks(sound)]
+        names = {OUTPUT: f"file:{temporary}"} | {_sound_input(i): f"file:{one.path}" for i, one in enumerate(steadied)}
+        command = ffmpeg.output(picture, *_film_sound(steadied), OUTPUT, loglevel="error", **options)
+        compiled = command.overwrite_output().compile(cmd=ffmpeg_binary())
+        return _feed([names.get(argument, argument) for argument in compiled], chain([first], iterator), path)
 
 
-def _film_sound(sound: SoundTrack) -> Any:
-    """The stream of ffmpeg that goes into a film: speech alone, on the clock that motion is made by, mono or stereo."""
-    stream = ffmpeg.input(SOUND_INPUT, **LOCAL)[f"a:{sound.track}"]
-    if sound.mix:
-        stream = stream.filter("pan", args=sound.mix)
-    stream = stream.filter("aresample", **CLOCK)
-    if not sound.mix and sound.channels > 2:  # encoders refuse many layouts, players leave channels out
-        stream = stream.filter("aformat", channel_layouts="stereo")
-    return stream
+def _tracks(sound: Path | SoundTrack | Sequence[SoundTrack] | None) -> Sequence[SoundTrack]:
+    if sound is None:
+        return ()
+    if isinstance(sound, Path):
+        return (SoundTrack(sound, probe(sound)),)
+    return (sound,) if isinstance(sound, SoundTrack) else sound
+
+
+def _sound_input(index: int) -> str:
+    return f"{SOUND_INPUT}{index}"
+
+
+def _film_sound(sounds: Sequence[SoundTrack]) -> list[Any]:
+    """The stream of ffmpeg that goes into a film, if there is one: sounds, on the clock that motion is made by."""
+    streams = []
+    for index, sound in enumerate(sounds):
+        stream = ffmpeg.input(_sound_input(index), **LOCAL)[f"a:{sound.track}"]
+        if sound.mix:
+            stream = stream.filter("pan", args=sound.mix)
+        stream = stream.filter("aresample", **CLOCK)
+        if not sound.mix and sound.channels > 2:  # encoders refuse many layouts, players leave channels out
+            stream = stream.filter("aformat", channel_layouts="stereo")
+        streams.append(stream)
+    if len(streams) < 2:
+        return streams
+    same = [stream.filter("aformat", sample_rates=JOINED_RATE, channel_layouts="stereo") for stream in streams]
+    return [ffmpeg.concat(*same, v=0, a=1)]
+
+
+def _metadata_options(metadata: Mapping[str, str], kind: str) -> dict[str, Any]:
+    """Options that write fields of any name; .mp4 and .mov keep those of known names alone unless they are asked."""
+    if not metadata:
+        return {}
+    tags = {} if kind == ".webm" else {"movflags": "+faststart+use_metadata_tags"}
+    return tags | {f"metadata:g:{index}": f"{name}={value}" for index, (name, value) in enumerate(metadata.items())}
 
 
 def _film_options(coding: Coding, kind: str) -> dict[str, str | int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def save_each(
-    frames: Iterable[np.ndarray], folder: Path, *, first: int = 0, force: bool = False
+    frames: Iterable[np.ndarray],
+    folder: Path,
+    *,
+    first: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Save RGB or RGBA frames as %06d.png, numbered from `first`, and pass them on.
+    """Save RGB or RGBA frames as %06d.png, numbered from `first`, with fields of text, and pass them on.
 
     The folder is there when the last frame has been passed on, in the place of an earlier run's; before that, and when
     the frames are not all taken, nothing is. Raises: UserError as `check_picture_folder`.
@@ -64,6 +69,8 @@ def save_each(
     check_picture_folder(folder, force=force)
     note = PngImagePlugin.PngInfo()
     note.add_text("Software", "avatar-builder")
+    for name, value in (metadata or {}).items():
+        note.add_itxt(name, value)
     with whole(folder) as temporary:
         temporary.mkdir()
         for index, frame in enumerate(frames, start=first):

@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.label import Label
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_inputs, check_output
 from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
 from avatar.pipelines.option_table import options_of, settings_files
-from avatar.pipelines.options import Agreement, Build, Control, Dub, Evaluate, Permission, Preprocess, Render, View
+from avatar.pipelines.options import (
+    Agreement,
+    Build,
+    Control,
+    Dub,
+    Evaluate,
+    Permission,
+    Preprocess,
+    Render,
+    Speak,
+    View,
+)
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
+    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.dub import Dubbing
     from avatar.pipelines.networks import Further
     from avatar.pipelines.speak import Target
@@ -158,6 +171,7 @@ def look_of(options: View) -> Look:
         full_frame=getattr(options, "full_frame", False),
         orbit=options.orbit,
         coding=Coding(options.codec, options.quality),
+        label=Label(options.label, options.label_seconds, options.producer or ""),
     )
 
 
@@ -167,6 +181,13 @@ def dubbing_of(options: Dub) -> Dubbing:
 
     coding = Coding(options.codec, options.quality)
     return Dubbing(options.face, options.strict, options.rest, options.keep_sound, coding)
+
+
+def speech_of(options: Speak) -> SpeechFile:
+    """What an avatar says."""
+    from avatar.core.speech_file import SpeechFile
+
+    return SpeechFile(options.speech, options.audio_track, options.announce)
 
 
 def controls_of(avatar: Avatar, options: Control) -> Controls:

@@ -34,7 +34,7 @@ from avatar.learn.adapt import adapt
 from avatar.learn.photo_manner import photo_manner
 from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
-from avatar.pipelines.speak import speak
+from avatar.pipelines.signing import speak_signed
 from avatar.pipelines.takes import import_adnerf, make_photo_take, make_take, photos_of
 from avatar.pipelines.turning import trusted_turn
 from avatar.pipelines.watch import TrainingView
@@ -116,7 +116,7 @@ def build(
             save_avatar(avatar, out)
         if recipe.speech:
             look, film = Look(background=recipe.background or None), out.with_suffix(".mp4")
-            speak(
+            speak_signed(
                 avatar, Path(recipe.speech), film, controls=plan.controls, look=look, device=device, progress=progress
             )
     return avatar

@@ -12,7 +12,7 @@ from avatar.core.recipe import Recipe
 from avatar.core.take import open_take
 from avatar.pipelines.build import build
 from avatar.pipelines.evaluate import evaluate
-from avatar.pipelines.speak import speak
+from avatar.pipelines.signing import speak_signed
 from avatar.render.device import DeviceName
 from preprocess.actor import film_actor
 from preprocess.request import TakeRequest
@@ -41,7 +41,7 @@ def run_demo(
     made["video"] = folder / f"{source.stem}_speaks.mp4"
     said = speech or Path(str(files("avatar") / "assets" / "actor_speech.flac"))
     avatar = load_avatar(made["avatar"])
-    speak(avatar, said, made["video"], device=device, progress=progress)
+    speak_signed(avatar, said, made["video"], device=device, progress=progress)
     take = open_take(made["avatar"].with_suffix(".take"))
     made["report of the clip"] = take.root / "report.html"
     made["evaluation"] = folder / f"{source.stem}_evaluation.html"

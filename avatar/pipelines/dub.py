@@ -96,7 +96,7 @@ def dub(
     tracked = motion_of_take(avatar, take)
     plan = plan_dub(avatar, take, tracked, said, info.fps, rest=dubbing.rest)
     with torch_threads(1):
-        player = Player(avatar, look=Look(size=size), controls=Controls(), device=device)
+        player = Player(avatar, look=Look(size=size), controls=Controls(), device=device, mark="none")
         stage = Stage(player, take, read_track(take), avatar.camera)
         usual = survey(stage, video, info, tracked)
         if dubbing.strict and (left := int((plan.weight < 1).sum())):

@@ -128,7 +128,7 @@ def evaluate(
     take = with_size(take, avatar.camera.size)
     frames, seen_before = choose_frames(avatar, take)
     track = read_track(take)
-    player = Player(avatar, controls=Controls(), device=device)
+    player = Player(avatar, controls=Controls(), device=device, mark="none")
     tracked = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     pictures = player.reenact(tracked)
     drawn = np.stack(list(count_steps(pictures, "draw", len(frames), progress)))

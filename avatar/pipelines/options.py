@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, create_model
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
+from avatar.core.label import LabelKind
 from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
@@ -182,13 +183,19 @@ class Build(Hardware, Agreement):
 class Signing(Output):
     """How a film is signed."""
 
-    sign: Annotated[FilePath | None, Given(metavar="DIR", default="those of `avatar keys init`")] = Field(
-        None, description="Folder with certificate.pem and key.pem to sign by."
+    sign: Annotated[FilePath | None, Given(metavar="DIR|CERT.pem", default="those of `avatar keys init`")] = Field(
+        None, description="Folder with certificate.pem and key.pem to sign by, or the certificates alone."
+    )
+    sign_key: Annotated[FilePath | None, Given(metavar="KEY.pem")] = Field(
+        None, description="Private key of the certificate, which only you can read."
+    )
+    sign_command: Annotated[FilePath | None, Given(metavar="PROGRAM")] = Field(
+        None, description="Program that signs in the key's place: bytes on stdin, an ES256 signature on stdout."
     )
     tsa: Annotated[str | None, Given(metavar="URL")] = Field(
         None, description="RFC 3161 server to have the signature's time certified by."
     )
-    unsigned: bool = Field(False, description="Sign nothing.")
+    unsigned: bool = Field(False, description="Sign nothing, and say so.")
 
 
 class View(Settings):
@@ -204,6 +211,11 @@ class View(Settings):
     codec: Codec = Field("h264", description="Of .mp4 and .mov films.")
     quality: Quality = Field("good", description="Of the encoding.")
     orbit: float = Field(0.0, ge=0, le=20, description="Degrees that the view swings to either side.")
+    label: LabelKind = Field("none", description="Visible label that says that it was generated.")
+    label_seconds: Annotated[float | None, Given(default="throughout; cn: 3")] = Field(
+        None, gt=0, description="How long the label is shown, from the beginning."
+    )
+    producer: Annotated[str | None, Given(metavar="NAME")] = Field(None, description="Maker, for cn's field AIGC.")
 
     aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
 
@@ -243,6 +255,9 @@ class Speak(Hardware, Control, View, Permission, Signing):
         description="Film (.mp4, .mov, .webm), or a folder for PNGs."
     )
     full_frame: bool = Field(False, description="The whole picture of the source clip.")
+    announce: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
+        None, description="A spoken notice, or a tone, that comes first, while the avatar is silent."
+    )
     audio_track: Annotated[int | None, Given(default="the one with speech")] = Field(
         None, ge=1, description=AUDIO_TRACK
     )

@@ -5,38 +5,44 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from avatar.core.avatar_file import Avatar
 from avatar.core.consent import NOT_STATED, avatar_id
-from avatar.core.controls import Controls
+from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_readable, digest_file, is_stream
 from avatar.core.outputs import check_output
+from avatar.core.picture_folder import check_picture_folder
+from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
-from avatar.pipelines.speak import Split, dub_number, speech_number, take_number
+from avatar.pipelines.speak import Split, Target, dub_number, speak, speech_number, take_number
 from avatar.play.look import Look
 from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys
-from avatar.provenance.sign import SIGNABLE, Film, signed
+from avatar.provenance.sign import SIGNABLE, Film, digest, sidecar_name, signed
+from avatar.render.device import DeviceName
 
 
 def film_of_speech(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> Film:
     """What the manifest of a film of a speech says. Raises: UserError when there is no such file."""
-    check_readable(Path(speech.path), "media file")
+    for sound in (speech.path, speech.notice):
+        if sound:
+            check_readable(Path(sound), "media file")
     made = {"speech_sha256": digest_file(Path(speech.path)), "seed": controls.seed}
     number, backgrounds = speech_number(avatar, speech, controls, look), _background(look)
-    return Film(_facts(avatar, number) | made, [Path(speech.path), *backgrounds], composite=_filmed_pixels(look))
+    files = [Path(speech.path), *([Path(speech.notice)] if speech.notice else []), *backgrounds]
+    return Film(_facts(avatar, number, look) | made, files, composite=_filmed_pixels(look))
 
 
 def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:
     """What the manifest of a film of a Take's motion says."""
     made = {"motion_source_sha256": take.source.get("sha256", "")}
-    facts = _facts(avatar, take_number(avatar, take, split, look)) | made
+    facts = _facts(avatar, take_number(avatar, take, split, look), look) | made
     return Film(facts, _background(look), composite=_filmed_pixels(look))
 
 
@@ -45,10 +51,12 @@ def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile) -> Film:
     for file in (video, Path(speech.path)):
         check_readable(file, "media file")
     made = {"footage_sha256": digest_file(video), "speech_sha256": digest_file(Path(speech.path))}
-    return Film(_facts(avatar, dub_number(avatar, video, speech)) | made, [Path(speech.path), video], composite=True)
+    return Film(
+        _facts(avatar, dub_number(avatar, video, speech), Look()) | made, [Path(speech.path), video], composite=True
+    )
 
 
-def _facts(avatar: Avatar, number: int) -> dict[str, Any]:
+def _facts(avatar: Avatar, number: int, look: Look) -> dict[str, Any]:
     consent = avatar.provenance.get("consent", NOT_STATED)
     return {
         "avatar": avatar_id(avatar),
@@ -56,6 +64,7 @@ def _facts(avatar: Avatar, number: int) -> dict[str, Any]:
         "recipe_sha256": hashlib.sha256(avatar.recipe.encode()).hexdigest(),
         "consent_sha256": "" if consent == NOT_STATED else hashlib.sha256(consent.encode()).hexdigest(),
         "mark": f"{number:08x}",
+        "label": look.label.kind,
     }
 
 
@@ -68,6 +77,31 @@ def _filmed_pixels(look: Look) -> bool:
     return look.full_frame or not look.background or bool(_background(look))
 
 
+def speak_signed(
+    avatar: Avatar,
+    speech: Path,
+    out: Path,
+    *,
+    controls: Controls | None = None,
+    look: Look | None = None,
+    device: DeviceName = "auto",
+    progress: Progress = no_progress,
+) -> int:
+    """As `speak`, signed by the keys of `avatar keys init`, or said not to be; returns the number of frames."""
+    controls, look = controls or resolve_controls(avatar), look or Look()
+    film = film_of_speech(avatar, SpeechFile(speech), controls, look)
+    with signed_output(Signing(), film, out) as place:
+        return speak(avatar, speech, place, controls=controls, look=look, device=device, progress=progress)
+
+
+@contextmanager
+def signed_target(options: Signing, film: Film, target: Target) -> Iterator[Target]:
+    """As `signed_output`, for a film, a folder of pictures, or both."""
+    with ExitStack() as stack:
+        places = (target.out, target.frames_dir)
+        yield Target(*(place and stack.enter_context(signed_output(options, film, place)) for place in places))
+
+
 @contextmanager
 def signed_output(options: Signing, film: Film, out: Path) -> Iterator[Path]:
     """Where to write a film that is then signed and put at `out`; `out` itself where nothing is signed, which is said.
@@ -76,30 +110,34 @@ def signed_output(options: Signing, film: Film, out: Path) -> Iterator[Path]:
 
     Raises: UserError when it cannot be signed: then the film lies beside `out` under another name.
     """
-    with signed(out, film, _keys(options, out)) as place:
+    with signed(out, film, keys := _keys(options, out)) as place:
         yield place
-    if out.is_file() and log.is_on():
-        entry = log.Entry(digest_file(out), film.facts["mark"], film.facts["avatar"], str(out.absolute()), log.now())
+    if keys and out.suffix.lower() not in SIGNABLE:
+        warnings.warn(f"{out}: holds no manifest, which is in {sidecar_name(out)}: keep them together", stacklevel=1)
+    if log.is_on() and not is_stream(out) and out.exists():
+        entry = log.Entry(digest(out), film.facts["mark"], film.facts["avatar"], str(out.absolute()), log.now())
         try:
             log.add(entry)
         except UserError as error:  # the film is made
-            warnings.warn(f"{out}: is not in the log: {error}", stacklevel=2)
+            warnings.warn(f"{out}: is not in the log: {error}", stacklevel=1)
 
 
 def _keys(options: Signing, out: Path) -> SigningKeys | None:
+    """What a film is signed by; None where it is not signed, with a warning that says why."""
+    asked = options.sign or options.sign_key or options.sign_command
+    place = Path(options.sign) if options.sign else keys_folder()
     if options.unsigned:
-        return None
-    folder = Path(options.sign) if options.sign else keys_folder()
-    if not options.sign and not (folder / KEY).exists():
+        reason = "--unsigned"
+    elif not asked and not (place / KEY).exists():
         reason = "there are no keys; `avatar keys init` makes them"
-    elif out.suffix.lower() not in SIGNABLE:
-        reason = f"{out.suffix or 'a folder of pictures'} holds no manifest; {', '.join(SIGNABLE)} do"
     elif is_stream(out):
         reason = "it is a pipe or a device"
-    elif not options.sign and find_spec("c2pa") is None:
+    elif not asked and find_spec("c2pa") is None:
         reason = f"needs the extra 'trust': {INSTALL}"
     else:
-        check_output(out, force=options.force)  # the film itself is written elsewhere first
-        return read_keys(folder, tsa=options.tsa)
+        check = check_picture_folder if out.is_dir() or not out.suffix else check_output
+        check(out, force=options.force)  # what is asked for is written elsewhere first
+        key, command = (Path(one) if one else None for one in (options.sign_key, options.sign_command))
+        return read_keys(place, key=key, command=command, tsa=options.tsa)
     warnings.warn(f"{out}: is not signed: {reason}", stacklevel=2)
     return None

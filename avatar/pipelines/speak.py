@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Literal
 
 from avatar.core.avatar_file import Avatar, as_avatar
-from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import warn_of_encoder, write_video
 from avatar.core.files import UserError, digest_file
@@ -27,7 +26,6 @@ from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take, start_driver
 from avatar.provenance.identity import film_number
-from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
 
 Split = Literal["train", "test", "all"]
@@ -55,7 +53,7 @@ def speak(
     read, speech, out, look = files_among(avatar), as_speech_file(speech), Path(out), look or Look()
     avatar = as_avatar(avatar)
     controls = controls or resolve_controls(avatar)
-    read += [speech.path, *look.files, *controls.files]
+    read += [speech.path, *([speech.notice] if speech.notice else []), *look.files, *controls.files]
     check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
     if not probe(Path(speech.path)).has_audio:
         raise UserError(f"{speech.path}: has no sound; give a file with speech")
@@ -63,27 +61,30 @@ def speak(
     number = speech_number(avatar, speech, controls, look)
     avatar, controls = with_style(avatar, controls, out=out, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
-        player = Player(avatar, look=look, controls=controls, device=device)
-        frames = mark_frames(player.speak(sound.chunks(), pixels=_pixels(out)), number)
+        player = Player(avatar, look=look, controls=controls, device=device, mark=number)
+        frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
-        return write_video(shown, out, fps=player.fps, sound=sound.track, coding=look.coding, force=force)
+        return write_video(
+            shown,
+            out,
+            fps=player.fps,
+            sound=[sound.notice, sound.track] if sound.notice else sound.track,
+            metadata=look.label.metadata(number),
+            coding=look.coding,
+            force=force,
+        )
 
 
 def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
     """The number that marks the film of a speech, 0 .. 2^32 - 1."""
-    return film_number(
-        avatar, digest_file(Path(speech.path)), str(speech.track), controls.model_dump_json(), _shown(look)
-    )
-
-
-def _shown(look: Look) -> str:
-    """What of a look is seen; how a film is coded makes no other film of it."""
-    return repr(replace(look, coding=Coding()))
+    sounds = [speech.path, *([speech.notice] if speech.notice else [])]
+    digests = [digest_file(Path(sound)) for sound in sounds]
+    return film_number(avatar, *digests, str(speech.track), controls.model_dump_json(), look.seen)
 
 
 def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
     """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
-    return film_number(avatar, take.source.get("sha256", ""), split, _shown(look))
+    return film_number(avatar, take.source.get("sha256", ""), split, look.seen)
 
 
 def dub_number(avatar: Avatar, video: Path, speech: SpeechFile) -> int:
@@ -176,17 +177,26 @@ def reenact(
     check_space(avatar)
     motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
     with torch_threads(1):
-        player = Player(avatar, look=look, controls=Controls(), device=device)
         number = take_number(avatar, take, split, look)
-        drawn = mark_frames(player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out)), number)
+        player = Player(avatar, look=look, controls=Controls(), device=device, mark=number)
+        drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
         pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
         if target.frames_dir:
-            pictures = save_each(pictures, target.frames_dir, first=frames.start, force=force)
+            fields = look.label.metadata(number)
+            pictures = save_each(pictures, target.frames_dir, first=frames.start, metadata=fields, force=force)
         if target.out is None:
             return sum(1 for _ in pictures)
         wav = take.root / "audio.wav"
         sound = wav if split == "all" and wav.exists() else None
-        return write_video(pictures, target.out, fps=player.fps, sound=sound, coding=look.coding, force=force)
+        return write_video(
+            pictures,
+            target.out,
+            fps=player.fps,
+            sound=sound,
+            metadata=look.label.metadata(number),
+            coding=look.coding,
+            force=force,
+        )
 
 
 def pick_split(take: Take, split: Split) -> range:

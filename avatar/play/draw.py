@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,10 @@ from avatar.core.threads import torch_threads
 from avatar.play.composite import PAINT, Pixels
 from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, prepare, uses_graphs
 from avatar.play.full_frame import Stage, open_stage, paste
+from avatar.play.label import Labeller
 from avatar.play.look import Look, open_background, resize_plate
 from avatar.play.transfer import Readback
+from avatar.provenance.mark import BLOCK, Marker
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.device import DeviceName, pick_device
@@ -28,6 +30,7 @@ from avatar.render.gaussian import GaussianRenderer
 
 FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}  # where there are no graphs
 ORBIT_SECONDS = 6.0
+READABLE = 0.75  # of a full frame is marked at least, since a mark is looked for in all of it
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,10 @@ def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canv
 class Drawing:
     """One sequence of frames on a canvas: motion in as it comes, pictures out."""
 
-    def __init__(self, canvas: Canvas, pixels: Pixels = "rgb", *, ahead: bool = False) -> None:
+    def __init__(self, canvas: Canvas, pixels: Pixels = "rgb", *, mark: int | None = None, ahead: bool = False) -> None:
         """pixels: `rgb` [S, S, 3], `nv12` [3 S / 2, S] (square pictures only); a transparent look gives [S, S, 4].
+
+        mark: number of the invisible mark, 0 .. 2^32 - 1; None: frames are not marked.
 
         ahead: where graphs draw, the last batches of a motion may come with the next motion or `finish`, so that a GPU
         draws them while the next motion is made.
@@ -83,6 +88,9 @@ class Drawing:
         self._canvas, self._rate, self._ahead = canvas, RateConverter(canvas.fps), ahead
         self._pixels: Pixels = "rgba" if canvas.look.transparent else "rgb" if canvas.stage else pixels
         self._film = _open_film(canvas)
+        self._marker = None if mark is None else _marker(canvas, mark)
+        label = canvas.look.label
+        self._labeller = None if label.kind == "none" else Labeller(label, *canvas.shape, canvas.fps)
         self._readback = Readback(canvas.device)
         self._waiting: deque[tuple[Batch, Tensor]] = deque()  # with the shoulders of their frames
         self._drawn = 0
@@ -128,9 +136,12 @@ class Drawing:
 
     def _pasted(self, pictures: np.ndarray, torso: Tensor) -> Iterator[np.ndarray]:
         stage = self._canvas.stage
-        if stage is None:
-            return iter(pictures)
-        return (paste(stage, picture, moved.numpy()) for picture, moved in zip(pictures, torso, strict=True))
+        frames: Iterable[np.ndarray] = pictures
+        if stage is not None:
+            frames = (paste(stage, picture, moved.numpy()) for picture, moved in zip(pictures, torso, strict=True))
+        if self._marker:
+            frames = map(self._marker.add, frames)
+        return iter(frames) if self._labeller is None else map(self._labeller.add, frames)
 
     def _view(self, motion: Motion, count: int) -> Tensor | None:
         """Views [n, 3, 3] of the next frames."""
@@ -147,6 +158,19 @@ class Drawing:
                 return paint(rgb, alpha, canvas.behind.plate).cpu().numpy()
             pairs = zip(rgb.split(1), alpha.split(1), strict=True)
             return torch.cat([paint(*pair, next(self._film).to(canvas.device)) for pair in pairs]).cpu().numpy()
+
+
+def _marker(canvas: Canvas, number: int) -> Marker | None:
+    """What marks frames: all of a square, of a full frame what is drawn; None where that is too small for a mark."""
+    height, width = canvas.shape
+    left, top, right, bottom = canvas.stage.box if canvas.stage else (0, 0, width, height)
+    if min(right - left, bottom - top) < BLOCK:
+        return None
+    while (right - left) * (bottom - top) < READABLE * width * height:  # a person far away
+        left, top, right, bottom = (
+            max(0, left - BLOCK), max(0, top - BLOCK), min(width, right + BLOCK), min(height, bottom + BLOCK),
+        )  # fmt: skip
+    return Marker(number, height, width, (left, top, right, bottom))
 
 
 def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:

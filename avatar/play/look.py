@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from avatar.core.coding import Coding
 from avatar.core.files import UserError, check_readable
+from avatar.core.label import Label
 from avatar.core.media import probe, read_video
 from avatar.core.named_files import TRANSPARENT, is_colour
 from avatar.core.pictures import PictureTooLargeError, open_picture
@@ -41,6 +42,7 @@ class Look:
     full_frame: bool = False  # the whole picture that the person was filmed in
     orbit: float = 0.0  # degrees that the view swings to either side
     coding: Coding = field(default_factory=Coding)
+    label: Label = field(default_factory=Label)  # that says that it was generated
 
     def __post_init__(self) -> None:
         """Raise UserError for what cannot be shown, or not together."""
@@ -57,6 +59,11 @@ class Look:
     def files(self) -> list[str]:
         """What is read: the background, where it is no colour."""
         return [self.background] if self.background and not is_colour(self.background) else []
+
+    @property
+    def seen(self) -> str:
+        """What of it is seen, as text: how a film is coded makes no other film of it."""
+        return repr(replace(self, coding=Coding()))
 
     @property
     def transparent(self) -> bool:

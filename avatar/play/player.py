@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -22,9 +23,13 @@ from avatar.play.draw import Canvas, Drawing, open_canvas
 from avatar.play.look import Look
 from avatar.play.session import Session
 from avatar.play.sound import SoundReader
+from avatar.provenance.identity import film_number
 from avatar.render.device import DeviceName
 
 BREATH = 0.0015  # of the picture's side that shoulders rise by in idle: under a pixel at 512 px
+
+Mark = int | Literal["avatar", "none"]
+"""The invisible mark of frames: its number, 0 .. 2^32 - 1; one of avatar, consent, controls and look; or none."""
 
 
 class Player:
@@ -40,8 +45,9 @@ class Player:
         look: Look | None = None,
         controls: Controls | None = None,
         device: DeviceName = "auto",
+        mark: Mark = "avatar",
     ) -> None:
-        """controls: default: those of the avatar's own recipe.
+        """controls: default: those of the avatar's own recipe; mark: of every frame; `none` is for measurements.
 
         Raises: UserError for a file that is no avatar, one of another MotionSpace, a look that it cannot be shown in, a
         pose that is not a Take, or a style that was not learned (`avatar.learn_style`).
@@ -53,6 +59,9 @@ class Player:
             raise UserError("style: a player takes no clip; learn it first: avatar.learn_style(avatar, clip)")
         self.look = look or Look()
         self.canvas: Canvas = open_canvas(self.avatar, self.look, device)
+        if mark == "avatar":
+            mark = film_number(self.avatar, self.controls.model_dump_json(), self.look.seen)
+        self.mark = None if mark == "none" else mark
         self._speech: SpeechToMotion = open_speech_model(self.avatar.speech)
 
     @property
@@ -105,7 +114,7 @@ class Player:
 
     def draw(self, motions: Iterable[Motion], *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
         """Frames for stretches of motion of this avatar's own MotionSpace."""
-        drawing = Drawing(self.canvas, pixels, ahead=True)
+        drawing = Drawing(self.canvas, pixels, mark=self.mark, ahead=True)
         for motion in motions:
             yield from drawing.draw(motion)
         yield from drawing.finish()
@@ -121,7 +130,7 @@ class Player:
         def reader() -> SoundReader:
             return SoundReader(rate, gain)
 
-        return Session(self.driver(LIVE_WINDOW), Drawing(self.canvas, pixels), reader)
+        return Session(self.driver(LIVE_WINDOW), Drawing(self.canvas, pixels, mark=self.mark), reader)
 
     def driver(self, window: Window = FILE_WINDOW) -> Driver:
         """A stream of motion for a stream of sound, without pictures."""

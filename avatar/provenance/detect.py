@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 from PIL import Image
-from scipy import fft, ndimage
+from scipy import fft, ndimage, sparse
 
 from avatar.provenance.mark import BYTES, STEP, TILE, TILES, carriers, read_checked
 
@@ -91,11 +91,18 @@ def _fit(picture: np.ndarray, scale: float) -> _Fit:
 def _fold(picture: np.ndarray, scale: float) -> np.ndarray:
     """The sum [TILE, TILE] over the tiles of a picture in which they are `scale` times as large; float32."""
     height, width = picture.shape
-    rows, columns = -int(-height // (TILE * scale)), -int(-width // (TILE * scale))
-    whole, corner = (columns * TILE, rows * TILE), (scale - 1) / 2  # the centre of the first px is at .5
-    affine = (scale, 0, corner, 0, scale, corner)
-    resized = Image.fromarray(picture).transform(whole, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
-    return np.asarray(resized).reshape(rows, TILE, columns, TILE).sum((0, 2))
+    return (_folding(width, scale) @ (_folding(height, scale) @ picture).T).T
+
+
+def _folding(length: int, scale: float) -> sparse.csr_array:
+    """Matrix [TILE, length] float32 that interpolates linearly at px of tiles and adds up px of the same place."""
+    count = TILE * -int(-length // (TILE * scale))
+    at = ((np.arange(count) + 0.5) * scale - 0.5).astype(np.float32)
+    left = np.floor(at).astype(int)
+    source, place = np.concatenate([left, left + 1]), np.tile(np.arange(count) % TILE, 2)
+    weight = np.concatenate([1 - (at - left), at - left]).astype(np.float32)
+    inside = (source >= 0) & (source < length)
+    return sparse.csr_array((weight[inside], (place[inside], source[inside])), (TILE, length))
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from PIL import Image
 
 from avatar.core.files import UserError
 from avatar.core.media import Stretch, measure, probe, read_small
+from avatar.core.media_info import USUAL_FPS
+from avatar.core.pictures import open_picture
 from avatar.provenance.detect import SIDE, Reading, read_mark
 
 WINDOW_SECONDS = 5.0  # that a mark is read from
@@ -29,18 +31,48 @@ class FoundMark:
 
 def find_mark(path: Path) -> FoundMark | None:
     """The mark of a film or a picture: of the first window that has one. Raises: UserError for an unreadable file."""
+    return next((mark for mark in read_windows(path) if mark), None)
+
+
+def read_windows(path: Path) -> Iterator[FoundMark | None]:
+    """The mark of each window of a film, a picture or a folder of PNGs; None for one without. Raises: UserError."""
+    if path.is_dir():
+        yield from _read_folder(path)
+        return
     info = probe(path)
     if not info.has_video:
-        return None
+        return
     info = measure(path, info)
     scale = SIDE / min(info.width, info.height)
     width, height = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     for start in windows(info.seconds):
         stretch = Stretch(start, start + WINDOW_SECONDS) if info.seconds > WINDOW_SECONDS else Stretch()
         reading = _read(read_small(path, width=width, height=height, fps=READ_FPS, stretch=stretch))
-        if reading:
-            return FoundMark(reading.number, reading.confidence, start)
-    return None
+        yield FoundMark(reading.number, reading.confidence, start) if reading else None
+
+
+def _read_folder(folder: Path) -> Iterator[FoundMark | None]:
+    """As `read_windows`, of numbered pictures of films at USUAL_FPS."""
+    pictures, step = sorted(folder.glob("*.png")), round(USUAL_FPS / READ_FPS)
+    for start in windows(len(pictures) / USUAL_FPS):
+        first = round(start * USUAL_FPS)
+        shown = pictures[first : first + round(WINDOW_SECONDS * USUAL_FPS) : step]
+        reading = _read(_open_all(shown))
+        yield FoundMark(reading.number, reading.confidence, start) if reading else None
+
+
+def _open_all(pictures: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Pictures [H, W, 3] of the first one's size."""
+    first: tuple[int, ...] | None = None
+    for path in pictures:
+        try:
+            with open_picture(path) as image:
+                picture = np.asarray(image.convert("RGB"))
+        except ValueError as error:
+            raise UserError(f"{path}: is not a picture that can be read ({error})") from error
+        first = first or picture.shape
+        if picture.shape == first:
+            yield picture
 
 
 def windows(seconds: float) -> list[float]:

@@ -22,11 +22,18 @@ INSTALL = "pip install 'avatar-builder[trust]'"
 
 @dataclass(frozen=True)
 class SigningKeys:
-    """What signs: PEM of the chain of certificates, the leaf's first, and of the leaf's private key."""
+    """What signs: a chain of certificates, the leaf's first, and the leaf's private key or a program that has it."""
 
-    certificates: bytes
-    key: bytes
+    certificates: bytes  # PEM
+    key: bytes | None  # PEM; None: `command` signs
     tsa: str | None = None  # URL of an RFC 3161 time stamp server
+    command: Path | None = None  # a program, see `avatar.provenance.command`
+
+    def leaf(self) -> Certificate:
+        """The certificate whose key signs."""
+        from cryptography.x509 import load_pem_x509_certificates
+
+        return load_pem_x509_certificates(self.certificates)[0]
 
     def __repr__(self) -> str:
         return "SigningKeys(...)"  # a key is not for logs
@@ -67,26 +74,57 @@ def make_keys(folder: Path, organization: str) -> None:
     (folder / CERTIFICATE).write_bytes(_pem(leaf) + _pem(root))
 
 
-def read_keys(folder: Path, *, tsa: str | None = None) -> SigningKeys:
-    """The keys of a folder. Raises: UserError for a key that others can read, and certificates out of date."""
-    for name in (CERTIFICATE, KEY):
-        check_readable(folder / name, "certificate" if name == CERTIFICATE else "key")
-    mode = stat.S_IMODE((folder / KEY).stat().st_mode)
+def read_keys(
+    place: Path, *, key: Path | None = None, command: Path | None = None, tsa: str | None = None
+) -> SigningKeys:
+    """Keys to sign by.
+
+    place: a folder of `make_keys`, or a PEM file with the chain of certificates, which needs `key` or `command`; key:
+    PEM of the private key in place of the folder's; command: a program that signs in its place.
+    Raises: UserError for a key that others can read, or of another certificate, and certificates out of date.
+    """
+    if key and command:
+        raise UserError("--sign-key and --sign-command exclude each other; give one")
+    certificate = place / CERTIFICATE if place.is_dir() else place
+    check_readable(certificate, "certificate")
+    leaf = _check_certificates(certificate)
+    if command:
+        check_readable(command, "program")
+        if not os.access(command, os.X_OK):
+            raise UserError(f"{command}: is no program; chmod +x")
+        return SigningKeys(certificate.read_bytes(), None, tsa, command.absolute())
+    if not key and not place.is_dir():
+        raise UserError(f"{place}: is a certificate without its key; add --sign-key FILE or --sign-command PROGRAM")
+    return SigningKeys(certificate.read_bytes(), _read_key(key or place / KEY, leaf, certificate), tsa)
+
+
+def _read_key(path: Path, leaf: Certificate, certificate: Path) -> bytes:
+    """PEM of a private key. Raises: UserError when others can read it, or it is not the certificate's."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    check_readable(path, "key")
+    mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise UserError(f"{folder / KEY}: others can read it (mode {mode:o}); chmod 600, or make new keys")
-    keys = SigningKeys((folder / CERTIFICATE).read_bytes(), (folder / KEY).read_bytes(), tsa)
-    _check_dates(keys.certificates, folder / CERTIFICATE)
-    return keys
-
-
-def _check_dates(certificates: bytes, place: Path) -> None:
+        raise UserError(f"{path}: others can read it (mode {mode:o}); chmod 600, or make new keys")
     try:
+        found = load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:  # TypeError: it is encrypted
+        raise UserError(f"{path}: is no PEM private key without a password; see --sign-command") from error
+    if found.public_key() != leaf.public_key():
+        raise UserError(f"{path}: is not the key of {certificate}; give the two that belong together")
+    return path.read_bytes()
+
+
+def _check_certificates(place: Path) -> Certificate:
+    """The leaf of a chain. Raises: UserError when it cannot sign: out of date, or with a key of another kind."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
         from cryptography.x509 import load_pem_x509_certificates
     except ImportError as error:
         raise UserError(f"signing needs the extra 'trust': {INSTALL}; or --unsigned") from error
     now = datetime.datetime.now(datetime.UTC)
     try:
-        chain = load_pem_x509_certificates(certificates)
+        chain = load_pem_x509_certificates(place.read_bytes())
     except ValueError as error:
         raise UserError(f"{place}: is no PEM certificate ({error}); `avatar keys init` makes one") from error
     for certificate in chain:
@@ -94,6 +132,10 @@ def _check_dates(certificates: bytes, place: Path) -> None:
             raise UserError(f"{place}: expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make new keys")
         if now < certificate.not_valid_before_utc:
             raise UserError(f"{place}: is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on; set the clock")
+    key = chain[0].public_key()
+    if not (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)):
+        raise UserError(f"{place}: its first certificate has no key on P-256; films are signed by ES256")
+    return chain[0]
 
 
 def _name(organization: str, role: str) -> Name:

@@ -27,6 +27,8 @@ from avatar.core.take import open_take, read_plate
 from avatar.motion.encoder import encoder_from_tensors
 from avatar.play.full_frame import open_stage
 from avatar.play.look import read_background
+from avatar.render import open_renderer
+from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 from avatar.render.nerf.settings import unpack_settings
 from tests.test_core import make_avatar, make_motion
 
@@ -129,6 +131,17 @@ def test_numbers_of_an_avatar_out_of_range(key: str, value: object, words: str, 
     rewrite(tmp_path / "a.avatar", tmp_path / "b.avatar", lambda header, _: header.update({key: value}))
     with pytest.raises(UserError, match=rf"b\.avatar: is a damaged or edited avatar file \(.*{words}"):
         load_avatar(tmp_path / "b.avatar")
+
+
+def test_a_renderer_that_is_refused_names_its_file(tmp_path: Path) -> None:
+    avatar, out = make_avatar(), tmp_path / "a.avatar"
+    save_avatar(avatar, out)
+    with pytest.raises(UserError, match=r"a\.avatar: the avatar's feature_mean is not of"):
+        open_renderer(load_avatar(out))
+    tensors = avatar.renderer | {"feature_mean": torch.zeros(len(avatar.speech.mean) + EYE_FEATURES + POSE_FEATURES)}
+    save_avatar(dataclasses.replace(avatar, renderer=tensors, recipe="renderer: {splats: 3}"), out)
+    with pytest.raises(UserError, match=r"a\.avatar: the avatar's recipe, renderer: 'splats' .*500"):
+        open_renderer(load_avatar(out))
 
 
 @pytest.mark.parametrize("name", ["renderer.base", "style.own.expression", "speech.mean"])

@@ -265,7 +265,7 @@ def test_motion_and_export(avatar_file: Path, speech: Path, tmp_path: Path) -> N
     assert still.translation.std(0).max() < 0.1 * moving.translation.std(0).max()
     invoke("motion", avatar_file, speech, "-o", tmp_path / "m.csv", "--layout", "arkit")
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 26
-    assert "splats" in invoke("export", avatar_file, "-o", tmp_path / "rest.ply")
+    assert re.search(r"splats, \d+\.\d [kM]B\n$", invoke("export", avatar_file, "-o", tmp_path / "rest.ply"))
     moved = ["--motion", tmp_path / "n.motion", "--frame", 20]
     invoke("export", avatar_file, "-o", tmp_path / "moved.ply", *moved)
     assert (read_splats(tmp_path / "rest.ply")["x"] != read_splats(tmp_path / "moved.ply")["x"]).any()

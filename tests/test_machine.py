@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,20 @@ def test_a_quota_limits_the_threads_of_the_native_ops(system: Path) -> None:
         assert native.get_threads() == limits.core_count() == 4
     finally:
         native.set_threads(before)
+
+
+@pytest.mark.parametrize(("own", "threads"), [(None, "1"), ("2", "2")])
+def test_a_quota_limits_the_threads_of_torch_unless_they_are_chosen(own: str | None, threads: str) -> None:
+    code = """if True:
+        import avatar.cli, sys
+        avatar.cli.core_count, sys.argv = lambda: 1, ["avatar", "--version"]
+        try:
+            avatar.cli.main()
+        except SystemExit:
+            import torch
+
+            print(torch.get_num_threads())"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": own} if own else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == [threads], done.stderr

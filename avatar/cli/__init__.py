@@ -17,6 +17,7 @@ from avatar.cli.errors import print_error, print_note
 from avatar.cli.signals import CODES, ending_in_order
 from avatar.core.files import UserError
 from avatar.core.notes import warnings_as_notes
+from cuda_ext.limits import core_count
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -44,6 +45,7 @@ def root(
 
 def main() -> None:
     """Run the command; a mendable error is one line on stderr and exit code 1."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(core_count()))  # torch counts cores that a container's quota lacks
     try:
         with ending_in_order(), warnings_as_notes(print_note):
             app()

@@ -140,7 +140,8 @@ def export(
     """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
     from avatar.pipelines.export import export_frame
 
-    print(f"{out}: {export_frame(name, out, motion=motion, frame=frame, force=force)}")
+    words = export_frame(name, out, motion=motion, frame=frame, force=force)
+    print(f"{out}: {words}, {size_of(out)}")
 
 
 @add_verb(app, Evaluate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class Avatar:
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
     matte: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.uint8))  # [H, W] of the frame's person
     trained_on: TrainedOn | None = None  # None: not known
+    file: str = field(default="", compare=False)  # where this was read, for errors
 
     def __repr__(self) -> str:
         values = sum(tensor.numel() for tensor in self.renderer.values())
@@ -130,7 +131,7 @@ def load_avatar(path: Path | str) -> Avatar:
             header = json.loads(metadata["avatar"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content = convert(FORMAT, version, (header, inflate(tensors, header["deflated"])))
-        return _assemble(*content)
+        return replace(_assemble(*content), file=str(path))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is not an avatar file, or is cut short ({in_short(error)})") from error
     except DAMAGE as error:

@@ -27,6 +27,15 @@ def open_renderer(avatar: Avatar, size: int | None = None) -> Renderer:
 
     Raises: UserError when its kind or its settings are not known, or its tensors are of another version.
     """
+    try:
+        return _open_renderer(avatar, size)
+    except UserError as error:
+        if not avatar.file:
+            raise
+        raise UserError(f"{avatar.file}: {error}") from error
+
+
+def _open_renderer(avatar: Avatar, size: int | None) -> Renderer:
     kind, features = renderer_kind(avatar.kind), len(avatar.speech.mean) + EYE_FEATURES + POSE_FEATURES
     shapes = [(features + more,) for more in kind.more_features]
     if "feature_mean" not in avatar.renderer or avatar.renderer["feature_mean"].shape not in shapes:

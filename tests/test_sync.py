@@ -129,6 +129,18 @@ def test_nothing_is_said_where_nothing_can_be(actor: Filmed, tmp_path: Path) -> 
         CliRunner().invoke(app, ["sync", str(mute), "--fix", str(tmp_path / "x.mp4")], catch_exceptions=False)
 
 
+def test_music_and_a_sound_longer_than_the_picture(actor: Filmed, offset: float, tmp_path: Path) -> None:
+    music, long = tmp_path / "music.mp4", tmp_path / "long.mp4"
+    chord = "aevalsrc=0.2*(sin(440*2*PI*t)+sin(554*2*PI*t)+sin(660*2*PI*t))*(0.6+0.4*sin(4*PI*t)):s=16000:d=8"
+    small = ("-vf", "scale=256:256", "-preset", "ultrafast")
+    ffmpeg("-i", actor.video, "-f", "lavfi", "-i", chord, "-map", "0:v", "-map", "1:a", *small, music)
+    found = check_sync(music)
+    assert found.offset is None
+    assert found.verdict in ("cannot be said", "lips do not follow the sound")
+    ffmpeg("-i", actor.video, *small, "-af", "apad=pad_dur=4", long)
+    assert check_sync(long).offset == pytest.approx(offset, abs=WITHIN)
+
+
 def test_lips_do_not_follow_a_foreign_sound(actor: Filmed, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.mp4"
     ffmpeg("-i", actor.video, "-vf", "scale=256:256", "-af", "areverse", "-preset", "ultrafast", foreign)

@@ -1,10 +1,11 @@
-"""How well the sync expert reads offsets and tells sounds apart: python -m bench.bench_sync TAKE...
+"""How well the sync expert reads offsets and tells sounds apart: python -m bench.bench_sync TAKE... [--sounds FILE...]
 
 Give Takes of people whom the expert was not fitted to (avatar/assets/sync_expert.md names those it was). For windows of
 1, 2, 3 and 5 s: how often the offset is within a frame of the whole clip's own; how often the person's own sound, at
 its best offset, is liker than all sounds of up to 24 others at theirs; the error of a known shift of the sound, by
-fractions of a frame; how often a wrong sound is said to be followed, and the right one not to be. Then how far apart
-the halves of a clip read. Writes bench/results/sync.json.
+fractions of a frame; how often a wrong sound is said to be followed, and the right one not to be. The others are the
+other people of the Takes, then the speech in FILEs. Then how far apart the halves of a clip read. Writes
+bench/results/sync.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from avatar.core.media import find_speech, read_speech
 from avatar.core.sync import SyncReading, move_sound
 from avatar.core.take import open_take, read_audio
 from avatar.learn.sync_expert import SyncClip, make_sync_clip
@@ -60,10 +62,10 @@ def best_likeness(sound: Tensor, clip: SyncClip, parts: Sequence[slice]) -> Tens
     return find_peaks(curves)[1]
 
 
-def measure(clips: Sequence[SyncClip], seconds: float) -> dict[str, float]:
-    """Figures of all windows of a length."""
+def measure(clips: Sequence[SyncClip], seconds: float, more: Sequence[Tensor] = ()) -> dict[str, float]:
+    """Figures of all windows of a length; more: sounds [T, 168] of the encoder that nobody's lips are seen with."""
     expert = load_sync_expert()
-    sounds = [expert.embed_sound(clip.encoded) for clip in clips]
+    sounds = [expert.embed_sound(encoded) for encoded in (*(clip.encoded for clip in clips), *more)]
     near, first, missed, mistaken = [], [], [], []
     for index, clip in enumerate(clips):
         parts = windows_of(clip, seconds)
@@ -84,7 +86,8 @@ def measure(clips: Sequence[SyncClip], seconds: float) -> dict[str, float]:
         "right called wrong": missed,
         "wrong called right": mistaken,
     }
-    return {"windows": float(len(near))} | {name: sum(column) / len(column) for name, column in columns.items()}
+    counts = {"windows": float(len(near)), "other sounds": float(min(MOST_OTHERS, len(sounds) - 1))}
+    return counts | {name: sum(column) / len(column) for name, column in columns.items()}
 
 
 def shift_error(folder: Path) -> list[float]:
@@ -114,11 +117,13 @@ def halves_apart(clip: SyncClip) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("takes", nargs="+", type=Path)
+    parser.add_argument("--sounds", nargs="*", type=Path, default=[], help="speech of still others")
     options = parser.parse_args()
+    more = [encode_sound(torch.cat(list(read_speech(find_speech(path))))) for path in options.sounds]
     clips = [shorten(make_sync_clip(open_take(folder))) for folder in options.takes]
     results: dict[str, object] = {"people": [clip.name for clip in clips]}
     for seconds in SECONDS:
-        results[f"{seconds:g} s"] = figures = measure(clips, seconds)
+        results[f"{seconds:g} s"] = figures = measure(clips, seconds, more)
         print(f"{seconds:g} s  " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
     errors = torch.tensor([error for folder in options.takes[:MOST_OTHERS] for error in shift_error(folder)])
     apart = torch.tensor([halves_apart(clip) for clip in clips])

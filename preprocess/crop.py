@@ -24,6 +24,9 @@ FACE_FROM_TOP = 0.42
 ONE_FRAMING = 0.7  # share of the faces near the median one, from which the clip counts as framed in one way
 NEAR, SAME_SIZE = 0.8, 1.35  # of faces framed alike: distance in their widths, ratio of their widths
 RIVAL = 0.5  # a second face of this share of the largest's width is somebody
+SOMETIMES = 0.15  # share of the looks that somebody must be seen in to be one of a film's people
+TOGETHER = 0.5  # share of somebody's looks that show another face, too
+MOST_PEOPLE = 4  # the largest: each costs the film's decoding once more
 CLEARLY_LARGER = 1.5  # times as wide, from which another face is the largest from now on
 
 
@@ -98,6 +101,42 @@ def _follow_largest(faces: list[list[Box]]) -> list[Box | None]:
         followed.append(largest)
         last = largest or last
     return followed
+
+
+def follow_people(faces: list[list[Box]]) -> list[list[Box | None]]:
+    """The boxes, in each frame, of people who are seen beside each other, from the left to the right; None where not.
+
+    Faces that are framed alike from one look to the next are one person's. Who is seen alone after a cut is left out:
+    no more than one of the people may be left then.
+    """
+    people: list[list[Box | None]] = []
+    last: list[Box] = []
+    for number, boxes in enumerate(faces):
+        for box in boxes:
+            free = [person for person in range(len(people)) if len(people[person]) == number]
+            alike = framed_alike(np.array([last[person] for person in free]), np.array(box)) if free else np.zeros(0)
+            who = next((person for person, same in zip(free, alike, strict=True) if same), None)
+            if who is None:
+                people.append([None] * number)
+                last.append(box)
+                who = len(people) - 1
+            people[who].append(box)
+            last[who] = box
+        people = [person if len(person) > number else [*person, None] for person in people]
+    several = [number for number, boxes in enumerate(faces) if len(boxes) > 1]
+    usual = [
+        person
+        for person in people
+        if sum(map(bool, person)) >= SOMETIMES * len(faces)
+        and sum(bool(person[number]) for number in several) >= TOGETHER * sum(map(bool, person))
+    ]
+    largest = sorted(usual, key=lambda person: -_middle_box(person)[2])[:MOST_PEOPLE]
+    rivals = [person for person in largest if _middle_box(person)[2] >= RIVAL * _middle_box(largest[0])[2]]
+    return sorted(rivals, key=lambda person: _middle_box(person)[0])
+
+
+def _middle_box(person: list[Box | None]) -> np.ndarray:
+    return np.asarray(np.median([box for box in person if box], axis=0))
 
 
 def _people(boxes: list[Box]) -> list[Box]:

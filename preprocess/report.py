@@ -34,6 +34,7 @@ MEANINGS = {
     "sync_certainty": "how sure it is that the lips follow the sound, 0 to 1",
     "sync_likeness": "how like the sound the lips move, -1 to 1",
     "sound_moved_seconds": "seconds by which the sound was moved to be in time with the lips",
+    "sound_drift": "seconds by which it was moved more for each second, since its clock ran apart from the picture's",
     "spoken": "share of the time that somebody speaks",
     "pause_depth_db": "how much quieter than speech the pauses are, in dB",
     "clipped": "share of the seconds with clipped sound",

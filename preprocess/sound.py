@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar.core.lips import lip_curves
 from avatar.core.loudness import SILENCE_DB, find_gain, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
-from avatar.core.sync import MeasureSync, SyncMeasurement, SyncReading, move_sound
+from avatar.core.sync import MeasureSync, SyncMeasurement, SyncReading, find_drift, move_sound, retime_sound
 from avatar.core.take import Span, Track
 from preprocess.spans import to_spans
 
@@ -72,7 +72,7 @@ def prepare_sound(samples: Tensor, track: Track, measure: MeasureSync | None) ->
     }
     other = find_other_voice(spoken, curves, seen)
     spans = to_spans(other, "somebody else speaks", at_least=SOMEBODY_ELSE_FRAMES)
-    if sync and sync.whole.certainty > LIKELY:
+    if sync and quality["sync_certainty"] > LIKELY:
         unsynced = find_unsynced(sync.windows, spoken)
         spans += to_spans(unsynced, "the lips do not follow the sound", at_least=UNSYNCED_FRAMES)
     return Sound(samples.mul_(gain), (level + gain_db).double().numpy(), spans, quality)
@@ -86,6 +86,11 @@ def _per_frame(level: Tensor, count: int) -> Tensor:
 def _put_in_time(samples: Tensor, found: SyncMeasurement) -> tuple[Tensor, dict[str, float]]:
     """Sound [n] moved to where the lips of real people have it, and what is known of its sync."""
     quality = {"sync_certainty": found.whole.certainty, "sync_likeness": found.whole.likeness}
+    if (drift := find_drift(found.windows)) is not None:
+        along = [window.certainty for window in found.windows]  # at one offset for all, too little is alike
+        known = {"sync_certainty": max(found.whole.certainty, float(np.median(along)))}
+        known |= {"sound_moved_seconds": -drift.offset, "sound_drift": -drift.slope}
+        return retime_sound(samples, drift), quality | known
     if not found.whole.follows or abs(found.whole.offset) < LEAST_OFFSET:
         return samples, quality
     return move_sound(samples, -found.whole.offset), quality | {"sound_moved_seconds": -found.whole.offset}

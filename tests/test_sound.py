@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from avatar.core.articulation import LIP_LEAD
 from avatar.core.loudness import TARGET_DB, find_gain, gain_of, is_spoken, measure_level
 from avatar.core.media import SAMPLE_RATE
-from avatar.core.sync import SURE, move_sound
+from avatar.core.sync import SURE, Drift, SyncReading, find_drift, move_sound, retime_sound
 from avatar.core.take import Track, read_audio, read_track
 from avatar.motion.articulation import predict_articulation
 from avatar.motion.encoder import SEGMENT
@@ -68,7 +70,7 @@ def test_a_late_picture_gets_its_sound_back(spoken: tuple[Tensor, Track]) -> Non
 
 def test_a_dubbed_passage_is_left_out(spoken: tuple[Tensor, Track]) -> None:
     samples, track = spoken
-    long, thrice = samples.repeat(3), Track(**{**vars(track), **_thrice(track)})
+    long, thrice = samples.repeat(3), _repeat(track, 3)
     dubbed = long.clone()
     dubbed[8 * SAMPLE_RATE : 14 * SAMPLE_RATE] = samples[: 6 * SAMPLE_RATE].flip(0)
     found = prepare_sound(dubbed, thrice, open_sync(dubbed)).spans
@@ -78,9 +80,45 @@ def test_a_dubbed_passage_is_left_out(spoken: tuple[Tensor, Track]) -> None:
     assert prepare_sound(long.clone(), thrice, open_sync(long)).spans == []
 
 
-def _thrice(track: Track) -> dict[str, Tensor]:
+def _repeat(track: Track, times: int) -> Track:
     names = ("landmarks", "rotation", "translation", "expression", "eyes", "torso", "confidence")
-    return {name: torch.cat([getattr(track, name)] * 3) for name in names}
+    return replace(track, **{name: torch.cat([getattr(track, name)] * times) for name in names})
+
+
+def test_clocks_that_run_apart_are_put_together(spoken: tuple[Tensor, Track]) -> None:
+    samples, track = spoken
+    times = -(-80 * 25 // len(track))
+    long, whole = samples[: len(track) * SAMPLE_RATE // 25].repeat(times), _repeat(track, times)
+    late = Drift(0.05, 0.0012)  # s, and in 80 s by another tenth
+    drifted = retime_sound(long, Drift(-late.offset, -late.slope))
+    sound = prepare_sound(drifted.clone(), whole, open_sync(drifted))
+    assert -sound.quality["sound_drift"] == pytest.approx(late.slope, abs=1e-4)
+    assert sound.quality["sync_certainty"] > SURE
+    assert sound.spans == []
+    again = open_sync(sound.samples)(whole.expression, whole.confidence > 0)
+    assert find_drift(again.windows) is None
+    for window in again.windows[1], again.windows[-2]:
+        assert abs(window.offset - again.whole.offset) < 0.02
+    assert abs(again.whole.offset) < 0.01
+
+
+def test_a_drift_is_said_only_of_clocks_that_drift() -> None:
+    noise = 0.015 * torch.randn(200, generator=torch.Generator().manual_seed(0))
+
+    def windows(slope: float) -> list[SyncReading]:
+        return [
+            SyncReading(t, t + 3.0, 3.0, 0.02 + slope * (t + 1.5) + float(noise[t // 3]), 0.6, 0.6, 0.99)
+            for t in range(200)
+        ]
+
+    found = find_drift(windows(-0.0005))
+    assert found
+    assert found.slope == pytest.approx(-0.0005, abs=8e-5)
+    assert found.at(100.0) == pytest.approx(-0.03, abs=0.006)
+    assert find_drift(windows(0.0)) is None
+    assert find_drift(windows(-0.0005)[:50]) is None
+    unsure = [replace(window, certainty=0.5) for window in windows(-0.0005)]
+    assert find_drift(unsure) is None
 
 
 def test_articulation_in_parts_is_that_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,14 @@ import typer
 from avatar.cli.options import Device
 
 app = typer.Typer()
-CODES = {"in sync": 0, "sound late": 3, "sound early": 3, "lips do not follow the sound": 4, "cannot be said": 5}
+CODES = {
+    "in sync": 0,
+    "sound late": 3,
+    "sound early": 3,
+    "clocks drift apart": 3,
+    "lips do not follow the sound": 4,
+    "cannot be said": 5,
+}
 
 
 @app.command("sync")
@@ -21,7 +28,9 @@ def sync(
     page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with curves over time.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the film with its sound moved.")] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=1, help="Seconds of offset that count as in sync.")] = 0.045,
-    face: Annotated[Literal["auto", "left", "right", "largest"], typer.Option(help="Which face.")] = "auto",
+    face: Annotated[
+        Literal["auto", "left", "right", "largest"], typer.Option(help="Which face; auto: all of them, and who speaks.")
+    ] = "auto",
     audio_track: Annotated[int | None, typer.Option(min=1, help="Which sound track, from 1 on.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -47,6 +56,8 @@ def sync(
     if page:
         write_sync_page(found, page)
     if fix:
+        if found.drift:
+            raise UserError(f"{fix}: not written, since no one shift mends clocks that drift apart")
         if found.offset is None:
             raise UserError(f"{fix}: not written, since by how much to move the sound is not known")
         move_film_sound(film, fix, -found.offset)

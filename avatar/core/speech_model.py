@@ -16,16 +16,24 @@ Calibration = Literal["regression", "adversarial"]
 
 @dataclass(frozen=True)
 class KernelRegression:
-    """Kernel ridge regression from inputs [T, I] to expression [T, K]; C centers in P projected dimensions."""
+    """Kernel ridge regression from inputs [T, I] to expression [T, K]; C centers in P projected dimensions.
+
+    Beside it a linear map of the inputs to L positions of the lips; both are None in models that have none.
+    """
 
     mean: Tensor  # [I]
     project: Tensor  # [I, P]
     centers: Tensor  # [C, P] projected inputs
     weight: Tensor  # [C, K]
     offset: Tensor  # [K]
+    positions: Tensor | None = None  # [I, L] lip positions of a unit of each input
+    along: Tensor | None = None  # [L, K] expression of a unit of each lip position
 
     def __post_init__(self) -> None:
         shapes = {"mean": "I", "project": "I P", "centers": "C P", "weight": "C K", "offset": "K"}
+        if (self.positions is None) != (self.along is None):
+            raise ValueError("KernelRegression: positions and along go together; one of them is missing")
+        shapes |= {"positions": "I L", "along": "L K"} if self.positions is not None else {}
         check_shapes("KernelRegression", {name: (getattr(self, name), shape) for name, shape in shapes.items()})
 
 
@@ -85,8 +93,9 @@ class SpeechModel:
 
 
 def decoder_tensors(decoder: KernelRegression | PostNet) -> dict[str, Tensor]:
-    """A decoder's tensors by name."""
-    return {field.name: getattr(decoder, field.name) for field in fields(decoder)}
+    """A decoder's tensors by name, without those that it has not."""
+    tensors = {field.name: getattr(decoder, field.name) for field in fields(decoder)}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def decoder_from_tensors(tensors: Mapping[str, Tensor]) -> KernelRegression | PostNet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
 from avatar.core.speech_model import Calibration, KernelRegression, PostNet, SpeechModel
 from avatar.core.take import Track
+from avatar.learn.people_lips import PeopleLips, blend_people, load_people_lips
 from avatar.learn.postnet import train_postnet_for
 from avatar.learn.regression import RegressionRows, fit_regression, in_half_precision
 from avatar.learn.synthetic_samples import synthetic_rows
@@ -51,6 +54,7 @@ def adapt(
     """
     lag = find_lag(audio, track, torch.tensor(frames))
     space, encoder = load_space(), encoder or load_encoder()
+    people = load_people_lips(encoder)
     features, reading = compute(audio, encoder.features), read_lips(space.basis)[:, : len(CURVES)]
     chosen = torch.tensor(frames)
     slope = lid_slope(track, chosen) * lid_modes(space)
@@ -65,8 +69,8 @@ def adapt(
     if calibration == "adversarial":
         decoder, gain = train_postnet_for([rows.inputs for rows in (own, *synthetic)], own.targets, seed=seed), 1.0
     else:
-        decoder = in_half_precision(fit_regression([own, *synthetic]))
-        gain = estimate_amplitude_gain(own, synthetic, reading[:, 0])
+        decoder = in_half_precision(fit_person([own, *synthetic], people))
+        gain = estimate_amplitude_gain([own, *synthetic], people, reading[:, 0])
     voice = None
     if encoder.features == DEFAULT_FEATURES:
         prosody = prosody_features(to_whole_frames(features))
@@ -101,19 +105,26 @@ def _pair(inputs: Tensor, target: Tensor, input_frames: Tensor) -> RegressionRow
     return RegressionRows(inputs[input_frames[::every]], target[::every], 1.0)
 
 
-def estimate_amplitude_gain(own: RegressionRows, synthetic: list[RegressionRows], opening: Tensor) -> float:
+def fit_person(examples: Sequence[RegressionRows], people: PeopleLips | None) -> KernelRegression:
+    """The regression of a person, whose own rows are the first examples, with other people's lips in it."""
+    regression = fit_regression(examples)
+    return blend_people(regression, examples[0], people) if people else regression
+
+
+def estimate_amplitude_gain(examples: Sequence[RegressionRows], people: PeopleLips | None, opening: Tensor) -> float:
     """Gain that brings predicted lip opening to the person's range on unseen speech: 1 or more.
 
     Least squares shrinks towards the mean on inputs it was not fitted to. Measured on the last part of the clip with a
-    regression fitted to the first; 1.3 for clips of under six seconds. opening: [K] lip opening (cm) of a unit of each
-    mode.
+    regression fitted to the first; 1.3 for clips of under six seconds. examples, people: as of `fit_person`; opening:
+    [K] lip opening (cm) of a unit of each mode.
     """
+    own, *synthetic = examples
     count = len(own.targets)
     if count < MEASURABLE:
         return DEFAULT_GAIN
     border = int(count * (1 - MEASURED))
     earlier = RegressionRows(own.inputs[:border], own.targets[:border], own.weight)
-    predicted = predict(fit_regression([earlier, *synthetic]), own.inputs[border:]) @ opening
+    predicted = predict(fit_person([earlier, *synthetic], people), own.inputs[border:]) @ opening
     ratio = predicted.std() / (own.targets[border:] @ opening).std().clamp_min(1e-6)
     return float((TARGET_AMPLITUDE / ratio.clamp_min(1e-3)).clamp(1.0, MAX_GAIN))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from avatar.core.articulation import ARTICULATION
 from avatar.core.lips import CURVES
-from avatar.core.speech_model import KernelRegression
+from avatar.core.speech_model import KernelRegression, decoder_tensors
 from avatar.motion.encoder import CHANNELS, DIRECTIONS
 from avatar.motion.regression import kernel
 from avatar.motion.regression_inputs import split_frames
@@ -80,12 +80,9 @@ def ridge_matrix(count: int) -> Tensor:
 
 def in_half_precision(regression: KernelRegression) -> KernelRegression:
     """As kept in avatar files; it changes motion by far less than a landmark's noise."""
-    return replace(
-        regression,
-        project=regression.project.half(),
-        centers=regression.centers.half(),
-        weight=regression.weight.half(),
-    )
+    halved = ("project", "centers", "weight", "positions", "along")
+    tensors = {name: tensor.half() for name, tensor in decoder_tensors(regression).items() if name in halved}
+    return replace(regression, **tensors)
 
 
 def _evenly_spaced(count: int) -> Tensor:

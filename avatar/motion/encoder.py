@@ -6,6 +6,7 @@ first layers of a speech recognizer (`avatar.motion.whisper`), or a model of the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -155,6 +156,15 @@ def save_encoder(encoder: Encoder, path: Path, note: dict[str, str]) -> None:
     with whole(path) as temporary:
         tensors = {name: shorten(tensor, DIGITS) for name, tensor in encoder.state_dict().items()}
         save_file(tensors, temporary, {"format": FORMAT, "features": encoder.features} | note)
+
+
+def encoder_id(encoder: Encoder) -> str:
+    """Which encoder it is: a digest of its weights, as files and avatars keep them."""
+    digest = hashlib.sha256(encoder.features.encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_encoder(path: Path | None = None) -> Encoder:

@@ -18,8 +18,11 @@ LINEAR_WEIGHT = 0.3  # of the linear kernel against 1 of the RBF; chosen in docs
 
 def predict(regression: KernelRegression, inputs: Tensor) -> Tensor:
     """Expression [T, K] for inputs [T, I] of `regression_inputs`."""
-    projected = (inputs - regression.mean) @ regression.project
-    return kernel(projected, regression.centers) @ regression.weight + regression.offset
+    centered = inputs - regression.mean
+    expression = kernel(centered @ regression.project, regression.centers) @ regression.weight + regression.offset
+    if regression.positions is None or regression.along is None:
+        return expression
+    return expression + centered @ regression.positions @ regression.along
 
 
 def kernel(inputs: Tensor, centers: Tensor) -> Tensor:

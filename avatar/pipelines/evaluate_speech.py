@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.core.lips import CURVES, best_correlation, lip_curves, protrusion_curve
+from avatar.core.lips import CURVES, POSITIONS, best_correlation, lip_curves, protrusion_curve, seen_lip_positions
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.progress import Progress, count_steps, no_progress
@@ -24,11 +24,13 @@ from avatar.metrics import (
     lip_vertex_error,
 )
 from avatar.metrics.syncnet import SyncNet
+from avatar.motion.behaviour import detrend
 from avatar.motion.sync import open_sync
 from avatar.play.player import Player
 from preprocess.trackers import detect
 
 AUDIO_ONLY = "audio only"
+DRIFT_FRAMES = 25.0  # deviation of the Gaussian whose output is left out: what changes in two seconds is no speech
 ALL_CURVES = (*CURVES, "protrusion")
 
 
@@ -69,6 +71,8 @@ def compare_lips(
         spread = float(there[seen].std()) if seen.sum() > 1 else 0.0
         scores.append(Score(AUDIO_ONLY, "lips", f"{name} deviation, real", spread, "eye distances"))
         curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": there.tolist()}
+    if int(seen.sum()) > 1:
+        scores += compare_seen_lips(found[seen], real[seen])
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
     if syncnet and seen.all():
@@ -78,6 +82,22 @@ def compare_lips(
     scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
     driven_motion = motion[driven_frames]
     return SpokenLips(scores + _compare_motion(driven_motion, tracked), curves, driven_motion)
+
+
+def compare_seen_lips(driven: Tensor, real: Tensor) -> Iterator[Score]:
+    """The film's lips against the real film's, as somebody who watches both sees them: nothing is moved in time.
+
+    driven, real: landmarks [T, 478, 3] px of both, by the same detector, which knows nothing of the avatar; a Take's
+    fitted shape and textures, which the avatar was made with, have no part in it. What changes over two seconds is
+    taken out. Amplitude and quick part: deviation, and that of the change from frame to frame, as times the real ones.
+    """
+    curves = [detrend(seen_lip_positions(points), DRIFT_FRAMES) for points in (driven, real)]
+    for name, ours, theirs in zip(POSITIONS, *(curve.T for curve in curves), strict=True):
+        spread = theirs.std().clamp_min(1e-6)
+        quick = ours.diff().std() / theirs.diff().std().clamp_min(1e-6)
+        yield Score(AUDIO_ONLY, "lips seen", f"{name} correlation", correlation(ours, theirs), "")
+        yield Score(AUDIO_ONLY, "lips seen", f"{name} amplitude", float(ours.std() / spread), "x of the real")
+        yield Score(AUDIO_ONLY, "lips seen", f"{name} quick part", float(quick), "x of the real")
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:

@@ -1,0 +1,102 @@
+"""How a person's lips follow speech that was not fitted to: python -m bench.bench_lips TAKE... [--people TAKE...]
+
+Adapted to the first 60 % of a Take's first 16 s, driven by its sound, tested on the last 40 %: motion against the
+track, what changes over two seconds left out, nothing moved in time. Opening, width, lower and upper lip: correlation;
+amplitude and quick part (the change from frame to frame), as times the tracked ones. --people: those that other
+people's lips are fitted to, the tested one left out; without, the package's, which must not have been fitted to those
+tested. Writes bench/results/lips.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from avatar.core.controls import Controls
+from avatar.core.lips import MOST_LAG, POSITIONS, correlate_lags, read_lip_positions
+from avatar.core.motion_space import concatenate, load_space
+from avatar.core.take import Take, open_take, read_audio, read_track
+from avatar.learn import adapt as adaptation
+from avatar.learn.people_lips import DRIFT_FRAMES, PeopleLips, fit_people_lips, read_spoken_lips
+from avatar.metrics import correlation
+from avatar.motion.behaviour import detrend
+from avatar.motion.driver import drive
+from avatar.motion.encoder import load_encoder
+from avatar.motion.speech_to_motion import open_speech_model
+from avatar.play.player import Driver
+
+FRAMES, FITTED, SEEN = 400, 0.6, 0.3
+
+
+@dataclass(frozen=True)
+class LipScores:
+    """One person's."""
+
+    name: str
+    correlation: list[float]  # of POSITIONS
+    amplitude: list[float]
+    quick_part: list[float]
+    best_lag: int  # frames, of the opening
+
+
+def measure(take: Take) -> LipScores:
+    """Adapt to the first part and test on the last."""
+    track, sound = read_track(take), read_audio(take)
+    usable = torch.zeros(len(track), dtype=torch.bool)
+    usable[take.training_frames() + list(take.test)] = True
+    chosen = (usable & (track.confidence > SEEN)).nonzero()[:FRAMES, 0]
+    border = round(FITTED * len(chosen))
+    model, style = adaptation.adapt(sound, track, frames=chosen[:border].tolist(), seed=0)
+    driver = Driver(open_speech_model(model), style, fps=25, controls=Controls(blink=0.0, temperature=0.0))
+    motion, reading = concatenate(list(drive(driver, sound.split(16000)))), read_lip_positions(load_space().basis)
+    chosen = chosen[chosen < len(motion)]
+    driven, tracked = (
+        detrend(expression[chosen] @ reading, DRIFT_FRAMES)[border:]
+        for expression in (motion.expression, track.expression)
+    )
+
+    lags = correlate_lags(driven[:, 0], tracked[:, 0], torch.ones(len(driven), dtype=torch.bool))
+    return LipScores(
+        take.source.get("name", take.root.name),
+        [correlation(*pair) for pair in zip(driven.T, tracked.T, strict=True)],
+        (driven.std(0) / tracked.std(0)).tolist(),
+        (driven.diff(dim=0).std(0) / tracked.diff(dim=0).std(0)).tolist(),
+        lags.index(max(lags)) - MOST_LAG,
+    )
+
+
+def people_without(take: Path, people: Sequence[Path]) -> PeopleLips:
+    """Other people's lips, of all but one."""
+    others = [open_take(path) for path in people if path.name != take.name]
+    return fit_people_lips([read_spoken_lips(other, load_encoder()) for other in others])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("takes", nargs="+", type=Path)
+    parser.add_argument("--people", nargs="*", type=Path, default=[])
+    options, rows = parser.parse_args(), list[LipScores]()
+    for path in options.takes:
+        people = people_without(path, options.people) if options.people else adaptation.load_people_lips(load_encoder())
+        with mock.patch.object(adaptation, "load_people_lips", lambda _, people=people: people):
+            rows.append(row := measure(open_take(path)))
+        print(f"{row.name:<34}" + "  ".join(f"{n} {v:.3f}" for n, v in zip(POSITIONS, row.correlation, strict=True)))
+    means = {
+        figure: torch.tensor([getattr(row, figure) for row in rows]).mean(0).tolist()
+        for figure in ("correlation", "amplitude", "quick_part")
+    }
+    for figure, values in means.items():
+        print(f"{figure:<34}" + "  ".join(f"{name} {value:.3f}" for name, value in zip(POSITIONS, values, strict=True)))
+    Path("bench/results/lips.json").write_text(
+        json.dumps({"people": list(map(asdict, rows)), "means": means}, indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from avatar.core.take import Track
 from preprocess.fit import lid_ratio
 from preprocess.mouth_cover import load_classifier, sample_mouth, sample_skin
 
-# Chosen on a half of 35 photographs, paintings, cartoons and statues and a dog, held on the others (docs/photo.md)
+# Bounds lie between 35 photographs, paintings and cartoons, and a dog, all of which were looked at (docs/figures.md)
 LEAST_PERSON = 0.8  # mean mask of a person over the face: people and drawings .97 and more, a dog .5
 MOST_UNLIKE_CM = 0.3  # of `fit_photos`: people and drawings up to .21, a dog .4
 LEAST_EYE_PX = 12.0  # between the outer eye corners: below, landmarks are guesses

@@ -15,6 +15,7 @@ from PIL import Image
 from avatar.core.avatar_file import TRUSTED_TURN, load_avatar
 from avatar.core.files import UserError
 from avatar.core.geometry import to_vector
+from avatar.core.landmarks import LEFT_EYE, RIGHT_EYE
 from avatar.core.lips import lip_curves, read_lips
 from avatar.core.motion_space import load_space
 from avatar.core.recipe import Recipe
@@ -206,6 +207,12 @@ def test_limits_are_named(actor: Filmed) -> None:
     words = "; ".join(limits(found))
     for part in ("between the eyes", "turned by 25 degrees", "the mouth is open"):
         assert part in words
+    assert "sunglasses" not in words
+    dark = picture.copy()
+    for eye in (LEFT_EYE, RIGHT_EYE):
+        x, y = points[[eye.outer, eye.inner, eye.upper, eye.lower], :2].mean(0).astype(int)
+        dark[y - 40 : y + 40, x - 40 : x + 40] = 15
+    assert "sunglasses" in "; ".join(limits(measure_photo(dark, points, 0.0, 1.0)))
 
 
 def test_the_best_frame_of_a_clip(actor: Filmed) -> None:

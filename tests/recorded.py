@@ -119,7 +119,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
         "render": ("avatar.pipelines.speak.reenact", lambda _: 1),
         "motion": ("avatar.pipelines.export.export_motion", lambda _: 1),
         "evaluate": ("avatar.pipelines.evaluate.evaluate", evaluation),
-        "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0)),
+        "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0, 25.0)),
     }
     return {verb: record(patch, place, answer, progress=progress) for verb, (place, answer) in answers.items()}
 

@@ -96,7 +96,7 @@ def empty(path: Path, clip: Path) -> None:
 
 
 def without_index(path: Path, clip: Path) -> None:
-    path.write_bytes(clip.read_bytes()[:-60000].replace(b"moov", b"free"))
+    path.write_bytes(clip.read_bytes()[:-60000].replace(b"moov", b"none"))
 
 
 def only_a_head(path: Path, clip: Path) -> None:

@@ -220,7 +220,6 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
 
 
 def _dub(options: Dub, replaces: bool) -> Made:
-    from avatar.core.media import probe
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub, footage_take
 
@@ -231,7 +230,7 @@ def _dub(options: Dub, replaces: bool) -> Made:
     film = signing.film_of_dub(avatar, video, speech)
     with signing.signed_output(options, film, out) as place:
         made = dub(avatar, video, speech, place, dubbing=dubbing, device=options.device, force=options.force)
-    return Made(made.frames / probe(video).fps)
+    return Made(made.frames / made.fps)
 
 
 RUN: dict[Kind, Callable[[Any, bool], Made]] = {

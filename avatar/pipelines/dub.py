@@ -65,6 +65,7 @@ class Dubbed:
 
     frames: int
     left: int  # frames that are as they were filmed, because no mouth could be replaced there
+    fps: float  # frames a second
 
 
 def dub(
@@ -109,7 +110,7 @@ def dub(
             frames = write_video(shown, out, fps=info.fps, sound=sound, coding=dubbing.coding, force=force)
     if dubbed.left:
         warnings.warn(f"{video}: {dubbed.left} of {frames} frames stay as they were filmed: {dubbed.why}", stacklevel=2)
-    return Dubbed(frames, dubbed.left)
+    return Dubbed(frames, dubbed.left, info.fps)
 
 
 @contextmanager

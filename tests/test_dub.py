@@ -23,6 +23,7 @@ from preprocess.dub import Box, Faces, box_of, covering, mask, outline, paste
 from tests.conftest import Filmed
 
 Array = np.ndarray
+SIZE, EYE = 512, 75.0  # px of the actor's Take, and about his eye distance in it
 
 
 def still(count: int, fps: float = 25.0) -> Motion:
@@ -77,18 +78,18 @@ def test_frames_that_cannot_be_dubbed_stay_and_their_neighbours_go_over(actor: F
 
 def test_the_mask_reaches_below_both_chins_and_nothing_is_outside_it(actor: Filmed) -> None:
     points = read_track(actor.take).landmarks[20, :, :2].numpy()
-    lower = points + [0, 6.0] * (points[:, 1:] > points[2, 1])  # a mouth further open
+    lower = points + [0, 12.0] * (points[:, 1:] > points[2, 1])  # a mouth further open
     for own, new in ((points, lower), (lower, points)):
-        faces = Faces(own, new, eye=40.0)
+        faces = Faces(own, new, eye=EYE)
         border = outline(faces)
-        assert border[:, 1].max() > max(own[152, 1], new[152, 1]) + 0.3 * 40
-        box = box_of(faces, (256, 256))
+        assert border[:, 1].max() > max(own[152, 1], new[152, 1]) + 0.3 * EYE
+        box = box_of(faces, (SIZE, SIZE))
         shown = mask(faces, box)
         assert shown.max() == 1
         assert shown[0].max() == shown[-1].max() == shown[:, 0].max() == 0
-        frame = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+        frame = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
         result = paste(frame, np.zeros((*shown.shape, 3), np.float32), shown, box)
-        outside = np.ones((256, 256), bool)
+        outside = np.ones((SIZE, SIZE), bool)
         box.of(outside)[...] = shown == 0
         assert np.array_equal(result[outside], frame[outside])
         assert result[~outside].mean() < frame[~outside].mean()
@@ -96,12 +97,12 @@ def test_the_mask_reaches_below_both_chins_and_nothing_is_outside_it(actor: Film
 
 def test_something_before_the_mouth_is_seen(actor: Filmed) -> None:
     points = read_track(actor.take).landmarks[20, :, :2].numpy()
-    faces, whole = Faces(points, points, eye=40.0), Box(0, 0, 256, 256)
-    face = np.full((256, 256, 3), 150, np.float32)
+    faces, whole = Faces(points, points, eye=EYE), Box(0, 0, SIZE, SIZE)
+    face = np.full((SIZE, SIZE, 3), 150, np.float32)
     noisy = face + np.random.default_rng(0).normal(0, 4, face.shape).astype(np.float32)
     hand = noisy.copy()
     x, y = points[17].astype(int)
-    hand[y : y + 30, x - 40 : x + 5] = 60
+    hand[y : y + 60, x - 80 : x + 10] = 60
     assert covering(noisy, face, faces, whole) < 2
     assert covering(hand, face, faces, whole) > 20
 

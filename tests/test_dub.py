@@ -116,8 +116,13 @@ def home(avatar: Avatar, actor: Filmed, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyPatch) -> None:
-    speech, out = home / "said.wav", home / "out.mp4"
+@pytest.mark.parametrize("fps", [25.0, 29.97])
+def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyPatch, fps: float) -> None:
+    speech, out, video = home / "said.wav", home / "out.mp4", actor.video
+    if fps != 25:
+        video = home / "faster.mp4"
+        write_video(read_whole(actor.video, fps=fps), video, fps=fps, sound=actor.video)
+        monkeypatch.setattr(dubbing, "open_footage", lambda *_: actor.take)
     write_wav(speech, read_audio(actor.take)[2 * SAMPLE_RATE : 4 * SAMPLE_RATE])
     kept: list[Array] = []
 
@@ -127,12 +132,12 @@ def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(dubbing, "write_video", write)
     monkeypatch.setattr(dubbing, "mark_frames", lambda frames, number: frames)
-    made = dubbing.dub(home / "actor.avatar", actor.video, speech, out)
-    info = probe(actor.video)
+    made = dubbing.dub(home / "actor.avatar", video, speech, out, force=True)
+    info = probe(video)
     assert (made.frames, made.left) == (len(kept), 0) == (round(2 * info.fps), 0)
     assert (probe(out).width, probe(out).height, probe(out).fps) == (info.width, info.height, info.fps)
     changed = np.zeros(kept[0].shape[:2], bool)
-    for frame, filmed in zip(kept, islice(read_whole(actor.video, fps=info.fps), len(kept)), strict=True):
+    for frame, filmed in zip(kept, islice(read_whole(video, fps=info.fps), len(kept)), strict=True):
         different = (frame != filmed).any(-1)
         assert 0 < different.mean() < 0.4
         changed |= different

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +172,8 @@ class Stage:
         return Faces(filmed, asked, self._eye)
 
     def draw(self, motion: Motion) -> Iterator[Array]:
-        """Pictures [S, S, 4] uint8 of the crop, alpha last."""
-        return self.player.reenact(motion, pixels="rgba")
+        """Pictures [S, S, 4] uint8 of the crop, alpha last: one for each frame, at whatever rate they follow."""
+        return self.player.reenact(replace(motion, fps=self.player.fps), pixels="rgba")
 
     def place(self, picture: Array, frame: Array, box: Box) -> Array:
         """A picture laid over a box of the frame [h, w, 3] float32."""

@@ -159,11 +159,11 @@ def test_requests_that_cannot_be_met_are_refused(given: dict[str, Any], said: st
 def test_every_field_but_the_consent_is_remembered(landmarker: Path) -> None:
     other: dict[str, Any] = {
         "tracker": "x", "face": "left", "size": 256, "consent": "signed", "stretch": Stretch(1.0, 2.0), "seconds": 3.0,
-        "landmarker": landmarker, "audio_track": 1,
+        "landmarker": landmarker, "audio_track": 1, "preview": True,
     }  # fmt: skip
     assert set(other) == {field.name for field in fields(TakeRequest)}
     same = [name for name, value in other.items() if TakeRequest(**{name: value}).record() == TakeRequest().record()]
-    assert same == ["consent"]
+    assert same == ["consent", "preview"]  # of a preview the Take itself says that it is one
 
 
 def test_times_are_remembered_to_the_millisecond() -> None:

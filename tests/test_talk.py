@@ -117,7 +117,7 @@ def test_a_build_names_the_verdict_and_the_report_of_its_clip(
 def scores(face: float, lips: float, skin: float) -> list[Score]:
     return [
         Score("own torso", "face", "psnr", face, "dB"),
-        Score("audio only", "lips", "opening correlation, best lag", lips, ""),
+        Score("lips by sound", "lips seen", "opening correlation", lips, ""),
         Score("own torso", "skin", "flicker", skin, "x"),
     ]
 

@@ -25,6 +25,7 @@ from avatar.render.gaussian.lifting import (
     make_splats,
     opening_basis,
     stretch,
+    thin_splats,
     view_frame,
 )
 from avatar.render.gaussian.mouth import make_mouth
@@ -34,6 +35,7 @@ from avatar.render.gaussian.unseen import back_surface
 PERSON = 0.3  # matte above which a pixel may be lifted: hair's edge too, which is half transparent
 MOUTH_SHARE = 25  # one splat in so many is lifted from the open mouth, about its share of the face's pixels
 OPEN_CM = 0.5  # gap of the lips from which on a frame shows what is between them: half a lower incisor
+MOST_MADE = 0.5  # of all splats, that are not lifted from the reference frame
 FEW_FRAMES, MORE_OPAQUE = 25, 2.0  # of which, what lies behind never shows, skin does not learn to hide it; logits
 LINE_CM, FADE_BY_CM = 0.14, 12.0  # from the line of the lips: the shadow there; logits it loses by each cm of opening
 JAW_FROM, JAW_STEP = 0.5, 0.05  # of the way from upper to lower lip: beyond it teeth and tongue move with the jaw
@@ -66,6 +68,7 @@ def lift_splats(
         # heads that turn in a clip show where it is right and where it lies beside the person
         back if few else replace(back, **_begin_to_learn(back.count)),
     ]
+    parts = thin_splats(parts, int(MOST_MADE * count))
     body = _lift_body(view, space, count - sum(part.count for part in parts), generator)
     if few:
         body = replace(body, opacity_logits=body.opacity_logits + MORE_OPAQUE)

@@ -26,6 +26,9 @@ STEEPEST = 4.0  # of a surface's length over the width that is seen: beyond, mes
 BESIDE_FACE_CM = 3.0  # how far the surface falls back beside the face, at most: about where the ears are
 
 
+BY_MOTION = ("basis", "eyes", "fading", "shading")  # of the splats' values, those whose first axis is the motion's
+
+
 @dataclass(frozen=True)
 class InitialSplats:
     """The first splats, in the head frame, without expression, and with zeros for what eyes do."""
@@ -68,13 +71,26 @@ def make_splats(means: Tensor, sizes: Tensor | float, colors: Tensor, basis: Ten
     return InitialSplats(means.float(), log_scales, colors.float(), basis=basis.float(), **kept)
 
 
+def thin_splats(parts: list[InitialSplats], most: int) -> list[InitialSplats]:
+    """The same parts with `most` splats in all, evenly left out; as they are where they have no more."""
+    share = most / max(1, sum(part.count for part in parts))
+    return parts if share >= 1 else [_chosen(part, torch.arange(int(share * part.count)) / share) for part in parts]
+
+
+def _chosen(splats: InitialSplats, places: Tensor) -> InitialSplats:
+    """Splats at places [M], in their order."""
+    rows = places.long()
+    values = {name: one.index_select(int(name in BY_MOTION), rows) for name, one in vars(splats).items()}
+    return InitialSplats(**values)
+
+
 def join_splats(parts: list[InitialSplats]) -> InitialSplats:
     """All splats of some parts, in the order of `morton_order`."""
-    order, joined = morton_order(torch.cat([part.means for part in parts])), dict[str, Tensor]()
-    for field in fields(InitialSplats):
-        along = int(field.name in ("basis", "eyes", "fading", "shading"))  # those by motion, whose first axis it is
-        joined[field.name] = torch.cat([getattr(part, field.name) for part in parts], along).index_select(along, order)
-    return InitialSplats(**joined)
+    joined = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts], int(field.name in BY_MOTION))
+        for field in fields(InitialSplats)
+    }
+    return _chosen(InitialSplats(**joined), morton_order(joined["means"]))
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     own = tracked[part]
     plan, drawn = dub(own, own, filmed)
     rows["own motion"] = compare(stage, plan, drawn, filmed)
-    said = make_motion(avatar, video, controls=ONLY_LIPS)[slice(0, take.length)]
+    said = make_motion(avatar, take.root / "audio.wav", controls=ONLY_LIPS)[slice(0, take.length)]
     spoken = plan_dub(avatar, take, tracked, said, fps, rest=True).new[part]
     start = time.process_time()
     plan, drawn = dub(own, spoken, filmed)

@@ -25,6 +25,7 @@ from avatar.play.composite import Pixels
 from avatar.play.draw import Canvas, Drawing
 from avatar.play.frame_graphs import Behind, FrameGraphs, uses_graphs
 from avatar.play.look import Look
+from avatar.provenance.mark import Marker, mark_frames
 from avatar.render.base import StepInputs
 from avatar.render.gaussian import GaussianRenderer, GaussianSettings
 from avatar.render.gaussian.trainable import TrainableGaussian, pack
@@ -289,11 +290,15 @@ def test_sessions_are_drawn_together_as_alone(graphs: Device) -> None:
     due = [(1, whole[:1]), (0, whole[2:5]), (2, whole[5:6]), (1, whole[7:9])]
     avatars = [who for who, part in due for _ in range(len(part))]
     together = concatenate([part for _, part in due])
-    drawn = BatchedDrawing(renderers, plates, enlargement, "nv12").draw(together, avatars)
+    sessions = [Marker(number, SIZE, SIZE) for number in range(len(due))]
+    markers = [marker for marker, (_, part) in zip(sessions, due, strict=True) for _ in range(len(part))]
+    drawn = BatchedDrawing(renderers, plates, enlargement, "nv12").draw(together, avatars, markers)
     expected = []
-    for who, part in due:
+    for number, (who, part) in enumerate(due):
         graph = ops.FrameGraph(renderers[who].blendshapes, 3, plates[who].to(graphs.torch))
-        expected += list(graph(renderers[who].pose(scale_torso(part, enlargement[who]))).cpu().numpy())
+        frames = graph(renderers[who].pose(scale_torso(part, enlargement[who]))).cpu().numpy()
+        assert not np.array_equal(frames[0], drawn[len(expected)])  # it is marked
+        expected += mark_frames(frames, number)
     assert len(drawn) == 7
     assert_same(graphs, drawn, expected)
 

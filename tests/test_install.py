@@ -90,7 +90,9 @@ def test_uv_is_used_where_it_is(away: Path, monkeypatch: pytest.MonkeyPatch) -> 
     uv.write_text("#!/bin/sh\n")
     uv.chmod(0o755)
     monkeypatch.setenv("PATH", str(away / "nothing"))
-    assert install.package_command(dev=False)[:4] == [str(install.PYTHON), "-m", "pip", "install"]
+    command = install.package_command(dev=False)
+    assert command[:4] == [str(install.PYTHON), "-m", "pip", "install"]
+    assert command[-1] == f"{away}[trust]"
     monkeypatch.setenv("PATH", str(uv.parent) + os.pathsep + str(away / "nothing"))
     command = install.package_command(dev=True)
     assert command[:5] == [str(uv), "pip", "install", "--python", str(install.PYTHON)]

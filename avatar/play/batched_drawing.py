@@ -16,6 +16,7 @@ from avatar.core.motion_space import Motion
 from avatar.play.frame_graphs import Batch, Behind, FrameGraphs, Stretch, uses_graphs
 from avatar.play.look import resize_plate
 from avatar.play.transfer import Readback, upload
+from avatar.provenance.mark import Marker
 from avatar.render import open_renderer
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import Scaling
@@ -52,7 +53,7 @@ class BatchedDrawing:
         return self._graphs.at_once
 
     def begin(self, motion: Motion, avatars: Sequence[int]) -> list[Batch]:
-        """Begin to draw frames, in order; nothing waits. Each batch's `pictures` are [n, ...] uint8.
+        """Begin to draw frames, in order; nothing waits. Each batch's `pictures` are [n, ...] uint8, not marked yet.
 
         motion: frames of all sessions; avatars: whom each of them shows, an index in what the drawing was opened with.
         """
@@ -61,9 +62,10 @@ class BatchedDrawing:
         parts = [stretch[slice(start, start + self.at_once)] for start in steps]
         return [self._graphs.begin(part, self._pixels, self._readback) for part in parts]
 
-    def draw(self, motion: Motion, avatars: Sequence[int]) -> list[np.ndarray]:
-        """As `begin`: all frames; waits for them."""
-        return [picture for batch in self.begin(motion, avatars) for picture in batch.pictures()]
+    def draw(self, motion: Motion, avatars: Sequence[int], markers: Sequence[Marker]) -> list[np.ndarray]:
+        """As `begin`: all frames, waited for, and marked. markers: each frame's, one for all frames of a session."""
+        pictures = (picture for batch in self.begin(motion, avatars) for picture in batch.pictures())
+        return [marker.add(picture) for marker, picture in zip(markers, pictures, strict=True)]
 
     def _prepare(self, motion: Motion, choice: Tensor) -> Stretch:
         own = Scaling(*(values.index_select(0, choice) for values in (self._rest, self._mean, self._scale)))

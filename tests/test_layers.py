@@ -27,9 +27,10 @@ ROOMS = {
         "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext",
         "preprocess",
     },
+    "avatar.serve": {"avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext"},
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",
-        "avatar.render", "cuda_ext.limits", "preprocess",
+        "avatar.render", "avatar.serve", "cuda_ext.limits", "preprocess",
     },
     "avatar": set(),  # public names are resolved on first use
 }  # fmt: skip
@@ -56,6 +57,10 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "rich": "avatar.cli.batch_table",
     "c2pa": "avatar.provenance",
     "cryptography": "avatar.provenance",
+    "starlette": "avatar.serve",
+    "uvicorn": "avatar.serve",
+    "aiortc": "avatar.serve",
+    "av": "avatar.serve",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {

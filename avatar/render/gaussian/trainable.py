@@ -16,6 +16,7 @@ from avatar.render.base import StepInputs, TrainableKind, random_generator
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES, Scaling, fit_scaling
 from avatar.render.gaussian.initial import FEW_FRAMES, lift_splats
 from avatar.render.gaussian.lifting import InitialSplats
+from avatar.render.gaussian.order import reorder
 from avatar.render.gaussian.parameters import SplatParameters, copy_parameters
 from avatar.render.gaussian.rasterizers import check_rasterizer, rasterize
 from avatar.render.gaussian.relocation import relocate
@@ -261,7 +262,12 @@ def _prior(splats: InitialSplats, scale: Tensor) -> Tensor:
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the avatar file: deltas in int8 with block scales; half precision where it cannot be seen."""
+    """The tensors of the avatar file: deltas in int8 with block scales; half precision where it cannot be seen.
+
+    Splats that training moved away from their neighbours lie among them again: a block of codes then holds splats that
+    move alike, and one that does not move is all zeros, which files and drawing leave out (docs/lab/browser.md).
+    """
+    tensors = reorder(tensors)
     codes, scales = ops.quantize(tensors["deltas"])
     small = {name: tensors[name].half() for name in ("quaternions", "rigidity")} | {"delta_scales": scales.half()}
     kept = {name: tensor for name, tensor in tensors.items() if name not in ("deltas", "prior", "learned")}

@@ -44,7 +44,7 @@ class SpeakingStyle:
     blink_seconds: float
     lag_seconds: float  # how much later than the sound the picture is, in the source clip
     own: Motion  # of the frames that were trained on
-    amplitude_gain: float = 1.0  # times the speech model's output, which least squares shrinks towards its mean
+    amplitude_gain: float = 1.0  # times the mouth's motion, where the speech model has no range of lips
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from avatar.core.lips import POSITIONS
 from cuda_ext.shapes import check_shapes
 
 Calibration = Literal["regression", "adversarial"]
@@ -63,6 +64,22 @@ class PostNet:
 
 
 @dataclass(frozen=True)
+class LipRange:
+    """How far the person's lips move, of which least squares predicts less: L positions of `core.lips.POSITIONS`."""
+
+    gain: Tensor  # [L] times what is predicted, about the person's mean
+    gaps: Tensor  # [Q] cm, ascending, after the gain: quantiles of those below the median
+    closing: Tensor  # [Q] cm, added to each of these
+    along: Tensor  # [L, K] expression of a unit of each position
+
+    def __post_init__(self) -> None:
+        shapes = {"gain": "L", "gaps": "Q", "closing": "Q", "along": "L K"}
+        check_shapes("LipRange", {name: (getattr(self, name), shape) for name, shape in shapes.items()})
+        if len(self.gain) != len(POSITIONS) or len(self.gaps) < 2:
+            raise ValueError(f"LipRange: {len(self.gain)} positions, {len(self.gaps)} gaps; expected 4, and 2 or more")
+
+
+@dataclass(frozen=True)
 class SpeechModel:
     """Encoder, decoder and what of the person goes with them. Tensors are kept in the precision of the file."""
 
@@ -73,12 +90,14 @@ class SpeechModel:
     lid_slope: Tensor  # [K] change of expression from open to shut eyelids
     lip_reading: Tensor  # [K] lip opening (cm) of a unit of each mode
     voice: Tensor | None = None  # [T, 10] prosody features of the frames of the person's own motion
+    lips: LipRange | None = None  # None in models that have another gain, or none
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming the tensor whose shape is wrong."""
         modes = {"decoder.offset": self.decoder.offset, "mean": self.mean}
         modes |= {"lid_slope": self.lid_slope, "lip_reading": self.lip_reading}
         shapes = {name: (tensor, "K") for name, tensor in modes.items()}
+        shapes |= {"lips.along": (self.lips.along, "L K")} if self.lips else {}
         check_shapes("SpeechModel", shapes | ({"voice": (self.voice, "T 10")} if self.voice is not None else {}))
         if not self.encoder:
             raise ValueError("SpeechModel: has no encoder weights")
@@ -108,6 +127,7 @@ def to_tensors(model: SpeechModel) -> dict[str, Tensor]:
     found = {f"encoder.{name}": tensor for name, tensor in model.encoder.items()}
     found |= {f"decoder.{name}": tensor for name, tensor in decoder_tensors(model.decoder).items()}
     found |= {"mean": model.mean, "lid_slope": model.lid_slope, "lip_reading": model.lip_reading}
+    found |= {f"lips.{name}": tensor for name, tensor in vars(model.lips).items()} if model.lips else {}
     return found | ({"voice": model.voice} if model.voice is not None else {})
 
 
@@ -117,6 +137,7 @@ def from_tensors(tensors: Mapping[str, Tensor], features: str) -> SpeechModel:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
+    lips = part("lips.")
     return SpeechModel(
         features,
         part("encoder."),
@@ -125,4 +146,5 @@ def from_tensors(tensors: Mapping[str, Tensor], features: str) -> SpeechModel:
         lid_slope=tensors["lid_slope"],
         lip_reading=tensors["lip_reading"],
         voice=tensors.get("voice"),
+        lips=LipRange(**lips) if lips else None,
     )

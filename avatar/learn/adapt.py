@@ -1,4 +1,4 @@
-"""Adaptation of the generic encoder to one person: decoder, amplitude, lag, blinks, own motion."""
+"""Adaptation of the generic encoder to one person: decoder, range of lips, lag, blinks, own motion."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.eyes import are_shut, count_blinks, eyelid_closure
 from avatar.core.lips import CURVES, read_lips
 from avatar.core.motion_space import MotionSpace, load_space
-from avatar.core.speech_model import Calibration, KernelRegression, PostNet, SpeechModel
+from avatar.core.speech_model import Calibration, KernelRegression, LipRange, PostNet, SpeechModel
 from avatar.core.take import Track
+from avatar.learn.lip_range import default_lip_range, measure_lip_range
 from avatar.learn.people_lips import PeopleLips, blend_people, load_people_lips
 from avatar.learn.postnet import train_postnet_for
 from avatar.learn.regression import RegressionRows, fit_regression, in_half_precision
@@ -26,14 +27,13 @@ from avatar.motion.regression_inputs import lip_articulation, regression_inputs
 from avatar.motion.sync import open_sync
 
 SEEN = 0.3  # confidence of the tracker from which a frame counts in the lag
-SYNTHETIC_WEIGHT = 0.1  # of all synthetic samples against all frames of the clip: more costs the own clip (figures.md)
-MAX_FRAMES = 20000  # of longer clips every second, third... frame is used: so many inputs take 155 MB
+SYNTHETIC_WEIGHT = 0.15  # of all synthetic samples against all frames of the clip: more costs the own clip (figures.md)
+MAX_FRAMES = 20000  # of longer clips every second, third... stretch is used: so many inputs take 155 MB
+STRETCH = 250  # frames of it: 10 s
 DETREND_SHARE, MIN_DETREND = 1 / 16, 20  # of the clip, frames: the deviation of the filter (docs/figures.md)
 LIPS_ALONE = 1e-3  # cm per standard deviation: a mode that moves the lips by less is one of the lids
-MEASURABLE, MEASURED = 150, 0.25  # frames: with fewer, none can be spared to measure the gain; the share that is
-TARGET_AMPLITUDE = 0.9  # of the person's own range of lip opening: the rest of it is not predicted, and would be noise
-DEFAULT_GAIN = 1.3  # of clips too short to measure: those of 8 and 20 s measure 1.26 and 1.18, shorter ones shrink more
-MAX_GAIN = 1.7  # what asks for more has too little speech in its last part to measure by
+MEASURABLE = 150  # frames: with fewer, none can be spared to measure the range of lips by
+PARTS = 4  # of the clip, each of which is predicted by a regression fitted to the others, to measure it
 DEFAULT_BLINKS = (0.25, 0.2)  # per second, seconds each, where the clip shows none: 15 a minute, as people do at rest
 
 
@@ -66,21 +66,21 @@ def adapt(
         weight = SYNTHETIC_WEIGHT * len(own.targets)
         synthetic = [synthetic_rows(encoder, lip_articulation(own.inputs), own.targets, weight)]
     decoder: KernelRegression | PostNet
+    lips = None
     if calibration == "adversarial":
-        decoder, gain = train_postnet_for([rows.inputs for rows in (own, *synthetic)], own.targets, seed=seed), 1.0
+        decoder = train_postnet_for([rows.inputs for rows in (own, *synthetic)], own.targets, seed=seed)
     else:
         decoder = in_half_precision(fit_person([own, *synthetic], people))
-        gain = estimate_amplitude_gain([own, *synthetic], people, reading[:, 0])
+        lips = find_lip_range([own, *synthetic], people)
     voice = None
     if encoder.features == DEFAULT_FEATURES:
         prosody = prosody_features(to_whole_frames(features))
         voice = prosody[(chosen - lag).clamp(0, len(prosody) - 1)]
     weights = {name: tensor.half() for name, tensor in encoder.state_dict().items()}
-    model = SpeechModel(
-        encoder.features, weights, decoder, target[chosen].mean(0), slope, reading[:, 0].contiguous(), voice
-    )
+    mean, opening = target[chosen].mean(0), reading[:, 0].contiguous()
+    model = SpeechModel(encoder.features, weights, decoder, mean, slope, opening, voice, lips)
     blinks, length = measure_blinks(track, chosen)
-    return model, SpeakingStyle(blinks, length, lag / track.fps, track.motion()[chosen], gain)
+    return model, SpeakingStyle(blinks, length, lag / track.fps, track.motion()[chosen])
 
 
 def detrend_expression(expression: Tensor, reading: Tensor) -> Tensor:
@@ -100,9 +100,10 @@ def detrend_expression(expression: Tensor, reading: Tensor) -> Tensor:
 def _pair(inputs: Tensor, target: Tensor, input_frames: Tensor) -> RegressionRows:
     """Training rows: inputs [T, I] at frames [N], with targets [N, K]."""
     inside = (input_frames >= 0) & (input_frames < len(inputs))
-    input_frames, target = input_frames[inside], target[inside]
-    every = max(1, -(-len(target) // MAX_FRAMES))
-    return RegressionRows(inputs[input_frames[::every]], target[::every], 1.0)
+    every = max(1, -(-int(inside.sum()) // MAX_FRAMES))
+    used = inside & (torch.arange(len(inside)) // STRETCH % every == 0)
+    frames = input_frames[used]
+    return RegressionRows(inputs[frames], target[used], 1.0, frames)
 
 
 def fit_person(examples: Sequence[RegressionRows], people: PeopleLips | None) -> KernelRegression:
@@ -111,22 +112,22 @@ def fit_person(examples: Sequence[RegressionRows], people: PeopleLips | None) ->
     return blend_people(regression, examples[0], people) if people else regression
 
 
-def estimate_amplitude_gain(examples: Sequence[RegressionRows], people: PeopleLips | None, opening: Tensor) -> float:
-    """Gain that brings predicted lip opening to the person's range on unseen speech: 1 or more.
+def find_lip_range(examples: Sequence[RegressionRows], people: PeopleLips | None) -> LipRange:
+    """How far the person's lips move against those predicted: of each part of the clip from the others.
 
-    Least squares shrinks towards the mean on inputs it was not fitted to. Measured on the last part of the clip with a
-    regression fitted to the first; 1.3 for clips of under six seconds. examples, people: as of `fit_person`; opening:
-    [K] lip opening (cm) of a unit of each mode.
+    examples, people: as of `fit_person`; the person's own rows have frames.
     """
     own, *synthetic = examples
     count = len(own.targets)
-    if count < MEASURABLE:
-        return DEFAULT_GAIN
-    border = int(count * (1 - MEASURED))
-    earlier = RegressionRows(own.inputs[:border], own.targets[:border], own.weight)
-    predicted = predict(fit_person([earlier, *synthetic], people), own.inputs[border:]) @ opening
-    ratio = predicted.std() / (own.targets[border:] @ opening).std().clamp_min(1e-6)
-    return float((TARGET_AMPLITUDE / ratio.clamp_min(1e-3)).clamp(1.0, MAX_GAIN))
+    if count < MEASURABLE or own.frames is None:
+        return default_lip_range(own.targets)
+    predicted = torch.empty_like(own.targets)
+    for part in torch.arange(count).tensor_split(PARTS):
+        others = torch.ones(count, dtype=torch.bool)
+        others[part] = False
+        rows = RegressionRows(own.inputs[others], own.targets[others], own.weight, own.frames[others])
+        predicted[part] = predict(fit_person([rows, *synthetic], people), own.inputs[part])
+    return measure_lip_range(predicted, own.targets, own.frames)
 
 
 def lid_slope(track: Track, frames: Tensor) -> Tensor:

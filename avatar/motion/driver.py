@@ -18,6 +18,7 @@ from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, pr
 from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
 from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, compute, open_features
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
+from avatar.motion.lip_range import to_own_range
 from avatar.motion.live_encoder import Hop, LiveSpeech
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 
@@ -65,7 +66,7 @@ class Driver:
         model = speech.model
         self._stream = _Stream(speech, window)
         self._style, self._controls, self._fps, self._breathing = style, controls, fps, breathing
-        self._slope, self._mean = model.lid_slope, model.mean
+        self._slope, self._mean, self._range = model.lid_slope, model.mean, model.lips
         self._own = style.own.expression - eyelid_closure(style.own.eyes)[:, None] * self._slope
         space = load_space()
         self._space_id = space.id
@@ -160,7 +161,10 @@ class Driver:
 
     def _speak(self, mouth: MouthMotion, now: ControlFrames) -> Tensor:
         """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""
-        expression = project(mouth.expression, self._own, self._controls.lle)
+        expression = mouth.expression
+        if self._range:
+            expression = to_own_range(expression, self._mean, self._range)
+        expression = project(expression, self._own, self._controls.lle)
         expression = expression + self._rest.take(mouth.voiced)[:, None] * (self._closed - expression)
         gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._mean, gain)

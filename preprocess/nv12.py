@@ -76,8 +76,7 @@ def rgb_of(frame: Array, box: Box, shrink: int = 1) -> Array:
     way = cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR
     luma = cv2.resize(box.of(luma_of(frame)), size, interpolation=cv2.INTER_AREA)
     chroma = cv2.resize(box.smaller(2).of(chroma_of(frame)), size, interpolation=way)
-    coded = cv2.merge([luma, *cv2.split(chroma)]).astype(np.float32)
-    return cv2.transform(coded, RGB_OF)
+    return cv2.transform(cv2.merge([luma, *cv2.split(chroma)]).astype(np.float32), RGB_OF)
 
 
 def put(frame: Array, box: Box, rgb: Array, weight: Array) -> None:
@@ -85,11 +84,17 @@ def put(frame: Array, box: Box, rgb: Array, weight: Array) -> None:
 
     Luma whose weight is 0 stays as it is, and chroma whose four weights are. The box's corners are multiples of 2.
     """
-    coded = cv2.transform(rgb.clip(0, 255), CODED_OF)
-    luma = box.of(luma_of(frame))
-    luma[...] = np.where(weight > 0, (luma + weight * (coded[..., 0] - luma)).round(), luma).astype(np.uint8)
-    chroma, half = box.smaller(2).of(chroma_of(frame)), (box.shape[1] // 2, box.shape[0] // 2)
-    new = cv2.resize(np.dstack([weight[..., None] * coded[..., 1:], weight]), half, interpolation=cv2.INTER_AREA)
-    share = new[..., 2:]
-    mixed = (chroma * (1 - share) + new[..., :2]).round()
-    chroma[...] = np.where(share > 0, mixed, chroma).astype(np.uint8)
+    luma, chroma = box.of(luma_of(frame)), box.smaller(2).of(chroma_of(frame))
+    height, width = chroma.shape[:2]
+    new, *colours = cv2.split(cv2.transform(rgb, CODED_OF))
+    luma[...] = _bytes(luma + weight * (new - luma))
+    blue, red, share = (
+        cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA)
+        for one in (weight * colours[0], weight * colours[1], weight)
+    )  # each the mean of 2 x 2 pixels
+    for index, one in enumerate((blue, red)):
+        chroma[..., index] = _bytes(chroma[..., index] * (1 - share) + one)
+
+
+def _bytes(values: Array) -> Array:
+    return np.rint(values).clip(0, 255).astype(np.uint8)

@@ -57,7 +57,7 @@ class Stage:
 
     @torch.inference_mode()
     def draw(self, motion: Motion, index: int, box: Box, shrink: int = 1) -> Array:
-        """A frame's person [h, w, 4] float32 0..1, premultiplied, in a box of the footage, so many times smaller.
+        """A frame's person [4, h, w] float32 0..1, premultiplied, in a box of the footage, so many times smaller.
 
         Splats are drawn there alone, on the footage's own pixels; other renderers draw all, which is then moved there.
         """
@@ -67,9 +67,9 @@ class Stage:
             corner = (box.left - left) / shrink, (box.top - top) / shrink
             part = ops.Part(side / shrink, *corner, low_pass=ops.LOW_PASS / shrink**2)  # as bright as at full size
             planes = self._renderer.render_part(motion, index, part, max(height, width))
-            return torch.cat(planes, 1)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+            return torch.cat(planes, 1)[0, :, :height, :width].contiguous().cpu().numpy()
         planes = self._renderer.render(motion, range(index, index + 1))
-        picture = torch.cat(planes, 1)[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        picture = torch.cat(planes, 1)[0].cpu().numpy()
         return place(picture, (left / shrink, top / shrink, side / shrink), box.smaller(shrink))
 
     def _mesh(self, expression: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def read_whole(
     width, height = info.width // 2 * 2, info.height // 2 * 2
     coded = ":out_color_matrix=bt709:out_range=tv" if pixels == "nv12" else ""
     filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic{coded},setsar=1"
-    kind = "nv12" if pixels == "nv12" else "rgb24"
+    kind: Literal["nv12", "rgb24"] = "nv12" if pixels == "nv12" else "rgb24"
     filters += f",crop={width}:{height}:0:0,{_at_rate(fps)},format={kind}"
     yield from _read_raw(path, info, filters, (width, height), stretch, kind=kind)
 

@@ -21,17 +21,18 @@ from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, load_avatar
 from avatar.core.lips import lip_curves
-from avatar.core.media import read_order, read_whole
+from avatar.core.media import read_order
 from avatar.core.motion_space import Motion
 from avatar.core.take import Take, open_take, read_track
 from avatar.metrics import correlation
-from avatar.pipelines.dub import ONLY_LIPS, MouthReplacer, Stage
+from avatar.pipelines.dub import ONLY_LIPS
 from avatar.pipelines.dub_plan import Plan, plan_dub
+from avatar.pipelines.dub_stage import MouthReplacer, Stage
 from avatar.pipelines.evaluate import choose_frames
 from avatar.pipelines.speak import make_motion
-from avatar.play.look import Look
-from avatar.play.player import Player, motion_of_take
+from avatar.play.player import motion_of_take
 from preprocess.dub import box_of, mask
+from preprocess.nv12 import Box, luma_of, rgb_of, size_of
 from preprocess.trackers import detect
 
 FOREIGN_FRAMES = 150  # of another speech over the first frames
@@ -45,18 +46,25 @@ def psnr(error: Array) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
+def whole_rgb(frame: Array) -> Array:
+    """A frame of NV12 as RGB [H, W, 3] float32, 0..255."""
+    height, width = size_of(frame)
+    return rgb_of(frame, Box(0, 0, width, height)).clip(0, 255)
+
+
 def compare(stage: Stage, plan: Plan, drawn: list[Array], filmed: list[Array]) -> dict[str, float]:
     """PSNR of whole frames and under the mask, detail of skin against the filmed, pixels changed outside."""
     whole, inside, outside, detail = list[float](), list[float](), 0, list[float]()
-    for index, (picture, truth) in enumerate(zip(drawn, filmed, strict=True)):
+    for index, (made, given) in enumerate(zip(drawn, filmed, strict=True)):
+        picture, truth = whole_rgb(made), whole_rgb(given)
         error = np.square(picture.astype(float) - truth).mean(-1)
         faces = stage.faces(plan.own, plan.new, index)
-        box = box_of(faces, truth.shape)
+        box = box_of(faces, truth.shape[:2])
         shown = np.zeros(truth.shape[:2])
         box.of(shown)[...] = mask(faces, box)
         whole.append(psnr(error))
         inside.append(psnr(error[shown > 0.5]))
-        outside += int((error[shown == 0] > 0).sum())
+        outside += int((luma_of(made) != luma_of(given))[shown == 0].sum())
         ours, theirs = (_fine(one)[shown > 0.9].std() for one in (picture, truth))
         detail.append(float(ours / max(theirs, 1e-6)))
     means = (float(np.mean(one)) for one in (whole, inside, detail))
@@ -72,19 +80,18 @@ def _fine(picture: Array) -> Array:
 def opening_of(pictures: list[Array], stage: Stage) -> tuple[Tensor, Tensor]:
     """The lips' opening [T] in the crop of each picture, and where a face was found."""
     left, top, side = (round(value) for value in stage.take.crop)
-    crops = [np.ascontiguousarray(one[max(0, top) : top + side, max(0, left) : left + side]) for one in pictures]
-    points, seen = detect(iter(crops))
+    crop = (slice(max(0, top), top + side), slice(max(0, left), left + side))
+    points, seen = detect(np.ascontiguousarray(whole_rgb(one)[crop].round().astype(np.uint8)) for one in pictures)
     return lip_curves(points)[:, 0], seen
 
 
 def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dict[str, dict[str, float]]:
     """All rows of an avatar's dubbed footage."""
     fps, track, tracked = take.fps, read_track(take), motion_of_take(avatar, take)
-    player = Player(avatar, look=Look(size=min(1024, 2 * round(take.crop[2] / 2))), mark="none")
-    stage = Stage(player, take, track, avatar.camera)
+    stage = Stage(avatar, take)
     frames, _ = choose_frames(avatar, take)
     part = slice(frames.start, frames.stop)
-    filmed = [frame.copy() for frame in read_order(video, list(frames), fps=fps)]
+    filmed = list(read_order(video, frames, fps=fps, start=stage.start))
 
     def dub(own: Motion, new: Motion, pictures: list[Array]) -> tuple[Plan, list[Array]]:
         plan = Plan(torch.arange(len(own)), own, new, torch.ones(len(own)))
@@ -118,7 +125,7 @@ def _foreign(avatar: Avatar, take: Take, tracked: Motion, speech: Path, stage: S
     count = min(FOREIGN_FRAMES, take.length, len(said))
     plan = plan_dub(avatar, take, tracked, said, take.fps, rest=False)
     plan = Plan(plan.shown[:count], plan.own[:count], plan.new[:count], torch.ones(count))
-    filmed = [frame.copy() for frame, _ in zip(read_whole(video, fps=take.fps), range(count), strict=False)]
+    filmed = list(read_order(video, range(count), fps=take.fps, start=stage.start))
     drawn = list(MouthReplacer(stage, plan, usual=1e6).draw(iter(filmed)))
     asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))

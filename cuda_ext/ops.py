@@ -28,15 +28,17 @@ from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import RigidTransform, place
 from cuda_ext.reference import AdamStep, dequantize, quantize
 from cuda_ext.room import Room
-from cuda_ext.splat import first_pairs, splat
+from cuda_ext.splat import LOW_PASS, Part, first_pairs, splat, splat_part
 
 __all__ = [
     "ATTRIBUTES",
+    "LOW_PASS",
     "WIDTH",
     "AdamStep",
     "Composed",
     "FrameGraph",
     "Launched",
+    "Part",
     "Pixels",
     "Pose",
     "Precision",
@@ -68,6 +70,7 @@ __all__ = [
     "quantize",
     "set_threads",
     "splat",
+    "splat_part",
     "split_attributes",
     "stack",
     "to_bytes",

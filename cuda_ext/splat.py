@@ -16,6 +16,17 @@ TILE = 16  # px
 BUCKET = 32  # splats of one tile
 RECORD = 64  # bytes of a projected splat
 SUMS = 12  # floats of a gradient slot
+LOW_PASS = 0.3  # px^2, kLowPass of the native code
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a square view a picture shows; the camera's axis meets the middle of the view."""
+
+    whole: float  # px a side of the view
+    left: float  # px of the view, of the picture's left border
+    top: float
+    low_pass: float = LOW_PASS  # px^2 added to each splat's covariance: less gives samples of a larger picture
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class SplatCall:
     focal: float
     size: int
     focals: Tensor | None = None  # [B], where each frame has its own
+    part: Part | None = None  # None: the whole view
 
     @property
     def device(self) -> torch.device:
@@ -42,7 +54,9 @@ class SplatCall:
 
     @property
     def first(self) -> tuple[Any, ...]:
-        return (*self.arrays, self.focals), self.strides, self.count, self.batch, self.focal, self.size
+        part = self.part or Part(float(self.size), 0.0, 0.0)
+        view = self.focal, self.size, (part.whole, part.left, part.top, part.low_pass)
+        return (*self.arrays, self.focals), self.strides, self.count, self.batch, *view
 
     def pictures(self) -> tuple[Tensor, Tensor]:
         shape = (self.size, self.size)
@@ -153,12 +167,12 @@ class _Splat(torch.autograd.Function):
         return None, None, *gradients
 
 
-def plan(*inputs: Tensor, focal: float | Tensor, size: int) -> SplatCall:
+def plan(*inputs: Tensor, focal: float | Tensor, size: int, part: Part | None = None) -> SplatCall:
     """The five batched tensors of `splat`, checked by the caller, as the native functions take them."""
     arrays, strides = zip(*(native.plain_frames(tensor) for tensor in inputs), strict=True)
     if isinstance(focal, Tensor):
-        return SplatCall(arrays, strides, 0.0, size, focal)
-    return SplatCall(arrays, strides, focal, size)
+        return SplatCall(arrays, strides, 0.0, size, focal, part)
+    return SplatCall(arrays, strides, focal, size, part=part)
 
 
 def splat(
@@ -200,3 +214,12 @@ def splat(
     else:
         rgb, alpha, _ = _draw(call, False, room)
     return (rgb, alpha) if batched else (rgb[0], alpha[0])
+
+
+def splat_part(*inputs: Tensor, focal: float, size: int, part: Part) -> tuple[Tensor, Tensor]:
+    """As `splat` of B frames, but of a part of the view, whose focal length it is; not differentiable.
+
+    Inputs are the first five arguments of `splat`, checked by the caller.
+    """
+    rgb, alpha, _ = _draw(plan(*inputs, focal=focal, size=size, part=part), False, None)
+    return rgb, alpha

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from avatar.core.avatar_file import Avatar, save_avatar
 from avatar.core.encode import write_video
@@ -17,9 +18,15 @@ from avatar.core.media import SAMPLE_RATE, probe, read_order, read_whole, write_
 from avatar.core.motion_space import Motion
 from avatar.core.take import Span, Take, read_audio, read_track
 from avatar.pipelines import dub as dubbing
-from avatar.pipelines.dub_plan import fade, order_frames, usable_frames
-from avatar.play.player import Player, motion_of_take
-from preprocess.dub import Box, Faces, box_of, covering, mask, outline, paste
+from avatar.pipelines import dub_stage
+from avatar.pipelines.dub_plan import Plan, fade, order_frames, usable_frames
+from avatar.pipelines.dub_stage import MouthReplacer, Stage
+from avatar.play.player import motion_of_take
+from avatar.render import open_renderer
+from avatar.render.gaussian import GaussianRenderer
+from cuda_ext import ops
+from preprocess.dub import SHRINK, Faces, box_of, covering, mask, outline
+from preprocess.nv12 import Box, chroma_of, luma_of, put, rgb_of, size_of
 from tests.conftest import Filmed
 
 Array = np.ndarray
@@ -41,13 +48,13 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("frames", [range(70), range(69, -1, -1), [3, 4, 5, 4, 3, 2, 40, 41, 7], range(20, 50)])
 def test_frames_are_read_in_any_order(numbered: Path, frames: list[int]) -> None:
-    expected = [frame.copy() for frame in read_whole(numbered, fps=29.97)]
+    expected = list(read_whole(numbered, fps=29.97, pixels="nv12"))
     for number, frame in zip(frames, read_order(numbered, frames, fps=29.97), strict=True):
         assert np.array_equal(frame, expected[number]), number
 
 
 def test_frames_after_a_start_are_counted_from_it(numbered: Path) -> None:
-    whole = [frame.copy() for frame in read_whole(numbered, fps=29.97)]
+    whole = list(read_whole(numbered, fps=29.97, pixels="nv12"))
     for number, frame in zip((0, 1, 2), read_order(numbered, [0, 1, 2], fps=29.97, start=10 / 29.97), strict=True):
         assert np.array_equal(frame, whole[10 + number])
 
@@ -87,24 +94,56 @@ def test_the_mask_reaches_below_both_chins_and_nothing_is_outside_it(actor: Film
         shown = mask(faces, box)
         assert shown.max() == 1
         assert shown[0].max() == shown[-1].max() == shown[:, 0].max() == 0
-        frame = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
-        result = paste(frame, np.zeros((*shown.shape, 3), np.float32), shown, box)
-        outside = np.ones((SIZE, SIZE), bool)
-        box.of(outside)[...] = shown == 0
-        assert np.array_equal(result[outside], frame[outside])
-        assert result[~outside].mean() < frame[~outside].mean()
+        frame = np.random.default_rng(0).integers(30, 255, (SIZE * 3 // 2, SIZE), dtype=np.uint8)
+        result = frame.copy()
+        put(result, box, np.zeros((*shown.shape, 3), np.float32), shown)
+        for plane, step in ((luma_of, 1), (chroma_of, 2)):
+            outside = np.ones((SIZE // step, SIZE // step), bool)
+            box.smaller(step).of(outside)[...] = shown.reshape(-1, step, shown.shape[1] // step, step).max((1, 3)) == 0
+            assert np.array_equal(plane(result)[outside], plane(frame)[outside])
+        assert luma_of(result)[~outside.repeat(2, 0).repeat(2, 1)].mean() < luma_of(frame).mean()
 
 
 def test_something_before_the_mouth_is_seen(actor: Filmed) -> None:
     points = read_track(actor.take).landmarks[20, :, :2].numpy()
-    faces, whole = Faces(points, points, eye=EYE), Box(0, 0, SIZE, SIZE)
-    face = np.full((SIZE, SIZE, 3), 150, np.float32)
-    noisy = face + np.random.default_rng(0).normal(0, 4, face.shape).astype(np.float32)
+    faces, whole, side = Faces(points, points, eye=EYE), Box(0, 0, SIZE, SIZE), SIZE // SHRINK
+    face = np.full((side, side, 3), 150, np.float32)
+    noisy = face + np.random.default_rng(0).normal(0, 1, face.shape).astype(np.float32)
     hand = noisy.copy()
-    x, y = points[17].astype(int)
-    hand[y : y + 60, x - 80 : x + 10] = 60
+    x, y = (points[17] / SHRINK).astype(int)
+    hand[y : y + 15, x - 20 : x + 3] = 60
     assert covering(noisy, face, faces, whole) < 2
     assert covering(hand, face, faces, whole) > 20
+
+
+def test_parts_of_frames_are_rgb_and_back(numbered: Path) -> None:
+    """As the encoder's own conversion has it: what is put back where it was is what was there."""
+    rng = np.random.default_rng(1)
+    blocks = rng.integers(40, 220, (1, 3, 12, 16), dtype=np.uint8).repeat(4, 2).repeat(4, 3)
+    square = torch.from_numpy(np.ascontiguousarray(blocks[0, :, :, :48])).float() / 255
+    frame = ops.to_nv12(square, torch.ones(1, 48, 48), torch.zeros(48, 48, 3, dtype=torch.uint8)).numpy()
+    box = Box(8, 4, 40, 44)
+    small, whole = rgb_of(frame, box, 4), rgb_of(frame, box)
+    truth = 255 * square.permute(1, 2, 0).numpy()[box.top : box.bottom, box.left : box.right]
+    assert np.abs(small - truth[::4, ::4]).max() < 2.5
+    assert np.abs(whole[1::4, 1::4] - truth[1::4, 1::4]).max() < 60  # chroma is at half the size
+    again = frame.copy()
+    put(again, box, whole, np.ones(box.shape, np.float32))
+    assert np.abs(luma_of(again).astype(int) - luma_of(frame)).max() <= 1
+
+
+def test_a_part_is_drawn_as_the_whole_has_it(avatar: Avatar) -> None:
+    renderer = open_renderer(avatar)
+    assert isinstance(renderer, GaussianRenderer)
+    motion, size = avatar.style.own, avatar.camera.size
+    whole = torch.cat(renderer.render(motion, range(3, 4)), 1)[0]
+    left, top, side = size // 4, size // 3, size // 2
+    part = torch.cat(renderer.render_part(motion, 3, ops.Part(float(size), left, top), side), 1)[0]
+    assert (part - whole[:, top : top + side, left : left + side]).abs().max() < 1e-3
+    tiny = ops.Part(size / 4, 0.0, 0.0, low_pass=ops.LOW_PASS / 16)
+    small = torch.cat(renderer.render_part(motion, 3, tiny, size // 4), 1)[0]
+    brightness = functional.avg_pool2d(whole[None], 4)[0]
+    assert (small - brightness).mean().abs() < 2e-3
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +175,9 @@ def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyP
     info = probe(video)
     assert (made.frames, made.left) == (len(kept), 0) == (round(2 * info.fps), 0)
     assert (probe(out).width, probe(out).height, probe(out).fps) == (info.width, info.height, info.fps)
-    changed = np.zeros(kept[0].shape[:2], bool)
-    for frame, filmed in zip(kept, islice(read_whole(video, fps=info.fps), len(kept)), strict=True):
-        different = (frame != filmed).any(-1)
+    changed = np.zeros(size_of(kept[0]), bool)
+    for frame, filmed in zip(kept, islice(read_whole(video, fps=info.fps, pixels="nv12"), len(kept)), strict=True):
+        different = luma_of(frame) != luma_of(filmed)
         assert 0 < different.mean() < 0.4
         changed |= different
     assert not changed[: len(changed) // 3].any()  # forehead and eyes are as they were filmed
@@ -148,18 +187,17 @@ def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filme
     """A frame with another frame's mouth is nearer to that frame, mouth against mouth, than it was."""
     take = actor.take
     tracked = motion_of_take(avatar, take)
-    player = Player(avatar, mark="none")
-    stage = dubbing.Stage(player, take, read_track(take), avatar.camera)
+    stage = Stage(avatar, take)
     opening = read_track(take).landmarks[:, 14, 1] - read_track(take).landmarks[:, 13, 1]
     shut, wide = int(opening.argmin()), int(opening.argmax())
     own = tracked[slice(shut, shut + 1)]
     new = replace(own, expression=tracked.expression[wide : wide + 1])
-    (frame,) = [frame.copy() for frame in islice(read_whole(actor.video, fps=take.fps), shut, shut + 1)]
-    frames = dubbing.MouthReplacer(stage, dubbing.Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
+    (frame,) = read_order(actor.video, [shut], fps=take.fps)
+    frames = MouthReplacer(stage, Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
     (dubbed,) = frames.draw(iter([frame]))
     points = stage.faces(own, new, 0).new
     middle = points[[13, 14]].mean(0).round().astype(int)
-    before, after = (picture[middle[1], middle[0]].astype(int).mean() for picture in (frame, dubbed))
+    before, after = (float(luma_of(picture)[middle[1], middle[0]]) for picture in (frame, dubbed))
     assert after < before - 20  # dark between open lips
 
 
@@ -170,7 +208,7 @@ def test_wrong_footage_is_refused(home: Path, actor: Filmed, numbered: Path, mon
         dubbing.dub(home / "actor.avatar", speech, speech, home / "x.mp4")
     with pytest.raises(UserError, match="is read"):
         dubbing.dub(home / "actor.avatar", actor.video, speech, actor.video)
-    monkeypatch.setattr(dubbing, "ANOTHER_PERSON", 0.01)
+    monkeypatch.setattr(dub_stage, "ANOTHER_PERSON", 0.01)
     with pytest.raises(UserError, match="does not show the avatar's person"):
         dubbing.dub(home / "actor.avatar", actor.video, speech, home / "x.mp4")
     assert not (home / "x.mp4").exists()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from avatar.core.media_info import WHOLE, Colours, Stretch, VideoInfo, probe
 from avatar.core.media_samples import beside
 
 STILL_FPS = 25.0
-BACKWARDS_AT_ONCE = 25  # frames that are kept at a time to be shown backwards: 160 MB of 1080p
+BACKWARDS_AT_ONCE = 25  # frames that are kept at a time to be shown backwards: 80 MB of 1080p
 WHITE_NITS = 203  # diffuse white in HDR (ITU-R BT.2408)
 BRIGHTEST_NITS = 10000  # that PQ can code (ITU-R BT.2100)
 KNEE = 0.75  # of diffuse white, linear: what is darker stays as it is
@@ -92,20 +94,25 @@ def read_still(path: Path, info: VideoInfo, seconds: float, *, stretch: Stretch 
         return deque(islice(frames, 1 + round(seconds * STILL_FPS)), 1)[-1]
 
 
-def read_whole(path: Path, *, fps: float, stretch: Stretch = WHOLE) -> Iterator[np.ndarray]:
+def read_whole(
+    path: Path, *, fps: float, stretch: Stretch = WHOLE, pixels: Literal["rgb", "nv12"] = "rgb"
+) -> Iterator[np.ndarray]:
     """Whole frames [H, W, 3] uint8 RGB at the source's size, resampled in time as by `read_video`.
 
-    An odd last row or column is left out: encoders take none.
+    An odd last row or column is left out: encoders take none. pixels: `nv12` gives [3 H / 2, W] in BT.709, limited
+    range; of a source that is so itself these are the values that were decoded.
     """
     info = probe(path)
     width, height = info.width // 2 * 2, info.height // 2 * 2
-    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic,setsar=1"
-    filters += f",crop={width}:{height}:0:0,{_at_rate(fps)},format=rgb24"
-    yield from _read_raw(path, info, filters, (width, height), stretch)
+    coded = ":out_color_matrix=bt709:out_range=tv" if pixels == "nv12" else ""
+    filters = f"{_first_filters(info)}scale={info.width}:{info.height}:flags=bicubic{coded},setsar=1"
+    kind: Literal["nv12", "rgb24"] = "nv12" if pixels == "nv12" else "rgb24"
+    filters += f",crop={width}:{height}:0:0,{_at_rate(fps)},format={kind}"
+    yield from _read_raw(path, info, filters, (width, height), stretch, kind=kind)
 
 
 def read_order(path: Path, frames: Sequence[int], *, fps: float, start: float = 0.0) -> Iterator[np.ndarray]:
-    """Frames of `read_whole` by their numbers, in any order; what runs backwards is decoded by the second and turned.
+    """Frames of `read_whole`, NV12, by their numbers, in any order; what runs backwards is decoded by the second.
 
     start: s in the file, of frame 0. Of a file that ends too early the last frame stays.
     """
@@ -113,7 +120,7 @@ def read_order(path: Path, frames: Sequence[int], *, fps: float, start: float = 
     for first, count, backwards in _runs(frames, BACKWARDS_AT_ONCE):
         # a quarter of a frame before it, so that rounded time stamps change nothing
         stretch = Stretch(max(0.0, start + (first - 0.25) / fps)) if first or start else WHOLE
-        part = islice(read_whole(path, fps=fps, stretch=stretch), count)
+        part = islice(read_whole(path, fps=fps, stretch=stretch, pixels="nv12"), count)
         given = 0
         for last in reversed(list(part)) if backwards else part:
             given += 1
@@ -152,18 +159,28 @@ def read_small(
 
 
 def _read_raw(
-    path: Path, info: VideoInfo, filters: str, size: tuple[int, int], stretch: Stretch, options: Sequence[str] = ()
+    path: Path,
+    info: VideoInfo,
+    filters: str,
+    size: tuple[int, int],
+    stretch: Stretch,
+    options: Sequence[str] = (),
+    kind: Literal["rgb24", "nv12"] = "rgb24",
 ) -> Iterator[np.ndarray]:
-    """Frames [height, width, 3] of what filters make, size: width, height px. Raises: UserError when there is none."""
+    """Frames [height, width, 3] of what filters make, or [3 height / 2, width] of NV12; size: width, height px.
+
+    Raises: UserError when there is none.
+    """
     arguments = ["-v", "error", *options, *stretch.options(info), *input_options(path)]
     arguments += ["-map", "0:V:0", "-vf", stretch.filters(info) + filters]
-    arguments += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-", *beside(info, "0:a?")]
+    arguments += ["-f", "rawvideo", "-pix_fmt", kind, "-", *beside(info, "0:a?")]
     width, height = size
-    count = 0
+    shape = (height, width, 3) if kind == "rgb24" else (height * 3 // 2, width)
+    count, values = 0, math.prod(shape)
     with started(arguments) as running:
-        while len(data := running.output.read(width * height * 3)) == width * height * 3:
+        while len(data := running.output.read(values)) == values:
             count += 1
-            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            yield np.frombuffer(data, np.uint8).reshape(shape)
         reason = telling_line(running.messages(), "no frame came out")
     if count == 0:
         raise UserError(f"{path}: no picture could be decoded ({reason})")

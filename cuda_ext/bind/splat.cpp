@@ -18,9 +18,12 @@ using Inputs = std::array<In, 6>;       // means, quaternions, log_scales, opaci
 using Strides = std::array<int64_t, 5>;
 using Gradients = std::array<Out, 5>;   // of the same
 
-SplatInputs inputs_of(const Inputs& in, const Strides& strides, int64_t count, int batch, float focal, int size) {
+using Part = std::array<float, 4>;      // side of the view, left and top of the picture in it, low-pass
+
+SplatInputs inputs_of(const Inputs& in, const Strides& strides, int64_t count, int batch, float focal, int size,
+                      const Part& part) {
   return {in[0], in[1], in[2], in[3], in[4], {strides[0], strides[1], strides[2], strides[3], strides[4]},
-          count, batch, focal, size, in[5]};
+          count, batch, focal, size, in[5], part[0], part[1], part[2], part[3]};
 }
 
 SplatGradients gradients_of(const Gradients& out) { return {out[0], out[1], out[2], out[3], out[4]}; }
@@ -70,9 +73,9 @@ struct OwnedContexts {
 };
 
 OwnedContexts* splat_forward(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal,
-                             int size, bool training, Out rgb, Out alpha, Stream) {
+                             int size, const Part& part, bool training, Out rgb, Out alpha, Stream) {
   auto owned = std::make_unique<OwnedContexts>(training ? batch : 1);
-  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size);
+  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size, part);
   const int64_t plane = static_cast<int64_t>(size) * size;
   nanobind::gil_scoped_release unlocked;
   for (int64_t frame = 0; frame < batch; ++frame) {
@@ -85,9 +88,9 @@ OwnedContexts* splat_forward(const Inputs& arrays, const Strides& strides, int64
 }
 
 void splat_backward(OwnedContexts& owned, const Inputs& arrays, const Strides& strides, int64_t count, int batch,
-                    float focal, int size, In rgb, In alpha, In grad_rgb, In grad_alpha, const Gradients& gradients,
-                    Stream) {
-  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size);
+                    float focal, int size, const Part& part, In rgb, In alpha, In grad_rgb, In grad_alpha,
+                    const Gradients& gradients, Stream) {
+  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size, part);
   const SplatGradients out = gradients_of(gradients);
   const int64_t plane = static_cast<int64_t>(size) * size;
   nanobind::gil_scoped_release unlocked;
@@ -107,28 +110,27 @@ SplatSpace space_of(const Space& s, int64_t pairs) {
 }
 
 void splat_forward_gpu(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal, int size,
-                       const Space& space, int64_t pairs, Out rgb, Out alpha, Address<void> stream) {
+                       const Part& part, const Space& space, int64_t pairs, Out rgb, Out alpha, Address<void> stream) {
   nanobind::gil_scoped_release unlocked;
-  cuda::splat_forward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), rgb, alpha, {}},
-                      stream);
+  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size, part);
+  cuda::splat_forward({in, space_of(space, pairs), rgb, alpha, {}}, stream);
 }
 
 void splat_bytes_gpu(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal, int size,
-                     const Space& space, int64_t pairs, Address<const uint8_t> background, int64_t background_stride,
-                     Address<uint8_t> bytes, bool nv12, Address<void> stream) {
+                     const Part& part, const Space& space, int64_t pairs, Address<const uint8_t> background,
+                     int64_t background_stride, Address<uint8_t> bytes, bool nv12, Address<void> stream) {
   nanobind::gil_scoped_release unlocked;
-  cuda::splat_forward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), nullptr, nullptr,
-                       {background, background_stride, bytes, nv12}},
-                      stream);
+  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size, part);
+  const SplatBytes out{background, background_stride, bytes, nv12};
+  cuda::splat_forward({in, space_of(space, pairs), nullptr, nullptr, out}, stream);
 }
 
 void splat_backward_gpu(const Inputs& arrays, const Strides& strides, int64_t count, int batch, float focal, int size,
-                        const Space& space, int64_t pairs, In rgb, In alpha, In grad_rgb, In grad_alpha,
-                        const Gradients& gradients, Address<void> stream) {
+                        const Part& part, const Space& space, int64_t pairs, In rgb, In alpha, In grad_rgb,
+                        In grad_alpha, const Gradients& gradients, Address<void> stream) {
   nanobind::gil_scoped_release unlocked;
-  cuda::splat_backward({inputs_of(arrays, strides, count, batch, focal, size), space_of(space, pairs), rgb, alpha,
-                        grad_rgb, grad_alpha, gradients_of(gradients)},
-                       stream);
+  const SplatInputs in = inputs_of(arrays, strides, count, batch, focal, size, part);
+  cuda::splat_backward({in, space_of(space, pairs), rgb, alpha, grad_rgb, grad_alpha, gradients_of(gradients)}, stream);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace avatar {
 
 constexpr int kTile = 16;
 constexpr float kNear = 1.0f;          // cm
-constexpr float kLowPass = 0.3f;       // px^2 added to the screen covariance
+constexpr float kLowPass = 0.3f;       // px^2 added to the screen covariance, where nothing else is asked for
 constexpr float kAlphaMax = 0.999f;
 constexpr float kAlphaCut = 1.0f / 255.0f;
 constexpr float kStop = 1e-4f;         // a tile ends when no pixel lets more than this through
@@ -56,7 +56,12 @@ struct SplatInputs {
   float focal;                  // px
   int size;                     // px
   const float* focals = nullptr;  // [B] px, where each frame has its own
+  float whole = 0;              // px a side of the view that the picture is a part of; 0: it is the picture
+  float left = 0, top = 0;      // px of the view where the picture begins
+  float low_pass = kLowPass;    // px^2 added to the screen covariance
 };
+
+HD float side_of_view(const SplatInputs& in) { return in.whole > 0 ? in.whole : static_cast<float>(in.size); }
 
 HD SplatInputs frame_of(const SplatInputs& in, int64_t frame) {
   SplatInputs one = in;
@@ -132,16 +137,18 @@ HD void rotation_matrix_vjp(const Real q[4], const Real g[3][3], Real dq[4]) {
           4 * z * (g[0][0] + g[1][1]);
 }
 
-// mean: camera frame with z >= kNear; q: unit quaternion; scale: cm.
+// mean: camera frame with z >= kNear; q: unit quaternion; scale: cm; side: px of the view, whose middle the axis
+// meets; low: px^2 of the low-pass.
 template <class Real>
-HD void project(const Real mean[3], const Real q[4], const Real scale[3], Real focal, int size, Projection<Real>& p) {
+HD void project(const Real mean[3], const Real q[4], const Real scale[3], Real focal, Real side, Real low,
+                Projection<Real>& p) {
   p.inv_z = 1 / mean[2];
   p.k = focal * p.inv_z;
   const Real u = mean[0] * p.inv_z, v = mean[1] * p.inv_z;
-  p.x = focal * u + Real(0.5) * size;
-  p.y = focal * v + Real(0.5) * size;
+  p.x = focal * u + Real(0.5) * side;
+  p.y = focal * v + Real(0.5) * side;
   // Outside 1.3 fields of view the linearisation is useless; hold it at the border.
-  const Real limit = Real(0.65) * size / focal;
+  const Real limit = Real(0.65) * side / focal;
   p.u_free = u > -limit && u < limit;
   p.v_free = v > -limit && v < limit;
   p.u = u < -limit ? -limit : (u > limit ? limit : u);
@@ -158,11 +165,10 @@ HD void project(const Real mean[3], const Real q[4], const Real scale[3], Real f
   const Real* b = p.t[1];
   const Real xx = a[0] * a[0] + a[1] * a[1] + a[2] * a[2], yy = b[0] * b[0] + b[1] * b[1] + b[2] * b[2];
   p.cov_xy = a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-  p.cov_xx = xx + Real(kLowPass);
-  p.cov_yy = yy + Real(kLowPass);
+  p.cov_xx = xx + low;
+  p.cov_yy = yy + low;
   // |a x b|^2 instead of xx yy - xy^2: no cancellation for needles.
   const Real cx = a[1] * b[2] - a[2] * b[1], cy = a[2] * b[0] - a[0] * b[2], cz = a[0] * b[1] - a[1] * b[0];
-  const Real low = Real(kLowPass);
   p.inv_det = 1 / (cx * cx + cy * cy + cz * cz + low * (xx + yy) + low * low);
 }
 
@@ -225,7 +231,9 @@ HD void project_splat(const SplatInputs& in, int64_t i, Splat& s) {
   const Activated a = activate(in, i);
   if (a.opacity <= kAlphaCut) return;
   Projection<float> p;
-  project(mean, a.q, a.scale, in.focal, in.size, p);
+  project(mean, a.q, a.scale, in.focal, side_of_view(in), in.low_pass, p);
+  p.x -= in.left;
+  p.y -= in.top;
   s.log2_opacity = log2f(a.opacity);
   const float reach = 2 * kLn2 * (s.log2_opacity - kLog2Cut);
   const float rx = sqrtf(p.cov_xx * reach);
@@ -256,7 +264,7 @@ HD void splat_vjp(const SplatInputs& in, const float sum[9], int64_t i, const Sp
   const Activated a = activate(in, i);
   const float* mean = in.means + 3 * i;
   Projection<float> p;
-  project(mean, a.q, a.scale, in.focal, in.size, p);
+  project(mean, a.q, a.scale, in.focal, side_of_view(in), in.low_pass, p);
   const float vxx = p.cov_yy * p.inv_det, vxy = -p.cov_xy * p.inv_det, vyy = p.cov_xx * p.inv_det;
   const float gx = vxx * sum[4] + vxy * sum[5], gy = vxy * sum[4] + vyy * sum[5];
   // d(covariance) = V H V / 2 with H the second moments of h and V the inverse covariance.

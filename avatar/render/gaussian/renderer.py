@@ -68,6 +68,16 @@ class GaussianRenderer:
         return rasterize(self.rasterizer, *splats, camera=self.camera)
 
     @torch.no_grad()
+    def render_part(self, motion: Motion, frame: int, part: ops.Part, size: int) -> tuple[Tensor, Tensor]:
+        """As `render`, a part of one frame, `size` px a side, drawn by the native rasterizer.
+
+        part: of the picture of the avatar's camera, at any scale, so of a whole of any size.
+        """
+        splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frame, frame + 1)]))
+        focal = self.camera.focal * part.whole / self.camera.size
+        return ops.splat_part(*splats, focal=focal, size=size, part=part)
+
+    @torch.no_grad()
     def splats(self, motion: Motion | None = None) -> tuple[Tensor, ...]:
         """Means [N, 3] cm, quaternions, log-scales, opacity logits and colours of one frame, in the camera frame.
 

@@ -34,6 +34,7 @@ from avatar.learn.adapt import adapt
 from avatar.learn.photo_manner import photo_manner
 from avatar.learn.settings import MotionSettings
 from avatar.motion.encoder import Encoder, load_encoder
+from avatar.pipelines.drawn_lips import match_drawn_lips
 from avatar.pipelines.signing import speak_signed
 from avatar.pipelines.takes import import_adnerf, make_photo_take, make_take, photos_of
 from avatar.pipelines.turning import trusted_turn
@@ -112,6 +113,8 @@ def build(
                 stacklevel=2,
             )
         avatar = _learn(plan, take, out, progress, stages)
+        with stages.time("drawn lips"):
+            avatar = match_drawn_lips(avatar, take, device)
         with stages.time("save"):
             save_avatar(avatar, out)
         if recipe.speech:

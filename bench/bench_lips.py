@@ -2,7 +2,8 @@
 
 Adapted to the first 60 % of a Take's first 16 s, driven by its sound, tested on the last 40 %: motion against the
 track, what changes over two seconds left out, nothing moved in time. Opening, width, lower and upper lip: correlation;
-amplitude and quick part (the change from frame to frame), as times the tracked ones. --people: those that other
+amplitude, quick part (the change from frame to frame) and energy from 4 to 8 Hz, as times the tracked ones; closures,
+and turning points of the gap. --people: those that other
 people's lips are fitted to, the tested one left out; without, the package's, which must not have been fitted to those
 tested. Writes bench/results/lips.json.
 """
@@ -30,8 +31,10 @@ from avatar.motion.driver import drive
 from avatar.motion.encoder import load_encoder
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.player import Driver
+from bench.lip_measures import RANGE, TURN, Closures, band_energy, count_closures, count_turns
 
 FRAMES, FITTED, SEEN = 400, 0.6, 0.3
+CONSONANTS = (4.0, 8.0)  # Hz
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class LipScores:
     correlation: list[float]  # of POSITIONS
     amplitude: list[float]
     quick_part: list[float]
+    consonants: list[float]  # energy from 4 to 8 Hz
     best_lag: int  # frames, of the opening
+    closures: Closures
+    turns: float  # of the opening, as times the tracked ones
 
 
 def measure(take: Take) -> LipScores:
@@ -60,14 +66,18 @@ def measure(take: Take) -> LipScores:
         detrend(expression[chosen] @ reading, DRIFT_FRAMES)[border:]
         for expression in (motion.expression, track.expression)
     )
-
+    tested, gaps = chosen[border:], (driven[:, 0], tracked[:, 0])
+    least = TURN * float(gaps[1].quantile(RANGE[1]) - gaps[1].quantile(RANGE[0]))
     lags = correlate_lags(driven[:, 0], tracked[:, 0], torch.ones(len(driven), dtype=torch.bool))
     return LipScores(
         take.source.get("name", take.root.name),
         [correlation(*pair) for pair in zip(driven.T, tracked.T, strict=True)],
         (driven.std(0) / tracked.std(0)).tolist(),
         (driven.diff(dim=0).std(0) / tracked.diff(dim=0).std(0)).tolist(),
+        band_energy(driven, tracked, tested, CONSONANTS).tolist(),
         lags.index(max(lags)) - MOST_LAG,
+        count_closures(*gaps, tested),
+        count_turns(gaps[0], least) / max(1, count_turns(gaps[1], least)),
     )
 
 
@@ -89,10 +99,16 @@ def main() -> None:
         print(f"{row.name:<34}" + "  ".join(f"{n} {v:.3f}" for n, v in zip(POSITIONS, row.correlation, strict=True)))
     means = {
         figure: torch.tensor([getattr(row, figure) for row in rows]).mean(0).tolist()
-        for figure in ("correlation", "amplitude", "quick_part")
+        for figure in ("correlation", "amplitude", "quick_part", "consonants")
     }
     for figure, values in means.items():
         print(f"{figure:<34}" + "  ".join(f"{name} {value:.3f}" for name, value in zip(POSITIONS, values, strict=True)))
+    total = {
+        name: sum(getattr(row.closures, name) for row in rows) for name in ("tracked", "seen", "predicted", "false")
+    }
+    turns = sum(row.turns for row in rows) / len(rows)
+    print(f"closures seen {total['seen'] / max(1, total['tracked']):.2f} of {total['tracked']}, ", end="")
+    print(f"false {total['false'] / max(1, total['predicted']):.2f} of {total['predicted']}; turns {turns:.2f}")
     Path("bench/results/lips.json").write_text(
         json.dumps({"people": list(map(asdict, rows)), "means": means}, indent=1)
     )

@@ -1,7 +1,7 @@
 """How much less far lips move when they are predicted than the person's own did, measured on speech not fitted to.
 
 Least squares shrinks what it cannot predict: a gain for each lip position gives back the person's energy between 1 and
-8 Hz, and the lower half of the gap goes most of the way to the person's own quantiles, so that lips that close do close.
+8 Hz, and the lower half of the gap goes most of the way to the person's own quantiles, so that lips do close.
 """
 
 from __future__ import annotations

@@ -26,13 +26,14 @@ from avatar.core.motion_space import Motion
 from avatar.core.take import Take, open_take, read_track
 from avatar.metrics import correlation
 from avatar.pipelines.dub import ONLY_LIPS
-from avatar.pipelines.dub_plan import Plan, plan_dub
+from avatar.pipelines.dub_plan import Footage, Plan, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage
 from avatar.pipelines.evaluate import choose_frames
+from avatar.pipelines.footage_order import plain
 from avatar.pipelines.speak import make_motion
 from avatar.play.player import motion_of_take
 from preprocess.dub import box_of, mask
-from preprocess.nv12 import Box, luma_of, rgb_of, size_of
+from preprocess.nv12 import luma_of, picture_of
 from preprocess.trackers import detect
 
 FOREIGN_FRAMES = 150  # of another speech over the first frames
@@ -46,17 +47,11 @@ def psnr(error: Array) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
-def whole_rgb(frame: Array) -> Array:
-    """A frame of NV12 as RGB [H, W, 3] float32, 0..255."""
-    height, width = size_of(frame)
-    return rgb_of(frame, Box(0, 0, width, height)).clip(0, 255)
-
-
 def compare(stage: Stage, plan: Plan, drawn: list[Array], filmed: list[Array]) -> dict[str, float]:
     """PSNR of whole frames and under the mask, detail of skin against the filmed, pixels changed outside."""
     whole, inside, outside, detail = list[float](), list[float](), 0, list[float]()
     for index, (made, given) in enumerate(zip(drawn, filmed, strict=True)):
-        picture, truth = whole_rgb(made), whole_rgb(given)
+        picture, truth = picture_of(made), picture_of(given)
         error = np.square(picture.astype(float) - truth).mean(-1)
         faces = stage.faces(plan.own, plan.new, index)
         box = box_of(faces, truth.shape[:2])
@@ -81,20 +76,20 @@ def opening_of(pictures: list[Array], stage: Stage) -> tuple[Tensor, Tensor]:
     """The lips' opening [T] in the crop of each picture, and where a face was found."""
     left, top, side = (round(value) for value in stage.take.crop)
     crop = (slice(max(0, top), top + side), slice(max(0, left), left + side))
-    points, seen = detect(np.ascontiguousarray(whole_rgb(one)[crop].round().astype(np.uint8)) for one in pictures)
+    points, seen = detect(np.ascontiguousarray(picture_of(one)[crop]) for one in pictures)
     return lip_curves(points)[:, 0], seen
 
 
 def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dict[str, dict[str, float]]:
     """All rows of an avatar's dubbed footage."""
     fps, track, tracked = take.fps, read_track(take), motion_of_take(avatar, take)
-    stage = Stage(avatar, take)
+    stage, footage = Stage(avatar, take), Footage(video, take, tracked)
     frames, _ = choose_frames(avatar, take)
     part = slice(frames.start, frames.stop)
-    filmed = list(read_order(video, frames, fps=fps, start=stage.start))
+    filmed = list(read_order(video, frames, fps=fps, start=footage.start))
 
     def dub(own: Motion, new: Motion, pictures: list[Array]) -> tuple[Plan, list[Array]]:
-        plan = Plan(torch.arange(len(own)), own, new, torch.ones(len(own)))
+        plan = Plan(plain(torch.arange(len(own))), own, new, torch.ones(len(own)))
         return plan, list(MouthReplacer(stage, plan, usual=1e6).draw(iter(pictures)))
 
     rows: dict[str, dict[str, float]] = {}
@@ -102,7 +97,7 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     plan, drawn = dub(own, own, filmed)
     rows["own motion"] = compare(stage, plan, drawn, filmed)
     said = make_motion(avatar, take.root / "audio.wav", controls=ONLY_LIPS)[slice(0, take.length)]
-    spoken = plan_dub(avatar, take, tracked, said, fps, rest=True).new[part]
+    spoken = plan_dub(avatar, footage, said, fps, rest=True).new[part]
     start = time.process_time()
     plan, drawn = dub(own, spoken, filmed)
     milliseconds = 1000 * (time.process_time() - start) / len(drawn)
@@ -116,16 +111,16 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     at_rest, _ = opening_of(dub(own, quiet, filmed)[1], stage)
     rows["at rest"] = {"deviation of the opening": float(at_rest[both].std() / theirs[both].std())}
     if speech:
-        rows["another speech"] = _foreign(avatar, take, tracked, speech, stage, video)
+        rows["another speech"] = _foreign(avatar, footage, speech, stage)
     return rows
 
 
-def _foreign(avatar: Avatar, take: Take, tracked: Motion, speech: Path, stage: Stage, video: Path) -> dict[str, float]:
-    said = make_motion(avatar, speech, controls=ONLY_LIPS)
+def _foreign(avatar: Avatar, footage: Footage, speech: Path, stage: Stage) -> dict[str, float]:
+    said, take = make_motion(avatar, speech, controls=ONLY_LIPS), footage.take
     count = min(FOREIGN_FRAMES, take.length, len(said))
-    plan = plan_dub(avatar, take, tracked, said, take.fps, rest=False)
-    plan = Plan(plan.shown[:count], plan.own[:count], plan.new[:count], torch.ones(count))
-    filmed = list(read_order(video, range(count), fps=take.fps, start=stage.start))
+    plan = plan_dub(avatar, footage, said, take.fps, rest=False)
+    plan = Plan(plain(torch.arange(count)), plan.own[:count], plan.new[:count], torch.ones(count))
+    filmed = list(read_order(footage.video, range(count), fps=take.fps, start=footage.start))
     drawn = list(MouthReplacer(stage, plan, usual=1e6).draw(iter(filmed)))
     asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))

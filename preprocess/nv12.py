@@ -79,6 +79,27 @@ def rgb_of(frame: Array, box: Box, shrink: int = 1) -> Array:
     return cv2.transform(cv2.merge([luma, *cv2.split(chroma)]).astype(np.float32), RGB_OF)
 
 
+def picture_of(frame: Array) -> Array:
+    """A frame [3 H / 2, W] as RGB [H, W, 3] uint8."""
+    height, width = size_of(frame)
+    return _bytes(rgb_of(frame, Box(0, 0, width, height)))
+
+
+def cut(frame: Array, crop: tuple[float, float, float], size: int) -> Array:
+    """A square (left, top, side in px) of a frame [3 H / 2, W], as NV12 [3 S / 2, S]; its border is repeated."""
+    left, top, side = (2 * round(value / 2) for value in crop)
+    result = np.empty((3 * size // 2, size), np.uint8)
+    for plane, to, step in ((luma_of(frame), luma_of(result), 1), (chroma_of(frame), chroma_of(result), 2)):
+        rows, columns = (
+            np.clip(np.arange(start // step, (start + side) // step), 0, length - 1)
+            for start, length in ((top, plane.shape[0]), (left, plane.shape[1]))
+        )
+        part = np.ascontiguousarray(plane[rows][:, columns])
+        way = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
+        to[...] = cv2.resize(part, to.shape[1::-1], interpolation=way)
+    return result
+
+
 def put(frame: Array, box: Box, rgb: Array, weight: Array) -> None:
     """Lay RGB 0..255 [h, w, 3] float32 over a box of a frame [3 H / 2, W], as far as the weight [h, w] 0..1 says.
 

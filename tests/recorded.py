@@ -110,6 +110,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
     patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
     for name in ("film_of_speech", "film_of_take", "film_of_dub"):
         patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
+    patch.setattr("avatar.pipelines.speak.film_rate", lambda *_: 25.0)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
     patch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
     answers: dict[Verb, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -134,6 +135,12 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"], name)
     if verb == "dub" and name in ("codec", "quality"):
         return getattr(call["dubbing"].coding, name)
+    if name in ("body", "footage"):
+        footage = call["look"].footage
+        return footage if name == "footage" else "footage" if footage else "still"
+    if verb == "dub" and name in ("label", "label_seconds", "producer"):
+        label = call["dubbing"].label
+        return getattr(label, {"label": "kind", "label_seconds": "seconds"}.get(name, name)) or None
     if verb == "dub" and name in ("face", "keep_sound", "rest", "strict"):
         return getattr(call["dubbing"], name)
     if name in ("codec", "quality"):
@@ -188,6 +195,14 @@ ENDINGS = {
 }
 
 
+TOGETHER = {
+    "label_seconds": {"label": "eu"},
+    "body": {"footage": __file__},
+    "footage": {"body": "footage"},
+}
+"""Options that mean nothing without another."""
+
+
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
     """A value of an option, other than its default, as it is typed and as it should arrive."""
     if one.type is Path:
@@ -198,7 +213,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "speech", "announce")
+        plain = one.name in ("avatar", "take", "style", "speech", "announce", "footage")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

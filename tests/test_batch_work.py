@@ -18,7 +18,7 @@ from avatar.core.files import UserError
 from avatar.core.picture_folder import save_each
 from avatar.pipelines.option_table import Option, options_of
 from avatar.pipelines.options import VERBS, Build, Render, Speak, Verb
-from tests.recorded import OWN, Calls, arrived, record_pipelines, sample
+from tests.recorded import OWN, TOGETHER, Calls, arrived, record_pipelines, sample
 
 OPTIONS = [(verb, one) for verb in VERBS for one in options_of(VERBS[verb])]
 
@@ -40,8 +40,7 @@ def test_every_option_reaches_what_it_names(
     verb: Verb, one: Option, pipelines: dict[Verb, Calls], tmp_path: Path
 ) -> None:
     value, expected = (True, True) if one.type is bool else sample(one, tmp_path, verb)
-    label = {"label": "eu"} if one.name == "label_seconds" else {}  # which is of none
-    values = required(verb, tmp_path) | label | {one.name: value}
+    values = required(verb, tmp_path) | TOGETHER.get(one.name, {}) | {one.name: value}
     work.RUN[verb](VERBS[verb].model_validate(values), False)
     if (verb, one.name) == ("evaluate", "output"):
         assert json.loads(Path(value).read_text())["scores"][0]["value"] == 31.5

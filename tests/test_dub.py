@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,18 +15,23 @@ from torch.nn import functional
 from avatar.core.avatar_file import Avatar, save_avatar
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
+from avatar.core.label import Label
 from avatar.core.media import SAMPLE_RATE, probe, read_order, read_whole, write_wav
 from avatar.core.motion_space import Motion
 from avatar.core.take import Span, Take, read_audio, read_track
 from avatar.pipelines import dub as dubbing
 from avatar.pipelines import dub_stage
-from avatar.pipelines.dub_plan import Plan, fade, order_frames, usable_frames
+from avatar.pipelines.dub_plan import Plan, fade, longest, usable_frames
 from avatar.pipelines.dub_stage import MouthReplacer, Stage
-from avatar.play.player import motion_of_take
+from avatar.pipelines.footage_order import find_jump, loop, plain, to_and_fro
+from avatar.pipelines.speak import speak
+from avatar.play.look import Look
+from avatar.play.player import Player, motion_of_take
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
 from cuda_ext import ops
 from preprocess.dub import SHRINK, Faces, box_of, covering, mask, outline
+from preprocess.morph import between
 from preprocess.nv12 import Box, chroma_of, luma_of, put, rgb_of, size_of
 from tests.conftest import Filmed
 
@@ -60,17 +66,70 @@ def test_frames_after_a_start_are_counted_from_it(numbered: Path) -> None:
 
 
 def test_short_footage_runs_to_and_fro_and_turns_where_it_is_calm() -> None:
-    filmed = still(100)
+    filmed, every = still(100), range(100)
     moving = torch.ones(100)
     moving[[20, 21, 22, 80, 81, 82]] = 0.0
     places = torch.cat([moving.cumsum(0)[:, None], torch.zeros(100, 2)], 1)
-    shown = order_frames(replace(filmed, translation=places), 300)
+    shown = to_and_fro(replace(filmed, translation=places), 300, every).shown
     steps = shown[1:] - shown[:-1]
     assert shown[:80].tolist() == list(range(80))
     assert steps.abs().max() == 1
     turned = (steps[1:] != steps[:-1]).nonzero().flatten() + 1
     assert set(shown[turned].tolist()) <= {20, 21, 22, 80, 81, 82}
-    assert order_frames(filmed, 60).tolist() == list(range(60))
+    assert to_and_fro(filmed, 60, every).shown.tolist() == list(range(60))
+    assert to_and_fro(filmed, 20, range(40, 90)).shown.tolist() == list(range(40, 60))
+
+
+def test_a_loop_jumps_by_a_morph_and_shows_no_frame_twice_in_a_row() -> None:
+    order = loop(300, range(5, 95), (90, 20))
+    assert len(order) == len(order.other) == len(order.share) == 300
+    assert order.shown[:85].tolist() == list(range(5, 90))
+    assert order.shown[85:91].tolist() == list(range(90, 96))  # both sides go on moving
+    assert order.other[85:91].tolist() == list(range(14, 20))
+    assert 0 < order.share[85] < order.share[88] < order.share[90] < 1
+    assert order.shown[91:161].tolist() == list(range(20, 90))
+    assert (order.share[91:161] == 0).all()
+
+
+def test_a_jump_is_found_where_pictures_and_motion_are_alike(tmp_path: Path) -> None:
+    """A square that goes round in 50 frames: frames 50 apart are the same."""
+    film, angle = tmp_path / "round.mp4", torch.arange(120) * 2 * torch.pi / 50
+
+    def frames() -> Iterator[Array]:
+        for one in angle.tolist():
+            frame = np.full((128, 160, 3), 60, np.uint8)
+            x, y = 70 + round(40 * np.cos(one)), 54 + round(40 * np.sin(one))
+            frame[y : y + 20, x : x + 20] = 220
+            yield frame
+
+    write_video(frames(), film, fps=25.0)
+    places = torch.stack([angle.cos(), angle.sin(), torch.zeros(120)], 1)
+    filmed = replace(still(120), translation=places)
+    leave, enter = find_jump(film, probe(film), filmed, range(120), 0.0) or (0, 0)
+    assert leave > enter
+    assert (leave - enter) % 50 in (49, 0, 1)
+    assert find_jump(film, probe(film), still(20), range(20), 0.0) is None
+
+
+def test_a_morph_is_half_way_in_place() -> None:
+    noise = torch.rand(1, 1, 128, 200, generator=torch.Generator().manual_seed(0))
+    smooth = functional.avg_pool2d(noise, 9, 1, 4)[0, 0]
+    picture = ((smooth - smooth.min()) / (smooth.max() - smooth.min()) * 200 + 20).to(torch.uint8).numpy()
+    frames = [np.full((192, 160), 128, np.uint8) for _ in range(3)]
+    for frame, left in zip(frames, (20, 17, 14), strict=True):
+        luma_of(frame)[...] = picture[:, left : left + 160]
+    first, truth, last = frames
+    inner = (slice(20, 108), slice(20, 140))
+    morphed, mixed = between(first, last, 0.5)[inner], (first[inner].astype(int) + last[inner]) / 2
+    assert np.abs(morphed - mixed).mean() > 3
+    assert np.abs(morphed.astype(int) - truth[inner]).mean() < 0.4 * np.abs(mixed - truth[inner]).mean()
+
+
+def test_only_one_usable_stretch_is_shown() -> None:
+    usable = torch.ones(100, dtype=torch.bool)
+    usable[[20, 70]] = False
+    assert longest(usable) == range(21, 70)
+    assert longest(torch.ones(5, dtype=torch.bool)) == range(5)
 
 
 def test_frames_that_cannot_be_dubbed_stay_and_their_neighbours_go_over(actor: Filmed) -> None:
@@ -193,7 +252,7 @@ def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filme
     own = tracked[slice(shut, shut + 1)]
     new = replace(own, expression=tracked.expression[wide : wide + 1])
     (frame,) = read_order(actor.video, [shut], fps=take.fps)
-    frames = MouthReplacer(stage, Plan(torch.tensor([shut]), own, new, torch.ones(1)), usual=20.0)
+    frames = MouthReplacer(stage, Plan(plain(torch.tensor([shut])), own, new, torch.ones(1)), usual=20.0)
     (dubbed,) = frames.draw(iter([frame]))
     points = stage.faces(own, new, 0).new
     middle = points[[13, 14]].mean(0).round().astype(int)
@@ -212,6 +271,30 @@ def test_wrong_footage_is_refused(home: Path, actor: Filmed, numbered: Path, mon
     with pytest.raises(UserError, match="does not show the avatar's person"):
         dubbing.dub(home / "actor.avatar", actor.video, speech, home / "x.mp4")
     assert not (home / "x.mp4").exists()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_an_avatar_speaks_over_its_own_footage(home: Path, actor: Filmed, full: bool) -> None:
+    speech, out, info = home / "over.wav", home / "over.mp4", probe(actor.video)
+    write_wav(speech, read_audio(actor.take)[2 * SAMPLE_RATE : 3 * SAMPLE_RATE])
+    look = Look(footage=str(actor.video), full_frame=full, size=None if full else 128, label=Label("eu"))
+    assert speak(home / "actor.avatar", speech, out, look=look, force=True) == round(info.fps)
+    made = probe(out)
+    assert (made.width, made.height) == ((info.width, info.height) if full else (128, 128))
+    if full:
+        written, filmed = (next(read_whole(one, fps=info.fps)).astype(int) for one in (out, actor.video))
+        assert np.abs(written - filmed)[info.height // 4 : info.height // 3].mean() < 6  # eyes and brows: as filmed
+
+
+def test_footage_of_another_clip_is_refused(home: Path, numbered: Path) -> None:
+    write_wav(speech := home / "no.wav", torch.zeros(SAMPLE_RATE))
+    with pytest.raises(UserError, match="is not the clip that the avatar was built from"):
+        speak(home / "actor.avatar", speech, home / "no.mp4", look=Look(footage=str(numbered)))
+    with pytest.raises(UserError, match="footage keeps its own background"):
+        Look(footage=str(numbered), background="white")
+    with pytest.raises(UserError, match="films of a speech"):
+        Player(home / "actor.avatar", look=Look(footage=str(numbered)))
+    assert not (home / "no.mp4").exists()
 
 
 def test_a_take_of_other_footage_is_not_used(home: Path, actor: Filmed) -> None:

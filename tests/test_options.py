@@ -24,7 +24,7 @@ from avatar.pipelines.options import VERBS, FileOfSettings, Verb
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request
-from tests.recorded import ALIASED, OWN, Calls, arrived, invoke, record_pipelines, sample
+from tests.recorded import ALIASED, OWN, TOGETHER, Calls, arrived, invoke, record_pipelines, sample
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +69,7 @@ def test_settings_that_name_a_file_know_it() -> None:
         "render": {"background", "revoked", "sign", "sign_key", "sign_command"},
         "motion": {"style", "pose", "controls", "revoked"},
     }
-    expected["speak"] = expected["motion"] | expected["render"] | {"announce"}
+    expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
     expected["dub"] = expected["render"] - {"background"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
@@ -94,7 +94,8 @@ def command_line(verb: Verb, folder: Path, one: Option, typed: list[str]) -> lis
         elif wanted and not (verb == "render" and other.name == "output" and one.name == "frames_dir"):
             value = sample(other, folder, verb)[0]
             arguments += [value] if other.given.positional else [other.flags[0], value]
-    return [verb, *arguments, *(["--label", "eu"] if one.name == "label_seconds" else [])]
+    together = [part for name, value in TOGETHER.get(one.name, {}).items() for part in (f"--{name}", value)]
+    return [verb, *arguments, *together]
 
 
 FLAGS = [

@@ -156,18 +156,19 @@ def _build(options: Build, replaces: bool) -> Made:
 
 def _speak(options: Speak, replaces: bool) -> Made:
     from avatar.pipelines import signing
-    from avatar.pipelines.speak import speak
+    from avatar.pipelines.speak import film_rate, footage_take, speak
 
     avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
         remove_folder(style_take(options.output))
+        remove_folder(footage_take(Path(options.output)))
     speech, out = arguments.speech_of(options), Path(options.output)
     _check_pictures(out, replaces)
     film = signing.film_of_speech(avatar, speech, controls, look)
     with signing.signed_output(options, film, out) as place:
         frames = speak(avatar, speech, place, controls=controls, look=look, device=options.device, force=options.force)
-    return Made(frames / (look.fps or avatar.fps))
+    return Made(frames / film_rate(avatar, look))
 
 
 def style_take(output: str) -> Path:
@@ -221,13 +222,14 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
 
 def _dub(options: Dub, replaces: bool) -> Made:
     from avatar.pipelines import signing
-    from avatar.pipelines.dub import dub, footage_take
+    from avatar.pipelines.dub import dub
+    from avatar.pipelines.speak import footage_take
 
     avatar, video, out = _permitted(options), Path(options.video), Path(options.output)
     if replaces:
         remove_folder(footage_take(out))
     speech, dubbing = SpeechFile(options.speech, options.audio_track), arguments.dubbing_of(options)
-    film = signing.film_of_dub(avatar, video, speech)
+    film = signing.film_of_dub(avatar, video, speech, dubbing.label)
     with signing.signed_output(options, film, out) as place:
         made = dub(avatar, video, speech, place, dubbing=dubbing, device=options.device, force=options.force)
     return Made(made.frames / made.fps)

@@ -90,7 +90,7 @@ def dub(options: Dub) -> None:
     avatar, video, out = load_avatar(options.avatar), Path(options.video), Path(options.output)
     permit(avatar, options)
     speech, dubbing = SpeechFile(options.speech, options.audio_track), dubbing_of(options)
-    film = signing.film_of_dub(avatar, video, speech)
+    film = signing.film_of_dub(avatar, video, speech, dubbing.label)
     with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         made = run(
             avatar,

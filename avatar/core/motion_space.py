@@ -128,6 +128,13 @@ def resample(motion: Motion, fps: float) -> Motion:
     return _at(motion, _positions(0, frames, motion.fps / fps), fps)
 
 
+def interpolate(first: Motion, second: Motion, share: Tensor) -> Motion:
+    """Motion a share [T] 0..1 of the way from one to another of as many frames, as by `resample`."""
+    both = concatenate([first, second])
+    pairs = torch.arange(len(both)).view(2, -1).T.flatten()
+    return _at(both[pairs], 2 * torch.arange(len(first)) + share, first.fps)
+
+
 class RateConverter:
     """A stream of motion at another frame rate; the same frames as `resample` of the whole."""
 

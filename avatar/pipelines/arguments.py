@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.files import UserError
 from avatar.core.label import Label
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
@@ -22,6 +23,7 @@ from avatar.pipelines.options import (
     Control,
     Dub,
     Evaluate,
+    Labelled,
     Permission,
     Preprocess,
     Render,
@@ -164,15 +166,24 @@ def look_of(options: View) -> Look:
     """How an avatar is shown. Raises: UserError for what cannot be shown together."""
     from avatar.play.look import Look
 
+    footage = getattr(options, "footage", None)
+    if (getattr(options, "body", "still") == "footage") != bool(footage):
+        raise UserError("--body footage: goes with --footage VIDEO, the clip that the avatar was built from")
     return Look(
         size=options.size,
         fps=options.fps,
         background=options.background,
         full_frame=getattr(options, "full_frame", False),
+        footage=footage,
         orbit=options.orbit,
         coding=Coding(options.codec, options.quality),
-        label=Label(options.label, options.label_seconds, options.producer or ""),
+        label=label_of(options),
     )
+
+
+def label_of(options: Labelled) -> Label:
+    """The label of a film. Raises: UserError."""
+    return Label(options.label, options.label_seconds, options.producer or "")
 
 
 def dubbing_of(options: Dub) -> Dubbing:
@@ -180,7 +191,7 @@ def dubbing_of(options: Dub) -> Dubbing:
     from avatar.pipelines.dub import Dubbing
 
     coding = Coding(options.codec, options.quality)
-    return Dubbing(options.face, options.strict, options.rest, options.keep_sound, coding)
+    return Dubbing(options.face, options.strict, options.rest, options.keep_sound, coding, label_of(options))
 
 
 def speech_of(options: Speak) -> SpeechFile:

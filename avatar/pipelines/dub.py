@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls
 from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file
-from avatar.core.media import SoundTrack, Stretch, find_speech, probe, read_order
+from avatar.core.label import Label
+from avatar.core.media import SoundTrack, Stretch, find_speech, probe
 from avatar.core.media_mix import mix
 from avatar.core.outputs import files_among
 from avatar.core.picture_folder import check_film
@@ -22,13 +25,15 @@ from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file
 from avatar.core.take import Take, open_take
 from avatar.core.threads import torch_threads
-from avatar.pipelines.dub_plan import plan_dub
+from avatar.pipelines.dub_plan import Footage, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage, survey
-from avatar.pipelines.speak import dub_number, make_motion
+from avatar.pipelines.speak import dub_number, footage_take, make_motion
 from avatar.pipelines.takes import make_take
+from avatar.play.label import Labeller
 from avatar.play.player import check_space, motion_of_take
 from avatar.provenance.mark import mark_frames
 from avatar.render.device import DeviceName
+from preprocess.nv12 import size_of
 from preprocess.request import TakeRequest
 
 ONLY_LIPS = Controls(temperature=0.0, blink=0.0, head=0.0, gaze=0.0)
@@ -44,6 +49,7 @@ class Dubbing:
     rest: bool = False  # show the footage to its end where the speech is shorter
     keep_sound: float | None = None  # dB at which the footage's own sound is mixed in; None: not at all
     coding: Coding = field(default_factory=Coding)
+    label: Label = field(default_factory=Label)  # that says that it was generated
 
 
 @dataclass(frozen=True)
@@ -81,22 +87,34 @@ def dub(
     take = open_footage(video, out, home, dubbing.face, progress)
     info = probe(video)
     said = make_motion(avatar, speech, controls=ONLY_LIPS, progress=progress)
-    tracked = motion_of_take(avatar, take)
-    plan = plan_dub(avatar, take, tracked, said, info.fps, rest=dubbing.rest)
+    footage = Footage(video, take, motion_of_take(avatar, take))
+    plan = plan_dub(avatar, footage, said, info.fps, rest=dubbing.rest)
     with torch_threads(1):
         stage = Stage(avatar, take, device)
-        usual = survey(stage, video, tracked)
+        usual = survey(stage, footage)
         if dubbing.strict and (left := int((plan.weight < 1).sum())):
             raise UserError(f"{video}: in {left} frames no mouth can be replaced; leave --strict out to keep them")
-        filmed = read_order(video, plan.shown.tolist(), fps=info.fps, start=stage.start)
         dubbed = MouthReplacer(stage, plan, usual)
-        number = dub_number(avatar, video, speech)
-        shown = mark_frames(count_steps(dubbed.draw(filmed), "dub", len(plan.shown), progress), number)
-        with _sound(speech, video, stage.start, dubbing.keep_sound, len(plan.shown) / info.fps) as sound:
-            frames = write_video(shown, out, fps=info.fps, sound=sound, coding=dubbing.coding, force=force)
+        number = dub_number(avatar, video, speech, dubbing.label)
+        drawn = count_steps(dubbed.draw(plan.order.read(video, info.fps, footage.start)), "dub", len(plan), progress)
+        shown = finish(drawn, number, dubbing.label, info.fps)
+        with _sound(speech, video, footage.start, dubbing.keep_sound, len(plan) / info.fps) as sound:
+            fields = dubbing.label.metadata(number)
+            frames = write_video(
+                shown, out, fps=info.fps, sound=sound, metadata=fields, coding=dubbing.coding, force=force
+            )
     if dubbed.left:
         warnings.warn(f"{video}: {dubbed.left} of {frames} frames stay as they were filmed: {dubbed.why}", stacklevel=2)
     return Dubbed(frames, dubbed.left, info.fps)
+
+
+def finish(frames: Iterator[np.ndarray], number: int, label: Label, fps: float) -> Iterator[np.ndarray]:
+    """Frames, NV12 [3 H / 2, W], with the invisible mark of a number and a label."""
+    labeller: Labeller | None = None
+    for frame in mark_frames(frames, number):
+        if label.kind != "none" and labeller is None:
+            labeller = Labeller(label, *size_of(frame), fps)
+        yield labeller.add(frame) if labeller else frame
 
 
 @contextmanager
@@ -126,8 +144,3 @@ def open_footage(video: Path, out: Path, home: Path | None, face: str, progress:
             if take.source.get("sha256") == digest and not take.framings:
                 return take
     return make_take(video, footage_take(out), TakeRequest(face=face), holdout=0.0, progress=progress)
-
-
-def footage_take(out: Path) -> Path:
-    """Where the Take of footage is made that has none yet."""
-    return out.with_suffix(".footage.take")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,41 +11,89 @@ from torch import Tensor
 from avatar.core.avatar_file import Avatar
 from avatar.core.eyes import eyelid_closure
 from avatar.core.lips import read_lips
-from avatar.core.motion_space import Motion, load_space, resample
+from avatar.core.media import probe
+from avatar.core.motion_space import Motion, interpolate, load_space, resample
 from avatar.core.take import Take
 from avatar.motion.behaviour import speech_residual
+from avatar.pipelines.footage_order import Order, find_jump, loop, to_and_fro
 
 KEPT_REASONS = ("not among the most informative seconds", "caption in the picture", "the lips do not follow the sound")
 """Spans that training leaves out and that can be dubbed all the same."""
 FADE_SECONDS = 0.2  # in which the mouth goes over between filmed and drawn
-TURN_WITHIN = 3.0  # s at either end of the footage in which it turns, where the head is calmest
 
 
 @dataclass(frozen=True)
 class Plan:
     """A dubbed film, frame by frame."""
 
-    shown: Tensor  # [N] int64, frames of the footage at the film's rate
+    order: Order  # [N] frames of the footage at the film's rate
     own: Motion  # [N] as filmed
     new: Motion  # [N] as it is to look; differs in expression alone
     weight: Tensor  # [N] 0 the frame stays as it was filmed .. 1 dubbed
 
+    def __len__(self) -> int:
+        return len(self.order)
 
-def plan_dub(avatar: Avatar, take: Take, tracked: Motion, speech: Motion, fps: float, *, rest: bool) -> Plan:
+
+@dataclass(frozen=True)
+class Footage:
+    """A clip of the avatar's person."""
+
+    video: Path
+    take: Take
+    tracked: Motion  # in the avatar's camera, at the Take's rate
+
+    @property
+    def start(self) -> float:
+        """Seconds of the video before the Take's first frame."""
+        return self.take.first_source_frame / self.take.fps
+
+    def usable(self, fps: float) -> Tensor:
+        """Whether the mouth can be replaced in each frame of another rate [T] bool."""
+        ratio = self.take.fps / fps
+        at = torch.arange(max(1, round(len(self.tracked) / ratio))) * ratio
+        return usable_frames(self.take)[at.long().clamp_max(self.take.length - 1)]
+
+
+def plan_dub(avatar: Avatar, footage: Footage, speech: Motion, fps: float, *, rest: bool, calm: bool = False) -> Plan:
     """Lay speech over footage.
 
-    tracked: the footage's motion in the avatar's camera, at the Take's rate; speech: the motion of the sound alone, at
-    25 frames/s; rest: go on to the end of the footage where the speech is shorter.
+    speech: the motion of the sound alone, at 25 frames/s; rest: go on to the end of the footage where the speech is
+    shorter; calm: show only a stretch in which the mouth can be replaced throughout.
     """
-    filmed, said = resample(tracked, fps), resample(speech, fps)
-    count = max(len(said), len(filmed)) if rest else len(said)
-    shown = order_frames(filmed, count)
-    own = filmed[shown]
-    residual = resample(replace(tracked, expression=_beside_speech(avatar, tracked)), fps).expression[shown]
+    said, usable = resample(speech, fps), footage.usable(fps)
+    count = max(len(said), len(usable)) if rest else len(said)
+    part = longest(usable) if calm else range(len(usable))
     mouth = said.expression[torch.arange(count).clamp_max(len(said) - 1)]
-    expression = mouth + residual + eyelid_closure(own.eyes)[:, None] * avatar.speech.lid_slope
-    usable = usable_frames(take)[(torch.arange(len(filmed)) / fps * take.fps).long().clamp_max(take.length - 1)]
-    return Plan(shown, own, replace(own, expression=expression), fade(usable[shown], fps))
+    return plan_mouth(avatar, footage, mouth, order_frames(footage, count, part, fps), fps)
+
+
+def plan_mouth(avatar: Avatar, footage: Footage, mouth: Tensor, order: Order, fps: float) -> Plan:
+    """Give the frames of an order these mouths: expressions [N, K] of speech alone."""
+    filmed, slope = resample(footage.tracked, fps), avatar.speech.lid_slope
+    beside = resample(replace(footage.tracked, expression=_beside_speech(avatar, footage.tracked)), fps)
+    own, residual = (interpolate(one[order.shown], one[order.other], order.share) for one in (filmed, beside))
+    expression = mouth + residual.expression + eyelid_closure(own.eyes)[:, None] * slope
+    weight = fade(footage.usable(fps)[order.shown], fps)
+    return Plan(order, own, replace(own, expression=expression), weight)
+
+
+def order_frames(footage: Footage, count: int, part: range, fps: float) -> Order:
+    """A part of the footage, as long as a film: looped by a jump where two frames are alike, else to and fro."""
+    filmed = resample(footage.tracked, fps)
+    if count > len(part):
+        jump = find_jump(footage.video, probe(footage.video), filmed, part, footage.start)
+        if jump:
+            return loop(count, part, jump)
+    return to_and_fro(filmed, count, part)
+
+
+def longest(usable: Tensor) -> range:
+    """The longest stretch of frames that are usable [T] bool."""
+    edges = torch.diff(torch.cat([torch.zeros(1), usable.float(), torch.zeros(1)]))
+    starts, stops = ((edges == sign).nonzero().flatten() for sign in (1, -1))
+    best = int((stops - starts).argmax()) if len(starts) else -1
+    return range(int(starts[best]), int(stops[best])) if best >= 0 else range(len(usable))
 
 
 def usable_frames(take: Take) -> Tensor:
@@ -54,23 +103,6 @@ def usable_frames(take: Take) -> Tensor:
         if span.reason not in KEPT_REASONS:
             usable[span.start : span.stop] = False
     return usable
-
-
-def order_frames(filmed: Motion, count: int) -> Tensor:
-    """Frames of the footage for a film of `count` frames [count] int64: forwards, and where it is too short to and fro.
-
-    It turns where the head is calmest within the last and the first seconds: a turn at a frame is an acceleration of
-    twice its speed, and hands and clothes run backwards unnoticed.
-    """
-    length = len(filmed)
-    if count <= length:
-        return torch.arange(count)
-    first, last = _calmest_ends(filmed)
-    there = torch.arange(first, last)
-    cycle = torch.cat([there, there.flip(0) + 1])  # first .. last - 1, last .. first + 1: no frame is shown twice
-    beginning = torch.arange(last)
-    rounds = -(-(count - len(beginning)) // max(1, len(cycle)))
-    return torch.cat([beginning, cycle.roll(-len(there)).repeat(max(0, rounds))])[:count]
 
 
 def fade(usable: Tensor, fps: float) -> Tensor:
@@ -83,17 +115,6 @@ def fade(usable: Tensor, fps: float) -> Tensor:
         distance[part] = torch.minimum(distance[part], near)
     level = (distance / (FADE_SECONDS * fps)).clamp(0, 1)
     return level * level * (3 - 2 * level)
-
-
-def _calmest_ends(filmed: Motion) -> tuple[int, int]:
-    """The frames near the beginning and the end of the footage where head and shoulders move least."""
-    place = torch.cat([filmed.translation, 10 * filmed.rotation[:, :, 2], 0.02 * filmed.torso[:, :2]], 1)  # about cm
-    speed = (place[2:] - place[:-2]).norm(dim=1)
-    speed = torch.cat([speed[:1], speed, speed[-1:]]) if len(speed) else torch.zeros(len(filmed))
-    reach = min(round(TURN_WITHIN * filmed.fps), len(filmed) // 3)
-    first = int(speed[: reach + 1].argmin())
-    last = len(filmed) - 1 - int(speed.flip(0)[: reach + 1].argmin())
-    return first, max(last, first + 1)
 
 
 def _beside_speech(avatar: Avatar, tracked: Motion) -> Tensor:

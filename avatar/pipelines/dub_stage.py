@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from avatar.core.geometry import eye_distance, project, to_camera
 from avatar.core.media import read_order
 from avatar.core.motion_space import Motion, load_space
 from avatar.core.take import Take, read_track
-from avatar.pipelines.dub_plan import Plan, usable_frames
+from avatar.pipelines.dub_plan import Footage, Plan, usable_frames
 from avatar.render import open_renderer
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.gaussian import GaussianRenderer
@@ -40,11 +39,6 @@ class Stage:
         self._renderer.to(pick_device(device))
         self._neutral, self._basis = track.neutral, load_space().basis
         self._eye = float(eye_distance(track.landmarks).median()) * take.crop[2] / take.camera.size
-
-    @property
-    def start(self) -> float:
-        """Seconds of the video before the Take's first frame."""
-        return self.take.first_source_frame / self.take.fps
 
     def faces(self, own: Motion, new: Motion, index: int) -> Faces:
         """The two faces of a frame, in px of the footage."""
@@ -76,16 +70,15 @@ class Stage:
         return self._neutral + torch.einsum("k,kvc->vc", expression, self._basis)
 
 
-def survey(stage: Stage, video: Path, tracked: Motion) -> float:
+def survey(stage: Stage, footage: Footage) -> float:
     """What the drawn face usually differs by from the filmed one, grey levels. Raises: UserError for another person."""
-    usable = usable_frames(stage.take).nonzero().flatten()
+    video, take = footage.video, footage.take
+    usable = usable_frames(take).nonzero().flatten()
     if not len(usable):
-        raise UserError(
-            f"{video}: there is no frame in which a mouth could be replaced; see {stage.take.root}/report.html"
-        )
+        raise UserError(f"{video}: there is no frame in which a mouth could be replaced; see {take.root}/report.html")
     chosen = usable[torch.linspace(0, len(usable) - 1, min(SURVEYED, len(usable))).round().long()]
-    motion, found = tracked[chosen], list[float]()
-    filmed = read_order(video, chosen.tolist(), fps=stage.take.fps, start=stage.start)
+    motion, found = footage.tracked[chosen], list[float]()
+    filmed = read_order(video, chosen.tolist(), fps=take.fps, start=footage.start)
     for index, frame in enumerate(filmed):
         faces = stage.faces(motion, motion, index)
         box = around(faces, size_of(frame))

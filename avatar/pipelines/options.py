@@ -198,7 +198,17 @@ class Signing(Output):
     unsigned: bool = Field(False, description="Sign nothing, and say so.")
 
 
-class View(Settings):
+class Labelled(Settings):
+    """What a film says of itself."""
+
+    label: LabelKind = Field("none", description="Visible label that says that it was generated.")
+    label_seconds: Annotated[float | None, Given(default="throughout; cn: 3")] = Field(
+        None, gt=0, description="How long the label is shown, from the beginning."
+    )
+    producer: Annotated[str | None, Given(metavar="NAME")] = Field(None, description="Maker, for cn's field AIGC.")
+
+
+class View(Labelled):
     """How an avatar is shown: what `render` and `speak` share."""
 
     background: Annotated[BackgroundPath | None, Given(metavar="FILE|COLOUR|transparent")] = Field(
@@ -211,11 +221,6 @@ class View(Settings):
     codec: Codec = Field("h264", description="Of .mp4 and .mov films.")
     quality: Quality = Field("good", description="Of the encoding.")
     orbit: float = Field(0.0, ge=0, le=20, description="Degrees that the view swings to either side.")
-    label: LabelKind = Field("none", description="Visible label that says that it was generated.")
-    label_seconds: Annotated[float | None, Given(default="throughout; cn: 3")] = Field(
-        None, gt=0, description="How long the label is shown, from the beginning."
-    )
-    producer: Annotated[str | None, Given(metavar="NAME")] = Field(None, description="Maker, for cn's field AIGC.")
 
     aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
 
@@ -255,6 +260,12 @@ class Speak(Hardware, Control, View, Permission, Signing):
         description="Film (.mp4, .mov, .webm), or a folder for PNGs."
     )
     full_frame: bool = Field(False, description="The whole picture of the source clip.")
+    body: Literal["still", "footage"] = Field(
+        "still", description="What moves beside head and shoulders: nothing, or all that --footage shows."
+    )
+    footage: Annotated[FilePath | None, Given(metavar="VIDEO")] = Field(
+        None, description="The clip that the avatar was built from, for --body footage."
+    )
     announce: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="A spoken notice, or a tone, that comes first, while the avatar is silent."
     )
@@ -326,7 +337,7 @@ class Evaluate(Hardware, Output):
     published: bool = Field(False, description="Also as papers measure: true torso, H.264, 20 mouth points.")
 
 
-class Dub(Hardware, Permission, Signing):
+class Dub(Hardware, Labelled, Permission, Signing):
     """Let the person in a video say something else: every pixel but the mouth's stays as it was filmed."""
 
     video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(

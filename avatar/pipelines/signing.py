@@ -14,6 +14,7 @@ from avatar.core.avatar_file import Avatar
 from avatar.core.consent import NOT_STATED, avatar_id
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_readable, digest_file, is_stream
+from avatar.core.label import Label
 from avatar.core.outputs import check_output
 from avatar.core.picture_folder import check_picture_folder
 from avatar.core.progress import Progress, no_progress
@@ -46,14 +47,13 @@ def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:
     return Film(facts, _background(look), composite=_filmed_pixels(look))
 
 
-def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile) -> Film:
+def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> Film:
     """What the manifest of a dubbed film says. Raises: UserError when a file is not there."""
     for file in (video, Path(speech.path)):
         check_readable(file, "media file")
     made = {"footage_sha256": digest_file(video), "speech_sha256": digest_file(Path(speech.path))}
-    return Film(
-        _facts(avatar, dub_number(avatar, video, speech), Look()) | made, [Path(speech.path), video], composite=True
-    )
+    facts = _facts(avatar, dub_number(avatar, video, speech, label), Look(label=label))
+    return Film(facts | made, [Path(speech.path), video], composite=True)
 
 
 def _facts(avatar: Avatar, number: int, look: Look) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _facts(avatar: Avatar, number: int, look: Look) -> dict[str, Any]:
 
 
 def _background(look: Look) -> list[Path]:
-    return [path] if look.background and (path := Path(look.background)).is_file() else []
+    return [path for one in (look.background, look.footage) if one and (path := Path(one)).is_file()]
 
 
 def _filmed_pixels(look: Look) -> bool:

@@ -12,6 +12,7 @@ from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import warn_of_encoder, write_video
 from avatar.core.files import UserError, digest_file
+from avatar.core.label import Label
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate
 from avatar.core.outputs import files_among
@@ -60,6 +61,10 @@ def speak(
     _warn_of_encoder(out, look, device)
     number = speech_number(avatar, speech, controls, look)
     avatar, controls = with_style(avatar, controls, out=out, progress=progress)
+    if look.footage:
+        from avatar.pipelines.footage import speak_over  # what preprocesses is loaded by those who need it
+
+        return speak_over(avatar, speech, out, controls, look, device=device, force=force, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device, mark=number)
         frames = player.speak(sound.chunks(), pixels=_pixels(out))
@@ -75,6 +80,16 @@ def speak(
         )
 
 
+def film_rate(avatar: Avatar, look: Look) -> float:
+    """Frames a second of the film of a speech: what is asked for, else the footage's, else the avatar's."""
+    return look.fps or (probe(Path(look.footage)).fps if look.footage else avatar.fps)
+
+
+def footage_take(out: Path) -> Path:
+    """Where the Take of footage is made that has none yet."""
+    return out.with_suffix(".footage.take")
+
+
 def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
     """The number that marks the film of a speech, 0 .. 2^32 - 1."""
     sounds = [speech.path, *([speech.notice] if speech.notice else [])]
@@ -87,9 +102,10 @@ def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
     return film_number(avatar, take.source.get("sha256", ""), split, look.seen)
 
 
-def dub_number(avatar: Avatar, video: Path, speech: SpeechFile) -> int:
+def dub_number(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> int:
     """The number that marks a dubbed film, 0 .. 2^32 - 1."""
-    return film_number(avatar, "dub", digest_file(video), digest_file(Path(speech.path)), str(speech.track))
+    digests = digest_file(video), digest_file(Path(speech.path))
+    return film_number(avatar, "dub", *digests, str(speech.track), repr(label))
 
 
 def with_style(

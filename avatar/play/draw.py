@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar
+from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.motion_space import Motion, RateConverter, scale_torso
 from avatar.core.threads import torch_threads
@@ -58,7 +59,12 @@ class Canvas:
 
 
 def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canvas:
-    """Open an avatar's renderer. Raises: UserError for a look that the avatar, or a device that the machine, lacks."""
+    """Open an avatar's renderer. Raises: UserError for a look that the avatar, or a device that the machine, lacks.
+
+    Footage is none of its looks.
+    """
+    if look.footage:
+        raise UserError("a body from footage is for films of a speech: avatar.speak")
     size, place = look.size or avatar.camera.size, pick_device(device)
     stage = open_stage(avatar) if look.full_frame else None
     plate, film = resize_plate(avatar.plate, size), False

@@ -43,6 +43,7 @@ class Look:
     orbit: float = 0.0  # degrees that the view swings to either side
     coding: Coding = field(default_factory=Coding)
     label: Label = field(default_factory=Label)  # that says that it was generated
+    footage: str | None = None  # the clip that the avatar was built from: its body moves, its mouth is drawn
 
     def __post_init__(self) -> None:
         """Raise UserError for what cannot be shown, or not together."""
@@ -50,6 +51,8 @@ class Look:
             raise UserError(
                 "a full frame keeps its own background, size and view; leave --background, --size and --orbit out"
             )
+        if self.footage and (self.background or self.orbit):
+            raise UserError("footage keeps its own background and view; leave --background and --orbit out")
         if not 0 <= self.orbit <= MOST_ORBIT:
             raise UserError(f"--orbit: {self.orbit:g} is not between 0 and {MOST_ORBIT:g} degrees")
         if self.size and (self.size % 2 or not LEAST_SIZE <= self.size <= MOST_SIZE):
@@ -57,8 +60,9 @@ class Look:
 
     @property
     def files(self) -> list[str]:
-        """What is read: the background, where it is no colour."""
-        return [self.background] if self.background and not is_colour(self.background) else []
+        """What is read: the background, where it is no colour, and the footage."""
+        background = [self.background] if self.background and not is_colour(self.background) else []
+        return [*background, *([self.footage] if self.footage else [])]
 
     @property
     def seen(self) -> str:

@@ -29,7 +29,7 @@ from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 FPS = FEATURE_RATE / STRIDE
 SAMPLES_PER_FRAME = round(SAMPLE_RATE / FPS)
 TRANSITION = 5  # frames in which speech begins, or its end comes to rest: 200 ms
-CLOSING = 4  # frames in which an interrupted mouth closes
+CLOSING = 3  # frames in which an interrupted mouth closes: 120 ms
 CONTROL_RAMP = 10  # frames in which other controls come into force
 IDLE_RAMP = 25  # frames in which the head calms down after speech
 IDLE_HEAD = 0.6  # times the person's own head motion while nobody speaks
@@ -117,7 +117,7 @@ class Driver:
         return self._stream.pending
 
     def interrupt(self) -> None:
-        """Drop all sound whose frames were not made yet; the mouth closes in the next four frames."""
+        """Drop all sound whose frames were not made yet; the mouth closes in the next three frames."""
         self._stream.reset()
         self._tail = None
         self._idle = True
@@ -145,6 +145,11 @@ class Driver:
         """Frames [count] without sound, as in `idle`; sound that was given goes on waiting for more of it."""
         return self._behave(self._silence(count), idle=True)
 
+    @property
+    def controls(self) -> Controls:
+        """Those in force."""
+        return self._controls
+
     def control(self, controls: Controls) -> None:
         """Change the controls from the next frame on, smoothly; pose, style and seed stay as they were."""
         self._former, self._former_age = self._controls_over(1), 0
@@ -165,8 +170,8 @@ class Driver:
         if self._former is None:
             return now
         share = ((self._former_age + 1 + torch.arange(count)) / CONTROL_RAMP).clamp_max(1)
-        former = vars(self._former)
-        return ControlFrames(**{name: former[name] + share * (value - former[name]) for name, value in vars(now).items()})
+        both = ((name, value, getattr(self._former, name)) for name, value in vars(now).items())
+        return ControlFrames(**{name: before + share * (value - before) for name, value, before in both})
 
     def _behave(self, mouth: MouthMotion, *, idle: bool) -> Motion:
         count = len(mouth)

@@ -44,6 +44,10 @@ PLACES = {
     "dub": Place(
         "drive", "Let the person in a video say something else: every pixel but the mouth's stays as it was filmed."
     ),
+    "serve": Place(
+        "serve",
+        "Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket.",
+    ),
     "evaluate": Place(
         "drive",
         "Figures on held-out frames: PSNR, SSIM, LMD, flicker, lip correlation; LPIPS and CSIM with your networks.",

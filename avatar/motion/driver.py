@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import ControlFrames, Controls
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError
+from avatar.core.geometry import exponential
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
@@ -20,11 +23,14 @@ from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, 
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
 from avatar.motion.lip_range import to_own_range
 from avatar.motion.live_encoder import Hop, LiveSpeech
+from avatar.motion.presence import Attention, Transition
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 
 FPS = FEATURE_RATE / STRIDE
 SAMPLES_PER_FRAME = round(SAMPLE_RATE / FPS)
-TRANSITION = 5  # frames in which an interrupted mouth closes, or speech begins: 200 ms
+TRANSITION = 5  # frames in which speech begins, or its end comes to rest: 200 ms
+CLOSING = 3  # frames in which an interrupted mouth closes: 120 ms
+CONTROL_RAMP = 10  # frames in which other controls come into force
 IDLE_RAMP = 25  # frames in which the head calms down after speech
 IDLE_HEAD = 0.6  # times the person's own head motion while nobody speaks
 BREATHS_PER_SECOND = 0.25  # of an adult at rest: 12 to 18 a minute
@@ -80,9 +86,11 @@ class Driver:
         self._lips = measure_lips(self._own, model.lip_reading)
         self._frame = 0
         self._tail: MouthMotion | None = None  # ends of speech that `idle` has not shown yet
-        self._last: Tensor | None = None  # [K] the last expression, without lids and residual
-        self._offset: Tensor | None = None  # [K] what a transition began with
-        self._offset_age = 0
+        self._transition = Transition()  # of expressions without lids and residual
+        self._attention = Attention(fps, torch.Generator().manual_seed(controls.seed + 2))
+        self._attends = False
+        self._former: ControlFrames | None = None  # [1] each: what held until the controls were changed
+        self._former_age = 0
         self._idle = False
         self._idle_level = 0.0  # 0 while speaking, rising to 1 while idle
 
@@ -109,10 +117,11 @@ class Driver:
         return self._stream.pending
 
     def interrupt(self) -> None:
-        """Drop all sound whose frames were not made yet; the mouth closes in the next five frames."""
+        """Drop all sound whose frames were not made yet; the mouth closes in the next three frames."""
         self._stream.reset()
         self._tail = None
-        self._begin_transition()
+        self._idle = True
+        self._transition.begin(CLOSING)
 
     def idle(self, count: int) -> Motion:
         """Frames [count] without sound: the end of what was said, then rest, blinks, breathing, small head motion.
@@ -132,32 +141,59 @@ class Driver:
             self._stream.reset()
         return concatenate(parts)
 
+    def rest(self, count: int) -> Motion:
+        """Frames [count] without sound, as in `idle`; sound that was given goes on waiting for more of it."""
+        return self._behave(self._silence(count), idle=True)
+
+    @property
+    def controls(self) -> Controls:
+        """Those in force."""
+        return self._controls
+
+    def control(self, controls: Controls) -> None:
+        """Change the controls from the next frame on, smoothly; pose, style and seed stay as they were."""
+        self._former, self._former_age = self._controls_over(1), 0
+        self._controls = controls
+
+    def attend(self, attends: bool) -> None:
+        """Whether the person attends to somebody who speaks: looks at the viewer, and nods."""
+        self._attends = attends
+
     def _silence(self, count: int) -> MouthMotion:
         """A resting mouth; the prosody is that of silence."""
-        prosody = prosody_features(compute(torch.zeros(2 * SAMPLES_PER_FRAME)))[:1]
         nothing = torch.zeros(count)
-        return MouthMotion(self._closed.expand(count, -1), nothing, nothing, prosody.expand(count, -1))
+        return MouthMotion(self._closed.expand(count, -1), nothing, nothing, _silent_prosody().expand(count, -1))
 
-    def _begin_transition(self) -> None:
-        self._offset, self._offset_age = self._last, 0
+    def _controls_over(self, count: int) -> ControlFrames:
+        """The controls of the next frames [T]."""
+        now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
+        if self._former is None:
+            return now
+        share = ((self._former_age + 1 + torch.arange(count)) / CONTROL_RAMP).clamp_max(1)
+        both = ((name, value, getattr(self._former, name)) for name, value in vars(now).items())
+        return ControlFrames(**{name: before + share * (value - before) for name, value, before in both})
 
     def _behave(self, mouth: MouthMotion, *, idle: bool) -> Motion:
         count = len(mouth)
-        now = self._controls.over(torch.arange(self._frame, self._frame + count) / self._fps)
+        now = self._controls_over(count)
         self._frame += count
+        self._former_age += count
         if count and idle != self._idle:
             self._idle = idle
-            self._begin_transition()
+            self._transition.begin(TRANSITION)
         level = self._ramp(count, idle)
         if level is not None:
             now = replace(now, head=now.head * (1 - (1 - IDLE_HEAD) * level))
+        attention, lowered = self._attention.take(count, self._attends)
+        now = replace(now, gaze=now.gaze * attention)
         expression = self._speak(mouth, now)
         shut = self._blinker.take(now.blink)
         head = self._graph.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.prosody)
         expression = expression + head.residual + shut[:, None] * self._slope
         eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), head.gaze], 1)
         torso = head.torso if level is None else head.torso + self._breathe(level)
-        return Motion(expression, eyes, head.rotation, head.translation, torso, self._fps, self._space_id)
+        nod = exponential(functional.pad(lowered[:, None], (0, 2)))
+        return Motion(expression, eyes, head.rotation @ nod, head.translation, torso, self._fps, self._space_id)
 
     def _speak(self, mouth: MouthMotion, now: ControlFrames) -> Tensor:
         """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""
@@ -169,15 +205,7 @@ class Driver:
         gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._mean, gain)
         expression = self._lips.press(expression, mouth.lip_closure * now.mouth_gain.clamp_max(1))
-        if self._offset is not None and len(expression):
-            age = self._offset_age + 1 + torch.arange(len(expression))
-            fade = 0.5 + 0.5 * torch.cos(torch.pi * (age / TRANSITION).clamp_max(1))
-            offset = self._offset - expression[0] if self._offset_age == 0 else self._offset
-            expression = expression + fade[:, None] * offset
-            self._offset_age += len(expression)
-            self._offset = offset if self._offset_age < TRANSITION else None
-        self._last = expression[-1] if len(expression) else self._last
-        return expression
+        return self._transition.take(expression)
 
     def _ramp(self, count: int, idle: bool) -> Tensor | None:
         """How far the head has calmed down [T] in the next frames; None while nobody has idled."""
@@ -186,13 +214,19 @@ class Driver:
         step = (1 if idle else -1) / IDLE_RAMP
         level = (self._idle_level + step * (1 + torch.arange(count))).clamp(0, 1)
         self._idle_level = float(level[-1]) if count else self._idle_level
-        return level
+        return level * level * (3 - 2 * level)
 
     def _breathe(self, level: Tensor) -> Tensor:
         """Rise and fall of the shoulders [T, 4]."""
         seconds = torch.arange(self._frame - len(level), self._frame) / self._fps
         rise = self._breathing * level * torch.sin(2 * torch.pi * BREATHS_PER_SECOND * seconds)
         return torch.stack([torch.zeros_like(rise), -rise, torch.zeros_like(rise), torch.zeros_like(rise)], 1)
+
+
+@cache
+def _silent_prosody() -> Tensor:
+    """The prosody [1, 10] of silence."""
+    return prosody_features(compute(torch.zeros(2 * SAMPLES_PER_FRAME)))[:1]
 
 
 def _join(parts: list[MouthMotion]) -> MouthMotion:

@@ -94,7 +94,7 @@ class Drawing:
         self._canvas, self._rate, self._ahead = canvas, RateConverter(canvas.fps), ahead
         self._pixels: Pixels = "rgba" if canvas.look.transparent else "rgb" if canvas.stage else pixels
         self._film = _open_film(canvas)
-        self._marker = None if mark is None else _marker(canvas, mark)
+        self._marker = None if mark is None else open_marker(canvas, mark)
         label = canvas.look.label
         self._labeller = None if label.kind == "none" else Labeller(label, *canvas.shape, canvas.fps)
         self._readback = Readback(canvas.device)
@@ -166,7 +166,7 @@ class Drawing:
             return torch.cat([paint(*pair, next(self._film).to(canvas.device)) for pair in pairs]).cpu().numpy()
 
 
-def _marker(canvas: Canvas, number: int) -> Marker | None:
+def open_marker(canvas: Canvas, number: int) -> Marker | None:
     """What marks frames: all of a square, of a full frame what is drawn; None where that is too small for a mark."""
     height, width = canvas.shape
     left, top, right, bottom = canvas.stage.box if canvas.stage else (0, 0, width, height)

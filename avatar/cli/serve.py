@@ -1,0 +1,54 @@
+"""`avatar serve`: avatars that answer live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from avatar.cli.options import Device
+from avatar.core.files import UserError
+
+if TYPE_CHECKING:
+    from avatar.serve.run import Service
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    names: Annotated[list[Path], typer.Argument(metavar="NAME.avatar...", help="Avatar files.")],
+    host: Annotated[str, typer.Option(help="Address to bind to; others than loopback need tokens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8010,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Tokens of clients, one a line.")] = None,
+    cert: Annotated[Path | None, typer.Option(metavar="FILE.pem", help="Certificate chain, for https.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE.pem", help="Its key.")] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Names it is called by.")] = None,
+    allow_origin: Annotated[list[str] | None, typer.Option(metavar="URL", help="Sites whose pages may use it.")] = None,
+    size: Annotated[int | None, typer.Option(help="Px a side of the pictures.")] = None,
+    background: Annotated[str | None, typer.Option(metavar="COLOUR|FILE", help="Behind the person.")] = None,
+    label: Annotated[Literal["none", "text", "icon", "eu"], typer.Option(help="Visible label in all pictures.")] = "eu",
+    sessions: Annotated[int | None, typer.Option(min=1, help="The most at once; else what the machine draws.")] = None,
+    idle: Annotated[float, typer.Option(min=1, help="Seconds without a request after which a session ends.")] = 600.0,
+    use: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for, as the consent lists it.")] = None,
+    revoked: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids of avatars that may not be used.")] = None,
+    device: Device = "auto",
+    check: Annotated[bool, typer.Option("--check", help="Try everything, say how many sessions fit, and end.")] = False,
+) -> None:
+    """Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket."""
+    try:
+        from avatar.serve.app import Network
+        from avatar.serve.run import Service, Shown
+    except ImportError as error:
+        raise UserError(f"serve needs its extra ({error}); pip install 'avatar-builder[serve]'") from error
+
+    network = Network(host, port, tuple(allow_host or ()), tuple(allow_origin or ()), token_file, cert, key)
+    shown = Shown(size, background, label, device, use, revoked)
+    service = Service(names, network, shown, sessions=sessions, idle_seconds=idle)
+    _check(service) if check else service.run()
+
+
+def _check(service: Service) -> None:
+    for line in service.check():
+        print(line)

@@ -1,0 +1,239 @@
+"""The scheduler: one clock for all sessions. At each tick their motion is made together, then their frames are drawn.
+
+Two threads take turns like a pipeline: one makes the motion of a tick while the other draws the tick before. Encoders
+work in a pool beside them. What falls behind is seen late, then not drawn; sound and motion are never left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from avatar.core.threads import torch_threads
+from avatar.motion.batched_speech import BatchedSpeech, SpeechStream, mouth_motion
+from avatar.motion.driver import FPS
+from avatar.motion.speech_to_motion import SpeechToMotion
+from avatar.play.draw import Canvas
+from avatar.play.shared_drawing import View, draw_together
+from avatar.serve.live_avatar import LiveAvatar, Played
+from cuda_ext.limits import core_count
+
+PERIOD = 1 / FPS  # s
+LATE = PERIOD  # s from a tick to its encoded frame: beyond, the frame is late
+MOST_LAG = 2 * PERIOD  # s behind its tick at which a frame is not drawn any more
+STALL = 0.25  # s behind at which the clock begins anew: what was lost is a pause, not a delay for good
+BUSY_WINDOW = 50  # ticks that the load is an average of
+TIMES_KEPT = 5000  # frame times that quantiles are taken of
+FULL = 0.85  # of a tick that may be used: more, and a neighbour's work makes frames late
+
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as a session gets it."""
+
+    played: Played
+    picture: np.ndarray | None  # [3 S / 2, S] uint8, NV12; None: it was not drawn, since the machine was behind
+
+
+@dataclass(eq=False)
+class Client:
+    """What the engine knows of a session: where its frames come from, how they are drawn, where they go."""
+
+    live: LiveAvatar
+    model: int
+    canvas: Canvas
+    view: View
+    deliver: Callable[[Frame], None]  # called in a thread of the pool, one frame at a time; encodes
+    stream: SpeechStream | None = None
+    number: int = -1  # of the stream of sound
+
+    def speech_stream(self, speech: BatchedSpeech, number: int) -> SpeechStream:
+        """The speech model's state for a stream of sound."""
+        if self.stream is None or number != self.number:
+            self.stream, self.number = speech.open(self.model), number
+        return self.stream
+
+
+@dataclass
+class Load:
+    """How busy the engine is, and how late its frames were."""
+
+    frames: int = 0
+    late: int = 0
+    undrawn: int = 0
+    stalls: int = 0
+    encode_seconds: float = 0.0  # of finishing and coding a frame, a running mean
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES_KEPT))  # s from a tick to its encoded frame
+    motion: deque[float] = field(default_factory=lambda: deque(maxlen=BUSY_WINDOW))  # s of each tick
+    drawing: deque[float] = field(default_factory=lambda: deque(maxlen=BUSY_WINDOW))
+    clients: deque[int] = field(default_factory=lambda: deque(maxlen=BUSY_WINDOW))
+
+    def share(self) -> float:
+        """Of a tick that its slower half takes."""
+        halves = [sum(times) / len(times) for times in (self.motion, self.drawing) if times]
+        return max(halves, default=0.0) / PERIOD
+
+    def quantile(self, share: float) -> float:
+        """Of frame times, s."""
+        times = sorted(self.times)
+        return times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
+
+
+class Engine:
+    """Runs clients until it is closed. `add` and `remove` may be called from any thread."""
+
+    def __init__(self, models: Sequence[SpeechToMotion], clock: Callable[[], float] = time.monotonic) -> None:
+        self.load = Load()
+        self._speech = BatchedSpeech(models, torch.device("cpu"))
+        self._clock, self._clients, self._lock = clock, list[Client](), threading.Lock()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self.failed = False  # a thread ended by an error: no session gets frames any more
+        self._drawn: queue.Queue[tuple[float, list[tuple[Client, Played]]] | None] = queue.Queue(2)
+        self._pool = ThreadPoolExecutor(core_count(), "encode")
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
+            for run, name in ((self._make_motion, "motion"), (self._draw, "draw"))
+        ]
+
+    def start(self) -> None:
+        """Start the clock."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop the clock; clients get no more frames."""
+        self._closing.set()
+        self._wake.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._pool.shutdown()
+
+    def add(self, client: Client) -> None:
+        """Give a client frames from the next tick on."""
+        with self._lock:
+            self._clients.append(client)
+        self._wake.set()
+
+    def remove(self, client: Client) -> None:
+        """Give a client no more frames, but one that is being drawn."""
+        with self._lock:
+            if client in self._clients:
+                self._clients.remove(client)
+
+    def fits(self, count: int, cost: float) -> bool:
+        """Whether so many sessions fit, each of which takes `cost` seconds of a tick's slower half."""
+        clients = sum(self.load.clients) / len(self.load.clients) if self._clients and self.load.clients else 0
+        measured = self.load.share() * PERIOD / clients if clients else 0.0
+        return count * max(cost, measured) <= FULL * PERIOD
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except Exception:
+            LOG.exception("a thread of the engine ended; restart the server")
+            self.failed = True
+
+    def _make_motion(self) -> None:
+        tick = self._clock()
+        with torch_threads(1), torch.no_grad():
+            while not self._closing.is_set():
+                with self._lock:
+                    clients = list(self._clients)
+                if not clients:
+                    self._wake.wait()
+                    self._wake.clear()
+                    tick = self._clock()
+                    continue
+                begun = time.perf_counter()
+                played = self.step(clients)
+                self.load.motion.append(time.perf_counter() - begun)
+                self.load.clients.append(len(clients))
+                self._drawn.put((tick, list(zip(clients, played, strict=True))))
+                tick = self._wait(tick + PERIOD)
+        self._drawn.put(None)
+
+    def _wait(self, tick: float) -> float:
+        """Wait for a tick; the time of the next one, which is later where the clock begins anew."""
+        now = self._clock()
+        if now - tick > STALL:
+            self.load.stalls += 1
+            return now
+        if now < tick:
+            self._closing.wait(tick - now)
+        return tick
+
+    def step(self, clients: Sequence[Client]) -> list[Played]:
+        """The next frame of each client, before it is drawn."""
+        due = [client.live.next_hops() for client in clients]
+        asked = [
+            (client.speech_stream(self._speech, one.stream), hop)
+            for client, one in zip(clients, due, strict=True)
+            for hop in one.hops
+        ]
+        rows = iter(self._speech.push(asked))
+        mouths = [[mouth_motion(hop, next(rows)) for hop in one.hops] for one in due]
+        return [client.live.next_frame(mouth) for client, mouth in zip(clients, mouths, strict=True)]
+
+    def time_clients(self, clients: Sequence[Client], frames: int, warm: int) -> float:
+        """Seconds that the slower half of a tick takes for clients, in the median; before the clock runs."""
+        halves = []
+        with torch_threads(1), torch.no_grad():
+            for _ in range(frames):
+                begun = time.perf_counter()
+                played = self.step(clients)
+                between = time.perf_counter()
+                self._show(list(zip(clients, played, strict=True)), drawn=True)
+                halves.append((between - begun, time.perf_counter() - between))
+        return max(sorted(half)[len(half) // 2] for half in zip(*halves[warm:], strict=True))
+
+    def _draw(self) -> None:
+        while (work := self._drawn.get()) is not None:
+            tick, frames = work
+            begun = time.perf_counter()
+            drawn = self._clock() - tick <= MOST_LAG or self._drawn.empty()
+            done = self._show(frames, drawn=drawn)
+            self._count(done, tick, drawn=drawn)
+            self.load.drawing.append(time.perf_counter() - begun)
+
+    def _show(self, frames: Sequence[tuple[Client, Played]], *, drawn: bool) -> list[float]:
+        """Draw frames and hand them on; when each was done."""
+        pictures: list[np.ndarray | None] = [None] * len(frames)
+        for canvas in {id(client.canvas): client.canvas for client, _ in frames}.values() if drawn else ():
+            mine = [index for index, (client, _) in enumerate(frames) if client.canvas is canvas]
+            motions, views = [frames[index][1].motion for index in mine], [frames[index][0].view for index in mine]
+            for index, picture in zip(mine, draw_together(canvas, motions, views), strict=True):
+                pictures[index] = picture
+        return list(self._pool.map(self._finish, frames, pictures))
+
+    def _finish(self, frame: tuple[Client, Played], picture: np.ndarray | None) -> float:
+        """Finish a picture and hand it on; when that was done."""
+        client, played = frame
+        begun = time.perf_counter()
+        try:
+            client.deliver(Frame(played, None if picture is None else client.view.finish(picture)))
+        except Exception:  # of one session's encoder or transport: the others go on
+            LOG.exception("a session ended by an error")
+            self.remove(client)
+        if picture is not None:
+            self.load.encode_seconds += (time.perf_counter() - begun - self.load.encode_seconds) / BUSY_WINDOW
+        return self._clock()
+
+    def _count(self, done: list[float], tick: float, *, drawn: bool) -> None:
+        self.load.frames += len(done)
+        self.load.undrawn += 0 if drawn else len(done)
+        times = [one - tick for one in done]
+        self.load.times.extend(times)
+        self.load.late += sum(one > LATE for one in times)

@@ -1,0 +1,251 @@
+"""The avatars that a server has opened, and its sessions: who gets one, and when it ends."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from avatar.core.avatar_file import Avatar
+from avatar.core.files import UserError
+from avatar.core.label import Label
+from avatar.motion.driver import LIVE_WINDOW
+from avatar.motion.features import DEFAULT_FEATURES
+from avatar.motion.speech_to_motion import open_speech_model
+from avatar.play.player import Player
+from avatar.play.shared_drawing import Colour, check_live, open_view
+from avatar.serve.engine import FULL, PERIOD, Client, Engine, Frame
+from avatar.serve.live_avatar import LiveAvatar
+
+LOG = logging.getLogger(__name__)
+MOST_SESSIONS = 1000  # whatever was measured: sockets and memory have an end, too
+UNWATCHED_SECONDS = 30.0  # that a session waits for its viewer
+TRIAL_SESSIONS, TRIAL_FRAMES = 4, 12  # that the cost of a session is measured with
+WARM_FRAMES = 4  # of them that are not counted
+
+
+class RefusedError(Exception):
+    """A request that cannot be served now; with the HTTP status that says so."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Viewer(Protocol):
+    """A transport: it gets a session's frames, and sends them on."""
+
+    def show(self, frame: Frame) -> None:
+        """Take a frame, every 40 ms, in a thread of the engine's pool; must not wait."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """The session has ended. Called in any thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asks for."""
+
+    avatar: str = ""  # empty: the first
+    rate: int = 24000
+    live: bool = False
+    background: Colour | None = None
+
+
+@dataclass(eq=False)
+class Session:
+    """A client's own avatar."""
+
+    id: str
+    avatar: str
+    live: LiveAvatar
+    client: Client
+    viewer: Viewer | None = None
+    observers: list[Callable[[Frame], None]] = field(default_factory=list)  # that want events beside the viewer
+    endings: list[Callable[[str], None]] = field(default_factory=list)  # that are called once, with the reason
+    active: float = field(default_factory=time.monotonic)  # when anything was last asked of it
+    unwatched: float = field(default_factory=time.monotonic)  # since when it has no viewer
+    latency_ms: float = 0.0  # as its client measured
+    drift_ms: float = 0.0
+    closed: str = ""  # why it ended
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of its frames, px."""
+        return self.client.canvas.shape
+
+    def push(self, samples: np.ndarray) -> None:
+        """Sound [n] int16. Raises: UserError when too much waits."""
+        self.active = time.monotonic()
+        self.live.push(samples)
+
+    def deliver(self, frame: Frame) -> None:
+        """A frame from the engine."""
+        if viewer := self.viewer:
+            viewer.show(frame)
+        for observe in list(self.observers):
+            observe(frame)
+
+
+class Hub:
+    """All avatars and sessions of a server. Its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        players: Mapping[str, Player],
+        *,
+        label: Label,
+        sessions: int | None = None,
+        idle_seconds: float = 600.0,
+        permit: Callable[[str, Avatar], None] | None = None,
+    ) -> None:
+        """sessions: how many at most; None: as many as the machine draws in time, which is measured.
+
+        permit: raises UserError when an avatar may not be used (any more); asked for each session.
+
+        Raises: UserError for an avatar that cannot be seen live.
+        """
+        for name, player in players.items():
+            check_live(player.canvas)
+            if player.avatar.speech.features != DEFAULT_FEATURES:
+                raise UserError(f"{name}: its audio features, {player.avatar.speech.features}, are not made live")
+        self._players, self._names, self._label = dict(players), list(players), label
+        self._limit, self._idle_seconds, self._permit = sessions, idle_seconds, permit
+        self.engine = Engine([open_speech_model(player.avatar.speech) for player in players.values()])
+        self.cost = 0.0  # s of a tick's slower half that a session takes
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        self.draining = False
+        self.opened = self.refused = 0
+
+    def start(self) -> None:
+        """Measure what a session costs, and start the clock."""
+        self.cost = self.measure()
+        self.engine.start()
+        LOG.info("ready", extra={"capacity": self.capacity, "cost_ms": round(1e3 * self.cost, 1)})
+
+    @property
+    def capacity(self) -> int:
+        """How many sessions fit."""
+        return min(self._limit or max(1, int(FULL * PERIOD / max(self.cost, 1e-6))), MOST_SESSIONS)
+
+    @property
+    def avatars(self) -> list[str]:
+        """Their names."""
+        return list(self._names)
+
+    def player(self, name: str) -> Player:
+        """An avatar that was opened. Raises: RefusedError."""
+        if name not in self._players:
+            raise RefusedError(404, "no such avatar; GET /v1/avatars lists them")
+        return self._players[name]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those that are open."""
+        return list(self._sessions.values())
+
+    def open(self, wish: Wish) -> Session:
+        """A new session. Raises: RefusedError; UserError."""
+        name = wish.avatar or self._names[0]
+        player = self.player(name)
+        if self._permit:
+            try:
+                self._permit(name, player.avatar)
+            except UserError as error:
+                raise RefusedError(403, str(error)) from error
+        with self._lock:
+            if self.draining:
+                raise RefusedError(503, "the server is shutting down")
+            count = len(self._sessions) + 1
+            fits = self._limit is not None or count == 1 or self.engine.fits(count, self.cost)
+            if count > self.capacity or not fits:
+                self.refused += 1
+                raise RefusedError(503, f"{count - 1} sessions are all that this machine draws in time; try later")
+            session = self._make(name, player, wish)
+            self._sessions[session.id] = session
+            self.opened += 1
+        LOG.info("session opened", extra={"session": session.id[:6], "avatar": name})
+        return session
+
+    def _make(self, name: str, player: Player, wish: Wish) -> Session:
+        live = LiveAvatar(player.driver(LIVE_WINDOW), rate=wish.rate, live=wish.live)
+        view = open_view(player.canvas, mark=player.mark, label=self._label, background=wish.background)
+        client = Client(live, self._names.index(name), player.canvas, view, lambda frame: session.deliver(frame))
+        session = Session(secrets.token_urlsafe(18), name, live, client)
+        return session
+
+    def find(self, identifier: str) -> Session:
+        """An open session. Raises: RefusedError."""
+        session = self._sessions.get(identifier)
+        if session is None:
+            raise RefusedError(404, "no such session; it may have ended")
+        session.active = time.monotonic()
+        return session
+
+    def attach(self, session: Session, viewer: Viewer) -> None:
+        """Give a session's frames to a viewer from now on. Raises: RefusedError when it has one."""
+        with self._lock:
+            if session.closed:
+                raise RefusedError(404, "no such session; it may have ended")
+            if session.viewer is not None:
+                raise RefusedError(409, "the session is shown elsewhere; open another")
+            session.viewer = viewer
+        self.engine.add(session.client)
+
+    def detach(self, session: Session, viewer: Viewer) -> None:
+        """Take a session's frames away from a viewer."""
+        with self._lock:
+            if session.viewer is not viewer:
+                return
+            session.viewer, session.unwatched = None, time.monotonic()
+        self.engine.remove(session.client)
+
+    def close(self, session: Session, reason: str) -> None:
+        """End a session; a second call changes nothing."""
+        with self._lock:
+            if self._sessions.pop(session.id, None) is None:
+                return
+            session.closed, viewer, session.viewer = reason, session.viewer, None
+        self.engine.remove(session.client)
+        for end in [*([viewer.close] if viewer else []), *session.endings]:
+            end(reason)
+        LOG.info("session closed", extra={"session": session.id[:6], "reason": reason})
+
+    def expire(self) -> None:
+        """End sessions that nobody watches, or of which nothing was asked for long."""
+        now = time.monotonic()
+        for session in self.sessions:
+            if session.viewer is None and now - session.unwatched > UNWATCHED_SECONDS:
+                self.close(session, f"nobody watched it for {UNWATCHED_SECONDS:.0f} s")
+            elif now - session.active > self._idle_seconds and not session.live.buffered:
+                self.close(session, f"nothing was asked of it for {self._idle_seconds:.0f} s")
+
+    def shut_down(self) -> None:
+        """End all sessions and stop the clock."""
+        self.draining = True
+        for session in self.sessions:
+            self.close(session, "the server is shutting down")
+        self.engine.close()
+
+    def measure(self) -> float:
+        """Seconds of a tick's slower half that a session takes while it speaks: the dearest avatar, several at once."""
+        costs = []
+        for index, name in enumerate(self._names):
+            player, rate, kept = self._players[name], 16000, list[Frame]()
+            clients = []
+            for _ in range(TRIAL_SESSIONS):
+                session = self._make(name, player, Wish(rate=rate))
+                session.live.push(np.random.default_rng(index).integers(-8000, 8000, rate, np.int16))
+                session.observers.append(kept.append)
+                clients.append(session.client)
+            costs.append(self.engine.time_clients(clients, TRIAL_FRAMES, WARM_FRAMES) / TRIAL_SESSIONS)
+        return max(costs)

@@ -102,7 +102,7 @@ def evaluation(_: dict[str, Any]) -> Any:
     return Evaluation([Score("own torso", "face", "PSNR", 31.5, "dB")], range(60), "held out")
 
 
-def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dict[Verb, Calls]:
+def record_pipelines(patch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
     """Record the pipeline of each verb. Avatars and Takes are stubs that know where they were read from."""
     patch.setattr("avatar.core.avatar_file.load_avatar", stub_avatar)
     patch.setattr("avatar.core.consent.check_permission", ask)
@@ -123,7 +123,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
         "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0, 25.0)),
         "say": ("avatar.pipelines.say.say", lambda _: 1),
     }
-    return {verb: record(patch, place, answer, progress=progress) for verb, (place, answer) in answers.items()}
+    return {verb: record(patch, place, answer) for verb, (place, answer) in answers.items()}
 
 
 def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:

@@ -16,6 +16,7 @@ from avatar.batch import storage, work
 from avatar.batch.jobs import Job, Need
 from avatar.core.files import UserError
 from avatar.core.picture_folder import save_each
+from avatar.core.progress import no_progress
 from avatar.pipelines.option_table import Option, options_of
 from avatar.pipelines.options import VERBS, Build, Render, Speak, Verb
 from tests.recorded import OWN, TOGETHER, Calls, arrived, record_pipelines, sample
@@ -27,7 +28,7 @@ OPTIONS = [(verb, one) for verb in VERBS for one in options_of(VERBS[verb])]
 def pipelines(monkeypatch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
     """Recorded calls of the pipeline of each verb."""
     work._load.cache_clear()
-    return record_pipelines(monkeypatch, progress=False)
+    return record_pipelines(monkeypatch)
 
 
 def required(verb: Verb, folder: Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_every_option_reaches_what_it_names(
 ) -> None:
     value, expected = (True, True) if one.type is bool else sample(one, tmp_path, verb)
     values = required(verb, tmp_path) | TOGETHER.get(one.name, {}) | {one.name: value}
-    work.RUN[verb](VERBS[verb].model_validate(values), False)
+    work.RUN[verb](VERBS[verb].model_validate(values), False, no_progress)
     if (verb, one.name) == ("evaluate", "output"):
         assert json.loads(Path(value).read_text())["scores"][0]["value"] == 31.5
     else:
@@ -51,10 +52,12 @@ def test_every_option_reaches_what_it_names(
 @pytest.mark.parametrize("verb", ["speak", "motion"])
 def test_controls_go_over_those_of_the_avatars_recipe(verb: Verb, pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
     plain = required(verb, tmp_path)
-    work.RUN[verb](VERBS[verb].model_validate(plain), False)
+    work.RUN[verb](VERBS[verb].model_validate(plain), False, no_progress)
     controls = pipelines[verb].last["controls"]
     assert (controls.seed, controls.head) == (OWN["seed"], OWN["head"])
-    work.RUN[verb](VERBS[verb].model_validate(plain | {"controls": {"seed": 0, "blink": {"0": 1, "2.5": 0}}}), False)
+    work.RUN[verb](
+        VERBS[verb].model_validate(plain | {"controls": {"seed": 0, "blink": {"0": 1, "2.5": 0}}}), False, no_progress
+    )
     controls = pipelines[verb].last["controls"]
     assert (controls.seed, controls.head, controls.blink) == (0, OWN["head"], {0: 1, 2.5: 0})
 
@@ -106,16 +109,16 @@ def test_folders_of_pictures_are_whole_and_nothing_else(
     monkeypatch.setattr(home, name, drawing)
     values = required(verb, tmp_path) | {"output": str(tmp_path / "frames")}
     options = VERBS[verb].model_validate(values)
-    work.RUN[verb](options, False)
+    work.RUN[verb](options, False, no_progress)
     assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]
     with pytest.raises(UserError, match="exists, and this batch did not make it"):
-        work.RUN[verb](options, False)
+        work.RUN[verb](options, False, no_progress)
     shutil.copy(tmp_path / "frames" / "000000.png", tmp_path / "frames" / "000001.png")  # of a longer run
-    work.RUN[verb](options, True)
+    work.RUN[verb](options, True, no_progress)
     assert [path.name for path in (tmp_path / "frames").iterdir()] == ["000000.png"]
     (tmp_path / "frames" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds mine\.txt"):
-        work.RUN[verb](options, True)
+        work.RUN[verb](options, True, no_progress)
     assert (tmp_path / "frames" / "mine.txt").exists()
     assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
 
@@ -125,11 +128,11 @@ def test_only_takes_of_this_batch_are_made_anew(pipelines: dict[Verb, Calls], tm
     clip.touch()
     take.mkdir()
     options = Build(source=str(clip), output=str(tmp_path / "x.avatar"))
-    work.RUN["build"](options, False)
+    work.RUN["build"](options, False, no_progress)
     assert take.exists()
-    work.RUN["build"](Build(source=str(take), output=str(tmp_path / "x.avatar")), True)
+    work.RUN["build"](Build(source=str(take), output=str(tmp_path / "x.avatar")), True, no_progress)
     assert take.exists(), "the source itself"
-    work.RUN["build"](options, True)
+    work.RUN["build"](options, True, no_progress)
     assert not take.exists()
 
 
@@ -137,14 +140,14 @@ def test_a_style_is_taken_anew_when_its_clip_may_have_changed(pipelines: dict[Ve
     kept = tmp_path / "o.style.take"
     kept.mkdir()
     options = Speak(avatar="a", speech="s", output=str(tmp_path / "o.mp4"), style="c.mp4")
-    work.RUN["speak"](options, False)
+    work.RUN["speak"](options, False, no_progress)
     assert kept.exists()
-    work.RUN["speak"](options, True)
+    work.RUN["speak"](options, True, no_progress)
     assert not kept.exists()
 
 
 def test_render_makes_a_film_and_frames(pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
     values = {"avatar": "a", "take": "t", "output": str(tmp_path / "o.mp4")}
-    work.RUN["render"](Render(**values), False)
+    work.RUN["render"](Render(**values), False, no_progress)
     target = pipelines["render"].last["target"]
     assert (target.out, target.frames_dir) == (tmp_path / "o.mp4", None)

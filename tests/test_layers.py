@@ -29,9 +29,13 @@ ROOMS = {
         "preprocess",
     },
     "avatar.serve": {"avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext"},
+    "avatar.studio": {
+        "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve.guard",
+        "cuda_ext", "preprocess",
+    },
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",
-        "avatar.render", "avatar.serve", "cuda_ext.limits", "preprocess",
+        "avatar.render", "avatar.serve", "avatar.studio", "cuda_ext.limits", "preprocess",
     },
     "avatar": set(),  # public names are resolved on first use
 }  # fmt: skip
@@ -60,8 +64,8 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "rich": "avatar.cli.batch_table",
     "c2pa": "avatar.provenance",
     "cryptography": "avatar.provenance",
-    "starlette": "avatar.serve",
-    "uvicorn": "avatar.serve",
+    "starlette": ("avatar.serve", "avatar.studio"),
+    "uvicorn": ("avatar.serve", "avatar.studio"),
     "aiortc": "avatar.serve",
     "av": "avatar.serve",
 }

@@ -194,6 +194,27 @@ class Journal:
         for row in self._db.execute(query):
             yield Record(*row)
 
+    def find(self, job: str) -> Record | None:
+        """What is known of a job, of any run; None where there was none of this id."""
+        row = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE id=?", (job,)).fetchone()
+        return Record(*row) if row else None
+
+    def forget(self, folder: str) -> None:
+        """Forget the jobs whose output lies in a folder or is that file, and its digests, past recovery.
+
+        Raises: UserError when another process holds the journal.
+        """
+        inside = folder.rstrip("/") + "/"
+        try:
+            self._db.execute("PRAGMA secure_delete=ON")
+            with self._transaction():
+                for table, column in (("jobs", "output"), ("digests", "place")):
+                    clause = f"{column}=? OR substr({column}, 1, ?)=?"
+                    self._db.execute(f"DELETE FROM {table} WHERE {clause}", (folder, len(inside), inside))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self.path}: cannot be written now ({error}); try again") from error
+
     def last_run(self) -> RunRecord | None:
         """The run that began last."""
         row = self._db.execute("SELECT * FROM runs ORDER BY number DESC LIMIT 1").fetchone()

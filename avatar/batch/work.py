@@ -18,6 +18,7 @@ from avatar.batch import storage
 from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_folder, remove_leftovers
+from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
 from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Say, Speak
@@ -59,7 +60,7 @@ Runner = Callable[[Task], Made]
 """What a worker does with a task: `run_one`."""
 
 
-def run_one(task: Task) -> Made:
+def run_one(task: Task, progress: Progress = no_progress) -> Made:
     """Do a job: everything it makes is whole at its place, or not there. Raises: UserError."""
     import torch
 
@@ -74,7 +75,7 @@ def run_one(task: Task) -> Made:
     with local_copies(task.job) as values:
         options = VERBS[task.job.kind].model_validate(values)
         arguments.check_outputs(options)
-        return RUN[task.job.kind](options, task.replaces)
+        return RUN[task.job.kind](options, task.replaces, progress)
 
 
 @contextmanager
@@ -130,17 +131,19 @@ def _load(place: str, fingerprint: str) -> Avatar:
         return load_avatar(storage.fetch(place, Path(folder)))
 
 
-def _preprocess(options: Preprocess, replaces: bool) -> Made:
+def _preprocess(options: Preprocess, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines.takes import make_take
 
     request, out = arguments.take_request(options), Path(options.output)
     if replaces:
         remove_folder(out)  # made of another clip or with another request
-    take = make_take(Path(options.video), out, request, holdout=options.holdout, device=options.device)
+    take = make_take(
+        Path(options.video), out, request, holdout=options.holdout, device=options.device, progress=progress
+    )
     return Made(take.length / take.fps)
 
 
-def _build(options: Build, replaces: bool) -> Made:
+def _build(options: Build, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines.build import build
 
     source, out = Path(options.source), Path(options.output)
@@ -150,11 +153,11 @@ def _build(options: Build, replaces: bool) -> Made:
             remove_folder(out.with_suffix(".preview.take" if options.preview else ".take"))
     recipe = arguments.final_recipe(options)
     request = arguments.build_request(options)
-    build(source, out, recipe=recipe, request=request, force=options.force, device=options.device)
+    build(source, out, recipe=recipe, request=request, force=options.force, device=options.device, progress=progress)
     return Made()
 
 
-def _speak(options: Speak, replaces: bool) -> Made:
+def _speak(options: Speak, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines import signing
     from avatar.pipelines.speak import film_rate, footage_take, speak
 
@@ -167,11 +170,20 @@ def _speak(options: Speak, replaces: bool) -> Made:
     _check_pictures(out, replaces)
     film = signing.film_of_speech(avatar, speech, controls, look)
     with signing.signed_output(options, film, out) as place:
-        frames = speak(avatar, speech, place, controls=controls, look=look, device=options.device, force=options.force)
+        frames = speak(
+            avatar,
+            speech,
+            place,
+            controls=controls,
+            look=look,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
     return Made(frames / film_rate(avatar, look))
 
 
-def _say(options: Say, replaces: bool) -> Made:
+def _say(options: Say, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines import signing
     from avatar.pipelines.say import say
 
@@ -183,7 +195,16 @@ def _say(options: Say, replaces: bool) -> Made:
     _check_pictures(out, replaces)
     film = signing.film_of_text(avatar, saying, controls, look)
     with signing.signed_output(options, film, out) as place:
-        frames = say(avatar, saying, place, controls=controls, look=look, device=options.device, force=options.force)
+        frames = say(
+            avatar,
+            saying,
+            place,
+            controls=controls,
+            look=look,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
     return Made(frames / (look.fps or avatar.fps))
 
 
@@ -192,7 +213,7 @@ def style_take(output: str) -> Path:
     return Path(output).with_suffix(".style.take")
 
 
-def _render(options: Render, replaces: bool) -> Made:
+def _render(options: Render, replaces: bool, progress: Progress) -> Made:
     from avatar.core.take import open_take
     from avatar.pipelines import signing
     from avatar.pipelines.speak import reenact
@@ -204,12 +225,19 @@ def _render(options: Render, replaces: bool) -> Made:
     film = signing.film_of_take(avatar, take, options.split, look)
     with signing.signed_target(options, film, target) as place:
         frames = reenact(
-            avatar, take, place, split=options.split, look=look, device=options.device, force=options.force
+            avatar,
+            take,
+            place,
+            split=options.split,
+            look=look,
+            device=options.device,
+            force=options.force,
+            progress=progress,
         )
     return Made(frames / (look.fps or avatar.fps))
 
 
-def _motion(options: Motion, replaces: bool) -> Made:
+def _motion(options: Motion, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines.export import export_motion
 
     avatar, out = _permitted(options), Path(options.output)
@@ -217,11 +245,13 @@ def _motion(options: Motion, replaces: bool) -> Made:
     if replaces:
         remove_folder(style_take(options.output))
     speech = SpeechFile(options.speech, options.audio_track)
-    frames = export_motion(avatar, speech, out, layout=options.layout, controls=controls, force=options.force)
+    frames = export_motion(
+        avatar, speech, out, layout=options.layout, controls=controls, force=options.force, progress=progress
+    )
     return Made(frames / avatar.fps)
 
 
-def _evaluate(options: Evaluate, replaces: bool) -> Made:
+def _evaluate(options: Evaluate, replaces: bool, progress: Progress) -> Made:
     from avatar.core.take import open_take
     from avatar.pipelines.evaluate import evaluate, write_json
 
@@ -229,14 +259,21 @@ def _evaluate(options: Evaluate, replaces: bool) -> Made:
     page, sheet = (Path(place) if place else None for place in (options.page, options.sheet))
     further = arguments.further_of(options)
     evaluation = evaluate(
-        avatar, take, page=page, sheet=sheet, further=further, device=options.device, force=options.force
+        avatar,
+        take,
+        page=page,
+        sheet=sheet,
+        further=further,
+        device=options.device,
+        force=options.force,
+        progress=progress,
     )
     assert options.output, "every job has an output"
     write_json(evaluation, Path(options.output))
     return Made(len(evaluation.frames) / take.fps)
 
 
-def _dub(options: Dub, replaces: bool) -> Made:
+def _dub(options: Dub, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub
     from avatar.pipelines.speak import footage_take
@@ -247,11 +284,20 @@ def _dub(options: Dub, replaces: bool) -> Made:
     speech, dubbing = SpeechFile(options.speech, options.audio_track), arguments.dubbing_of(options)
     film = signing.film_of_dub(avatar, video, speech, dubbing.label)
     with signing.signed_output(options, film, out) as place:
-        made = dub(avatar, video, speech, place, dubbing=dubbing, device=options.device, force=options.force)
+        made = dub(
+            avatar,
+            video,
+            speech,
+            place,
+            dubbing=dubbing,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
     return Made(made.frames / made.fps)
 
 
-RUN: dict[Kind, Callable[[Any, bool], Made]] = {
+RUN: dict[Kind, Callable[[Any, bool, Progress], Made]] = {
     "preprocess": _preprocess,
     "build": _build,
     "speak": _speak,
@@ -261,7 +307,8 @@ RUN: dict[Kind, Callable[[Any, bool], Made]] = {
     "dub": _dub,
     "say": _say,
 }
-"""What does a verb with its options; and whether what stands at its outputs may be replaced."""
+"""What does a verb with its options, whether what stands at its outputs may be replaced, and who is called with its
+progress."""
 
 
 def _check_pictures(out: Path | None, replaces: bool) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from avatar.batch.attempt import Outcome, attempt, explain, is_full, printing_to
-from avatar.batch.work import Runner, run_one, task_from_json
+from avatar.batch.progress import ProgressFile
+from avatar.batch.work import Made, Runner, Task, run_one, task_from_json
 
 READY = "ready"
 """The first line of a worker; the time limit of its first job begins with it."""
@@ -53,12 +54,22 @@ def _do(message: dict, run: Runner) -> Outcome:
     try:
         with printing_to(Path(message["log"])):
             sys.stderr.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {task.job.id}\n")
-            outcome = attempt(task, run)
+            outcome = _attempt(task, run, ProgressFile(Path(message["log"]).with_suffix(".progress")))
             sys.stdout.flush()
             sys.stderr.flush()
     except OSError as error:  # not even the log could be written
         return Outcome("full" if is_full(error) else "failed", explain(error))
     return outcome
+
+
+def _attempt(task: Task, run: Runner, progress: ProgressFile) -> Outcome:
+    def with_progress(task: Task) -> Made:
+        return run_one(task, progress)
+
+    try:
+        return attempt(task, with_progress if run is run_one else run)
+    finally:
+        progress.remove()
 
 
 def _answer(answers: TextIO, line: str) -> None:

@@ -63,6 +63,7 @@ PLACES = {
     "log": Place("trust", "The films that were made here.", "log"),
     "motion-space": Place("space", "Make the MotionSpace asset from clips.", "app"),
     "take": Place("takes", "Takes to and from the data folders of other projects.", "app"),
+    "studio": Place("studio", "A page in the browser that does the whole way: film, check, build, speak, download."),
     "batch": Place("batch", "Run the jobs of a file, on this machine or a cluster: `avatar batch jobs.yaml`.", "app"),
 }
 """In the order of the help. tests/test_cli.py compares the lines with those of the commands themselves."""

@@ -69,6 +69,16 @@ def set_note(mark: str, note: str) -> int:
         return base.execute("UPDATE films SET note = ? WHERE mark = ?", (note, mark)).rowcount
 
 
+def forget(folder: str) -> int:
+    """Take the films of a folder out of the log, past recovery; returns how many there were."""
+    if not log_file().exists():
+        return 0
+    inside = folder.rstrip("/") + "/"
+    with _opened() as base:
+        base.execute("PRAGMA secure_delete=ON")
+        return base.execute("DELETE FROM films WHERE substr(file, 1, ?) = ?", (len(inside), inside)).rowcount
+
+
 def _select(clause: str, values: tuple[str | int, ...]) -> list[Entry]:
     if not log_file().exists():
         return []

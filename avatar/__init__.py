@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from avatar.pipelines.build import build
     from avatar.pipelines.dub import Dubbing, dub
     from avatar.pipelines.evaluate import evaluate
+    from avatar.pipelines.say import Saying, say
     from avatar.pipelines.speak import reenact, speak
     from avatar.pipelines.style import learn_style
     from avatar.pipelines.takes import make_take
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from avatar.play.look import Look
     from avatar.play.player import Player
     from avatar.play.session import Session
+    from avatar.voice.engines import VoiceChoice
     from cuda_ext.ops import set_threads
     from preprocess.request import TakeRequest
 
@@ -42,6 +44,7 @@ _HOMES = {
     "MotionSpace": "avatar.core.motion_space",
     "Player": "avatar.play.player",
     "Recipe": "avatar.core.recipe",
+    "Saying": "avatar.pipelines.say",
     "Session": "avatar.play.session",
     "SpeakingStyle": "avatar.core.avatar_file",
     "SpeechFile": "avatar.core.speech_file",
@@ -50,6 +53,7 @@ _HOMES = {
     "TakeRequest": "preprocess.request",
     "Track": "avatar.core.take",
     "UserError": "avatar.core.files",
+    "VoiceChoice": "avatar.voice.engines",
     "build": "avatar.pipelines.build",
     "dub": "avatar.pipelines.dub",
     "evaluate": "avatar.pipelines.evaluate",
@@ -60,6 +64,7 @@ _HOMES = {
     "open_take": "avatar.core.take",
     "read_speech": "avatar.core.media",
     "reenact": "avatar.pipelines.speak",
+    "say": "avatar.pipelines.say",
     "resolve_controls": "avatar.core.controls",
     "save_avatar": "avatar.core.avatar_file",
     "set_threads": "cuda_ext.ops",
@@ -77,6 +82,7 @@ __all__ = [
     "MotionSpace",
     "Player",
     "Recipe",
+    "Saying",
     "Session",
     "SpeakingStyle",
     "SpeechFile",
@@ -85,6 +91,7 @@ __all__ = [
     "TakeRequest",
     "Track",
     "UserError",
+    "VoiceChoice",
     "build",
     "dub",
     "evaluate",
@@ -97,6 +104,7 @@ __all__ = [
     "reenact",
     "resolve_controls",
     "save_avatar",
+    "say",
     "set_threads",
     "speak",
     "upgrade",

@@ -108,7 +108,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
     patch.setattr("avatar.core.consent.check_permission", ask)
     patch.setattr("avatar.core.consent.read_revoked", lambda place: frozenset([str(place)]))
     patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
-    for name in ("film_of_speech", "film_of_take", "film_of_dub"):
+    for name in ("film_of_speech", "film_of_take", "film_of_dub", "film_of_text"):
         patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
     patch.setattr("avatar.pipelines.speak.film_rate", lambda *_: 25.0)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
@@ -121,6 +121,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
         "motion": ("avatar.pipelines.export.export_motion", lambda _: 1),
         "evaluate": ("avatar.pipelines.evaluate.evaluate", evaluation),
         "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0, 25.0)),
+        "say": ("avatar.pipelines.say.say", lambda _: 1),
     }
     return {verb: record(patch, place, answer, progress=progress) for verb, (place, answer) in answers.items()}
 
@@ -128,7 +129,7 @@ def record_pipelines(patch: pytest.MonkeyPatch, *, progress: bool = True) -> dic
 def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     """Where an option of a verb is in the arguments of its pipeline."""
     if name in Controls.model_fields:
-        if verb in ("speak", "motion"):
+        if verb in ("speak", "motion", "say"):
             return getattr(call["controls"], name)
         return getattr(call["recipe"], name)  # the seed of a build
     if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
@@ -168,6 +169,10 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
     if name in ("registered", "published"):
         return getattr(call["further"], name)
+    if verb == "say" and name in ("text", "speed", "captions", "caption_font"):
+        return getattr(call["text"], {"caption_font": "font"}.get(name, name))
+    if verb == "say" and (name in ("language", "silent") or name.startswith("voice")):
+        return getattr(call["text"].voice, name.removeprefix("voice_"))
     if name in ("avatar", "take"):
         return call[name].place
     if name == "controls":
@@ -182,6 +187,12 @@ WORDS |= {
     "own": "Ada Lovelace",
     "use": "training films",
     "tsa": "http://localhost:1",
+    "text": "Hello.",
+    "emotion": "happy:0.5",
+    "voice": "kokoro:af_sky",
+    "language": "fr",
+    "voice_url": "http://localhost:1",
+    "voice_consent": "Ada agreed",
 }
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
@@ -192,6 +203,7 @@ ENDINGS = {
     "motion": "x.csv",
     "evaluate": "x.json",
     "dub": "x.mov",
+    "say": "x.mov",
 }
 
 
@@ -213,7 +225,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "speech", "announce", "footage")
+        plain = one.name in ("avatar", "take", "style", "speech", "announce", "text", "footage")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

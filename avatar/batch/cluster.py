@@ -21,7 +21,16 @@ from avatar.batch.work import Runner, Task, run_one, task_from_json
 from avatar.core.files import UserError
 
 PORT = 6379
-CPUS: dict[Kind, int] = {"preprocess": 2, "build": 4, "speak": 1, "render": 1, "motion": 1, "evaluate": 2, "dub": 2}
+CPUS: dict[Kind, int] = {
+    "preprocess": 2,
+    "build": 4,
+    "speak": 1,
+    "render": 1,
+    "motion": 1,
+    "evaluate": 2,
+    "dub": 2,
+    "say": 2,
+}
 """CPUs of a job that does not name a number, where nodes have as many."""
 JOBS_PER_CPU = 2  # submitted at a time: enough that no node waits for this process
 POLL_SECONDS = 1.0  # between two looks at the cluster's nodes

@@ -32,6 +32,7 @@ LIMITS: dict[Kind, float] = {
     "motion": 3600.0,
     "evaluate": 3600.0,
     "dub": 2 * 3600.0,
+    "say": 3600.0,
 }
 """Seconds after which a job counts as hung; a build has them beside twice its budget."""
 
@@ -53,6 +54,7 @@ NEEDS: dict[Kind, Need] = {
     "motion": Need(memory=1.0),
     "evaluate": Need(memory=2.0),
     "dub": Need(memory=2.0),
+    "say": Need(memory=2.0),
 }
 
 

@@ -171,7 +171,7 @@ def _checks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
                 yield f"ending {job.kind} {row.name} {found}", partial(_refuse, text)
     if job.kind == "motion" and "layout" in options and ending != ".csv":
         yield f"layout {ending}", partial(_refuse, f"layout: is of columns, which '{ending}' lacks; write .csv")
-    if job.kind in ("speak", "render", "dub"):
+    if job.kind in ("speak", "render", "dub", "say"):
         yield from _film_checks(job, ending)
 
 

@@ -20,7 +20,7 @@ from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Speak
+from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Say, Speak
 from avatar.provenance.sign import sidecar_name
 
 if TYPE_CHECKING:
@@ -171,6 +171,22 @@ def _speak(options: Speak, replaces: bool) -> Made:
     return Made(frames / film_rate(avatar, look))
 
 
+def _say(options: Say, replaces: bool) -> Made:
+    from avatar.pipelines import signing
+    from avatar.pipelines.say import say
+
+    avatar, look, saying = _permitted(options), arguments.look_of(options), arguments.saying_of(options)
+    controls = arguments.controls_of(avatar, options)
+    if replaces:
+        remove_folder(style_take(options.output))
+    out = Path(options.output)
+    _check_pictures(out, replaces)
+    film = signing.film_of_text(avatar, saying, controls, look)
+    with signing.signed_output(options, film, out) as place:
+        frames = say(avatar, saying, place, controls=controls, look=look, device=options.device, force=options.force)
+    return Made(frames / (look.fps or avatar.fps))
+
+
 def style_take(output: str) -> Path:
     """Where the Take of the clip is made that an output takes its style from (`avatar.pipelines.style`)."""
     return Path(output).with_suffix(".style.take")
@@ -243,6 +259,7 @@ RUN: dict[Kind, Callable[[Any, bool], Made]] = {
     "motion": _motion,
     "evaluate": _evaluate,
     "dub": _dub,
+    "say": _say,
 }
 """What does a verb with its options; and whether what stands at its outputs may be replaced."""
 

@@ -36,6 +36,7 @@ PLACES = {
     "doctor": Place("make", "What this machine has, and what is missing for what."),
     "demo": Place("make", "The whole way once: a clip becomes an avatar, and the avatar speaks."),
     "speak": Place("drive", "Make an avatar say what a sound file says; any length."),
+    "say": Place("drive", "Make an avatar say a text, by a voice."),
     "render": Place("drive", "Re-enact a Take's own track; PNGs are named by the Take's frame index."),
     "motion": Place("drive", "Speech to motion only."),
     "export": Place(

@@ -15,10 +15,11 @@ from avatar.pipelines.arguments import (
     further_of,
     look_of,
     permit,
+    saying_of,
     speech_of,
     target_of,
 )
-from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Render, Speak
+from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Render, Say, Speak
 
 app = typer.Typer()
 
@@ -40,6 +41,32 @@ def speak(options: Speak) -> None:
         frames = run(
             avatar,
             speech,
+            place,
+            controls=controls,
+            look=look,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
+    print(f"{out}: {frames} frames, {size_of(out)}")
+
+
+@add_verb(app, Say)
+def say(options: Say) -> None:
+    """Film of an avatar that says a text."""
+    from avatar.cli.bars import progress_bars
+    from avatar.core.avatar_file import load_avatar
+    from avatar.pipelines import signing
+    from avatar.pipelines.say import say as run
+
+    avatar, out = load_avatar(options.avatar), Path(options.output)
+    permit(avatar, options)
+    controls, look, saying = controls_of(avatar, options), look_of(options), saying_of(options)
+    film = signing.film_of_text(avatar, saying, controls, look)
+    with signing.signed_output(options, film, out) as place, progress_bars() as progress:
+        frames = run(
+            avatar,
+            saying,
             place,
             controls=controls,
             look=look,

@@ -31,20 +31,20 @@ from avatar.core.motion_space import Motion, MotionSpace
 
 # Each: the change of a distance along an axis (0 x, 1 y, 2 z) between two landmarks that makes the curve 1, in cm.
 # ARKit's left is the person's own, which is the right of the picture that landmarks are named by.
-_DISTANCES: dict[str, tuple[int, int, int, float]] = {
+DISTANCES: dict[str, tuple[int, int, int, float]] = {
     "jawOpen": (UPPER_LIP, CHIN, 1, 2.5),
     "mouthRollLower": (LOWER_LIP, LIP_BOTTOM, 1, -0.5),
     "mouthRollUpper": (LIP_TOP, UPPER_LIP, 1, -0.4),
-    "mouthSmileLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, -0.8),
-    "mouthSmileRight": (LEFT_CORNER, LEFT_EYE.upper, 1, -0.8),
-    "mouthFrownLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, 0.6),
-    "mouthFrownRight": (LEFT_CORNER, LEFT_EYE.upper, 1, 0.6),
+    "mouthSmileLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, 0.8),
+    "mouthSmileRight": (LEFT_CORNER, LEFT_EYE.upper, 1, 0.8),
+    "mouthFrownLeft": (RIGHT_CORNER, RIGHT_EYE.upper, 1, -0.6),
+    "mouthFrownRight": (LEFT_CORNER, LEFT_EYE.upper, 1, -0.6),
     "mouthStretchLeft": (LIP_TOP, RIGHT_CORNER, 0, 0.8),
     "mouthStretchRight": (LIP_TOP, LEFT_CORNER, 0, -0.8),
-    "mouthUpperUpLeft": (RIGHT_UPPER_LIP, RIGHT_EYE.upper, 1, -0.5),
-    "mouthUpperUpRight": (LEFT_UPPER_LIP, LEFT_EYE.upper, 1, -0.5),
-    "mouthLowerDownLeft": (RIGHT_LOWER_LIP, RIGHT_EYE.upper, 1, 1.2),
-    "mouthLowerDownRight": (LEFT_LOWER_LIP, LEFT_EYE.upper, 1, 1.2),
+    "mouthUpperUpLeft": (RIGHT_UPPER_LIP, RIGHT_EYE.upper, 1, 0.5),
+    "mouthUpperUpRight": (LEFT_UPPER_LIP, LEFT_EYE.upper, 1, 0.5),
+    "mouthLowerDownLeft": (RIGHT_LOWER_LIP, RIGHT_EYE.upper, 1, -1.2),
+    "mouthLowerDownRight": (LEFT_LOWER_LIP, LEFT_EYE.upper, 1, -1.2),
     "browInnerUp": (GLABELLA, NOSE_BRIDGE, 1, 0.6),
     "browOuterUpLeft": (RIGHT_BROW_OUTER, RIGHT_EYE.upper, 1, 0.6),
     "browOuterUpRight": (LEFT_BROW_OUTER, LEFT_EYE.upper, 1, 0.6),
@@ -69,6 +69,12 @@ GAZE_SCALE = 4  # gaze 1 is an iris a quarter of the eye's width off the middle 
 _WIDTH, _OPENING, _PUCKER_CM = (LEFT_CORNER, RIGHT_CORNER), (UPPER_LIP, LOWER_LIP), 1.6
 
 
+def distance_readings(space: MotionSpace) -> Tensor:
+    """What one unit of each mode adds to each curve of DISTANCES: [D, K]."""
+    rows = [(space.basis[:, b, axis] - space.basis[:, a, axis]) / full for a, b, axis, full in DISTANCES.values()]
+    return torch.stack(rows)
+
+
 def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     """Curves [T], each 0..1, under ARKit's names; shapes that landmarks do not show are left out.
 
@@ -84,7 +90,7 @@ def arkit_curves(motion: Motion, space: MotionSpace) -> dict[str, Tensor]:
     def change(first: int, second: int, axis: int) -> Tensor:
         return moved[:, second, axis] - moved[:, first, axis]
 
-    curves = {name: change(a, b, axis) / full for name, (a, b, axis, full) in _DISTANCES.items()}
+    curves = {name: change(a, b, axis) / full for name, (a, b, axis, full) in DISTANCES.items()}
     narrowing = -change(*_WIDTH, 0) / _PUCKER_CM
     curves["mouthPucker"] = narrowing
     curves["mouthFunnel"] = torch.minimum(narrowing.clamp_min(0), change(*_OPENING, 1).clamp_min(0)) * 2

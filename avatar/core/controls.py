@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from avatar.core.emotion import AUTO, Emotion, parse_emotion
+from avatar.core.files import UserError
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import FilePath, PosePath, named_files
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, check_seed, parse, yaml_values
@@ -43,6 +45,20 @@ class UpTo:
         return value
 
 
+def _known_emotion(value: str | dict[float, str]) -> str | dict[float, str]:
+    """The same. Raises: ValueError for what is no emotion, or seconds that do not grow."""
+    times = list(value) if isinstance(value, dict) else []
+    if value == {} or any(time < 0 for time in times) or any(b <= a for a, b in pairwise(times)):
+        raise ValueError("must have seconds that grow from 0 on")
+    for text in value.values() if isinstance(value, dict) else [value]:
+        if text != AUTO:
+            try:
+                parse_emotion(text)
+            except UserError as error:
+                raise ValueError(str(error)) from error
+    return value
+
+
 def _known_pose(pose: str) -> str:
     if pose not in ("generated", "still") and not (pose.startswith("take:") and len(pose) > len("take:")):
         raise ValueError(f"must be generated, still or take:DIR, not '{pose}'")
@@ -66,6 +82,9 @@ class Controls(Settings):
     temperature: Annotated[Curve, AfterValidator(UpTo(2))] = Field(
         1.0, description="Times what the person's face does beside the sound; 0 = nothing."
     )
+    emotion: Annotated[str | dict[float, str], AfterValidator(_known_emotion)] = Field(
+        "neutral", description="What the face shows: happy:0.6 and the like, or auto: what the voice says of it."
+    )
     lle: float = Field(0.1, ge=0, le=1, description="Pull towards motions that the person has made.")
     pose: Annotated[PosePath, AfterValidator(_known_pose)] = Field(
         "generated", description="Where head, shoulders and gaze come from: generated, still, or take:DIR."
@@ -86,6 +105,13 @@ class Controls(Settings):
     def followed(self) -> str:
         """The folder of the Take whose head, shoulders and gaze are taken; empty for none."""
         return self.pose.removeprefix("take:") if self.pose.startswith("take:") else ""
+
+    def emotion_at(self, seconds: float) -> Emotion | None:
+        """What the face shows at a time; None for `auto`. Each emotion holds until the next."""
+        text = self.emotion
+        if isinstance(text, dict):
+            text = next((one for time, one in reversed(text.items()) if time <= seconds), "neutral")
+        return None if text == AUTO else parse_emotion(text)
 
     def over(self, seconds: Tensor) -> ControlFrames:
         """The controls at times [T] s."""

@@ -45,6 +45,7 @@ def is_colour(value: str) -> bool:
 FilePath = Annotated[str, NamesFile()]
 PosePath = Annotated[str, NamesFile(prefix="take:")]
 ConsentPath = Annotated[str, NamesFile(unless=lambda text: not text.endswith(".json"))]
+TextPath = Annotated[str, NamesFile(unless=lambda text: not text.endswith((".txt", ".ssml", ".xml", ".srt", ".vtt")))]
 BackgroundPath = Annotated[str, NamesFile(unless=is_colour)]
 
 

@@ -108,6 +108,8 @@ KINDS: dict[str, Callable[[bytes], bool]] = {
     ".webm": _begins(b"\x1a\x45\xdf\xa3"),
     ".png": _begins(b"\x89PNG\r\n\x1a\n"),
     ".ply": _begins(b"ply\n"),
+    ".srt": _begins(b"1\n"),
+    ".vtt": _begins(b"WEBVTT\n"),
     ".csv": _begins(b"seconds,", b"Timecode,BlendshapeCount,"),
     ".json": lambda head: b'"seen_before"' in head[:400],  # of an evaluation, not any JSON
     ".html": _begins(b"<!doctype html><html lang=en><meta charset=utf-8>"),

@@ -118,7 +118,7 @@ def _load_espeak() -> tuple[ctypes.CDLL, int]:
     except ImportError:
         path, data = ctypes.util.find_library("espeak-ng"), None
     if path is None:
-        raise UserError("espeak-ng is missing; the training corpus needs it: pip install 'avatar-builder[voices]'")
+        raise UserError("espeak-ng is missing; the training corpus needs it: pip install 'avatar-builder[corpus]'")
     library = ctypes.CDLL(path)
     return library, library.espeak_Initialize(_RETRIEVE, 0, data, _PHONEMES_IN_IPA)
 

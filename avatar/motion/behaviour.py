@@ -128,6 +128,19 @@ class Lips:
     slope: Tensor  # [K] how expression moves with the opening, per cm
     shut: Tensor  # [] opening (cm) of closed lips, about the person's neutral
     least: Tensor  # [] the least opening (cm) that was seen
+    usual: Tensor  # [] the median opening (cm)
+
+    def add(self, expression: Tensor, shown: Tensor, speaks: Tensor) -> Tensor:
+        """Expressions [T, K] and what is shown beside them [T, K]; lips go before it while they speak, [T] 0..1.
+
+        What it opens the mouth by is added to lips that are open as usual, and the less the nearer they are to shut;
+        what closes it does so no farther than the least opening.
+        """
+        opening, more = expression @ self.reading, shown @ self.reading
+        share = ((opening - self.shut) / (self.usual - self.shut).clamp_min(1e-3)).clamp(0, 1)
+        wanted = opening + more.clamp_min(0) * (1 - speaks * (1 - share)) + more.clamp_max(0)
+        wanted = torch.maximum(wanted, torch.minimum(opening, self.least))
+        return expression + shown + (wanted - opening - more)[:, None] * self.slope
 
     def press(self, expression: Tensor, lip_closure: Tensor) -> Tensor:
         """Expressions [T, K], lips shut where lip_closure [T] 0..1 is high (p, b, m), never beyond the least."""
@@ -147,7 +160,8 @@ def measure_lips(expression: Tensor, reading: Tensor) -> Lips:
     """The lips of a person seen with expressions [N, K]; reading [K] gives the lip opening (cm)."""
     opening = expression @ reading
     slope = slope_on(opening, expression, least=1e-6)
-    return Lips(reading, slope, opening.quantile(SHUT_QUANTILE), opening.quantile(LEAST_QUANTILE))
+    shut, least, usual = (opening.quantile(share) for share in (SHUT_QUANTILE, LEAST_QUANTILE, 0.5))
+    return Lips(reading, slope, shut, least, usual)
 
 
 def resting(expression: Tensor, reading: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatar.core.acting import Act
+from avatar.core.articulation import ARTICULATION, Phone
 from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import ControlFrames, Controls
+from avatar.core.emotion import Emotion
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
+from avatar.motion.cues import CueFrames, Cues, PhoneLips
 from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
+from avatar.motion.expression import Face, FaceFrames
 from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, compute, open_features
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
 from avatar.motion.lip_range import to_own_range
@@ -76,6 +81,7 @@ class Driver:
         self._own = style.own.expression - eyelid_closure(style.own.eyes)[:, None] * self._slope
         space = load_space()
         self._space_id = space.id
+        self._cues, self._phone_lips = Cues(), PhoneLips(self._own, space.basis)
         residual = speech_residual(self._own, read_lips(space.basis))
         # each with a generator of its own: how many frames are asked for at a time must not change the draws
         draw = torch.Generator().manual_seed(controls.seed)
@@ -84,6 +90,7 @@ class Driver:
         self._rest = Rest()
         self._closed = resting(self._own, model.lip_reading)
         self._lips = measure_lips(self._own, model.lip_reading)
+        self._face = Face(self._own, space, seed=controls.seed + 3)
         self._frame = 0
         self._tail: MouthMotion | None = None  # ends of speech that `idle` has not shown yet
         self._transition = Transition()  # of expressions without lids and residual
@@ -107,6 +114,20 @@ class Driver:
         tail, self._tail = self._tail, None
         return self._behave(mouth if tail is None else _join([tail, mouth]), idle=False)
 
+    def follow(self, phones: Sequence[Phone], acts: Sequence[Act] = (), *, alone: bool = False) -> None:
+        """What is said and shown with the sound that is pushed next; times in s from its first sample.
+
+        alone: that sound is silence, and lips follow the phones alone.
+        """
+        frames = self._frame + (0 if self._tail is None else len(self._tail))
+        start = frames / self._fps + self._stream.seconds_held
+        self._cues.add(start, phones, alone=alone)
+        self._face.act(acts, start)
+
+    def act(self, *acts: Act) -> None:
+        """Show something from the next frame on; times in s from now."""
+        self._face.act(acts, self._frame / self._fps)
+
     def finish(self) -> Motion:
         """The frames still open at the end of the sound; `round(seconds * 25)` in all, at least one."""
         return self._behave(self._stream.finish(), idle=False)
@@ -119,6 +140,8 @@ class Driver:
     def interrupt(self) -> None:
         """Drop all sound whose frames were not made yet; the mouth closes in the next three frames."""
         self._stream.reset()
+        self._cues.clear()
+        self._face.clear()
         self._tail = None
         self._idle = True
         self._transition.begin(CLOSING)
@@ -176,6 +199,7 @@ class Driver:
     def _behave(self, mouth: MouthMotion, *, idle: bool) -> Motion:
         count = len(mouth)
         now = self._controls_over(count)
+        cues = self._cues.over(self._frame, count, self._fps)
         self._frame += count
         self._former_age += count
         if count and idle != self._idle:
@@ -186,16 +210,37 @@ class Driver:
             now = replace(now, head=now.head * (1 - (1 - IDLE_HEAD) * level))
         attention, lowered = self._attention.take(count, self._attends)
         now = replace(now, gaze=now.gaze * attention)
-        expression = self._speak(mouth, now)
+        mouth = mouth if cues is None else self._with_phones(mouth, cues)
+        face = self._show(mouth)
+        expression = self._speak(mouth, now, face)
         shut = self._blinker.take(now.blink)
+        shut = face.lids + (1 - face.lids) * shut
         head = self._graph.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.prosody)
         expression = expression + head.residual + shut[:, None] * self._slope
-        eyes = torch.cat([(1 - shut)[:, None].expand(-1, 2), head.gaze], 1)
+        gaze = face.own_gaze[:, None] * head.gaze + face.gaze
+        eyes = torch.cat([(1 - shut).clamp_max(1)[:, None].expand(-1, 2), gaze], 1)
         torso = head.torso if level is None else head.torso + self._breathe(level)
-        nod = exponential(functional.pad(lowered[:, None], (0, 2)))
-        return Motion(expression, eyes, head.rotation @ nod, head.translation, torso, self._fps, self._space_id)
+        turned = head.rotation @ exponential(face.turn + functional.pad(lowered[:, None], (0, 2)))
+        return Motion(expression, eyes, turned, head.translation, torso, self._fps, self._space_id)
 
-    def _speak(self, mouth: MouthMotion, now: ControlFrames) -> Tensor:
+    def _with_phones(self, mouth: MouthMotion, cues: CueFrames) -> MouthMotion:
+        """The same mouth where lips close as the phones say, and where there is no sound, move by them alone."""
+        closure = cues.articulation[:, ARTICULATION.index("lip_closure")]
+        by_phones = self._phone_lips(cues.articulation)
+        return replace(
+            mouth,
+            expression=torch.where(cues.alone[:, None], by_phones, mouth.expression),
+            lip_closure=torch.where(cues.known, closure, mouth.lip_closure),
+            voiced=torch.where(cues.alone & cues.spoken, torch.ones_like(mouth.voiced), mouth.voiced),
+        )
+
+    def _show(self, mouth: MouthMotion) -> FaceFrames:
+        """What the face shows beside the mouth's next frames, which were counted already."""
+        seconds = torch.arange(self._frame - len(mouth), self._frame) / self._fps
+        usual = [self._controls.emotion_at(float(time)) or Emotion() for time in seconds]
+        return self._face.take(seconds, usual, mouth.voiced, self._fps)
+
+    def _speak(self, mouth: MouthMotion, now: ControlFrames, face: FaceFrames) -> Tensor:
         """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""
         expression = mouth.expression
         if self._range:
@@ -204,6 +249,7 @@ class Driver:
         expression = expression + self._rest.take(mouth.voiced)[:, None] * (self._closed - expression)
         gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._mean, gain)
+        expression = self._lips.add(expression, face.expression, face.speaks)
         expression = self._lips.press(expression, mouth.lip_closure * now.mouth_gain.clamp_max(1))
         return self._transition.take(expression)
 
@@ -253,6 +299,11 @@ class _Stream:
     def pending(self) -> bool:
         """Whether there is sound whose frames were not made yet."""
         return round(self._samples / SAMPLE_RATE * FPS) > self._made
+
+    @property
+    def seconds_held(self) -> float:
+        """How much sound there is whose frames were not made yet."""
+        return self._samples / SAMPLE_RATE - self._made / FPS
 
     def push(self, pcm: Tensor) -> MouthMotion:
         made = [self._nothing()]

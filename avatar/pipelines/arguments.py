@@ -27,6 +27,7 @@ from avatar.pipelines.options import (
     Permission,
     Preprocess,
     Render,
+    Say,
     Speak,
     View,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.dub import Dubbing
     from avatar.pipelines.networks import Further
+    from avatar.pipelines.say import Saying
     from avatar.pipelines.speak import Target
     from avatar.play.look import Look
     from preprocess.request import TakeRequest
@@ -199,6 +201,27 @@ def speech_of(options: Speak) -> SpeechFile:
     from avatar.core.speech_file import SpeechFile
 
     return SpeechFile(options.speech, options.audio_track, options.announce)
+
+
+def saying_of(options: Say) -> Saying:
+    """What an avatar says, and by whom."""
+    from avatar.pipelines.say import Saying
+    from avatar.voice.engines import VoiceChoice
+
+    places = (options.voice_files, options.voice_model, options.voice_like)
+    files, model, like = (Path(place) if place else None for place in places)
+    voice = VoiceChoice(
+        voice=options.voice,
+        language=options.language,
+        url=options.voice_url,
+        files=files,
+        model=model,
+        like=like,
+        consent=options.voice_consent,
+        silent=options.silent,
+    )
+    font = Path(options.caption_font) if options.caption_font else None
+    return Saying(options.text, voice, options.speed, options.captions, font)
 
 
 def controls_of(avatar: Avatar, options: Control) -> Controls:

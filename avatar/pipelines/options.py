@@ -15,10 +15,11 @@ from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.label import LabelKind
-from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath
+from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, TextPath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
 
-Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub"]
+Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say"]
+Captions = Literal["srt", "vtt", "burn"]
 Layout = Literal["motion", "arkit", "livelink"]
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
@@ -77,6 +78,7 @@ Face = Literal["auto", "left", "right", "largest"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["auto", "torch", "mediapipe"]
 AvatarInput = Annotated[FilePath, Given(metavar="NAME.avatar", role="input", positional=True)]
+TextInput = Annotated[TextPath, Given(metavar="TEXT|FILE", role="input", positional=True)]
 SpeechInput = Annotated[FilePath, Given(metavar="SPEECH", role="input", positional=True)]
 
 FILMS = (".mp4", ".mov", ".webm")
@@ -225,7 +227,7 @@ class View(Labelled):
     aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
 
 
-METAVARS = {"pose": "generated|still|take:DIR", "style": "CLIP"}
+METAVARS = {"pose": "generated|still|take:DIR", "style": "CLIP", "emotion": "NAME:STRENGTH|auto"}
 
 
 def _control_options() -> dict[str, Any]:
@@ -360,6 +362,43 @@ class Dub(Hardware, Labelled, Permission, Signing):
     quality: Quality = Field("good", description="Of the encoding.")
 
 
+class Say(Hardware, Control, View, Permission, Signing):
+    """Make an avatar say a text, by a voice."""
+
+    text: TextInput = Field(description="Words, or a .txt, .ssml, .srt or .vtt file.")
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
+        description="Film (.mp4, .mov, .webm), or a folder for PNGs."
+    )
+    voice: Annotated[str, Given(metavar="ENGINE[:NAME]")] = Field(
+        "hibari", description="hibari, kokoro:NAME, espeak:NAME, http:NAME or command:PROGRAM."
+    )
+    language: Annotated[str | None, Given(metavar="CODE", default="the voice's own")] = Field(
+        None, description="Such as en-us, fr or ja."
+    )
+    speed: float = Field(1.0, ge=0.5, le=2, description="Times the voice's own.")
+    captions: Captions | None = Field(None, description="Captions beside the film, or in its picture.")
+    caption_font: Annotated[FilePath | None, Given(metavar="FILE.ttf", default="one of the system's")] = Field(
+        None, description="Font of captions in the picture."
+    )
+    silent: bool = Field(False, description="Lips alone, without sound.")
+    voice_files: Annotated[FilePath | None, Given(metavar="TGZ|DIR")] = Field(None, description="Voices of kokoro.")
+    voice_model: Annotated[FilePath | None, Given(metavar="FILE.onnx", default="the package's")] = Field(
+        None, description="Model of kokoro."
+    )
+    voice_url: Annotated[str | None, Given(metavar="URL")] = Field(
+        None, description="Of http: an OpenAI-compatible /v1/audio/speech. The text is sent there."
+    )
+    voice_like: Annotated[FilePath | None, Given(metavar="DIR")] = Field(
+        None, description="Folder with a recording of the voice that a command is to take on."
+    )
+    voice_consent: Annotated[str | None, Given(metavar="TEXT")] = Field(
+        None, description="Who agreed that their voice is taken on, and to what."
+    )
+    full_frame: bool = Field(False, description="The whole picture of the source clip.")
+
+    aliases: ClassVar[Mapping[str, Alias]] = {**View.aliases, **CONTROL_ALIASES}
+
+
 VERBS: dict[Verb, type[Settings]] = {
     "preprocess": Preprocess,
     "build": Build,
@@ -368,4 +407,5 @@ VERBS: dict[Verb, type[Settings]] = {
     "motion": Motion,
     "evaluate": Evaluate,
     "dub": Dub,
+    "say": Say,
 }

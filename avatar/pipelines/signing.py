@@ -21,6 +21,7 @@ from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
+from avatar.pipelines.say import Saying, say_number
 from avatar.pipelines.speak import Split, Target, dub_number, speak, speech_number, take_number
 from avatar.play.look import Look
 from avatar.provenance import log
@@ -38,6 +39,17 @@ def film_of_speech(avatar: Avatar, speech: SpeechFile, controls: Controls, look:
     number, backgrounds = speech_number(avatar, speech, controls, look), _background(look)
     files = [Path(speech.path), *([Path(speech.notice)] if speech.notice else []), *backgrounds]
     return Film(_facts(avatar, number, look) | made, files, composite=_filmed_pixels(look))
+
+
+def film_of_text(avatar: Avatar, saying: Saying, controls: Controls, look: Look) -> Film:
+    """What the manifest of a film of a text says. Raises: UserError when there is no such file."""
+    for file in saying.files:
+        check_readable(file, "text file")
+    made = {"text_sha256": saying.digest, "voice": saying.voice.voice, "seed": controls.seed}
+    if saying.voice.consent:
+        made["voice_consent_sha256"] = hashlib.sha256(saying.voice.consent.encode()).hexdigest()
+    facts = _facts(avatar, say_number(avatar, saying, controls, look), look) | made
+    return Film(facts, _background(look), composite=_filmed_pixels(look))
 
 
 def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:

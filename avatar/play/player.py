@@ -23,8 +23,12 @@ from avatar.play.draw import Canvas, Drawing, open_canvas
 from avatar.play.look import Look
 from avatar.play.session import Session
 from avatar.play.sound import SoundReader
+from avatar.play.words import ChunkMade, say_motion
 from avatar.provenance.identity import film_number
 from avatar.render.device import DeviceName
+from avatar.voice.engines import VoiceChoice, open_voice
+from avatar.voice.engines import speak as synthesize
+from avatar.voice.passages import Chunk, Voice
 
 BREATH = 0.0015  # of the picture's side that shoulders rise by in idle: under a pixel at 512 px
 
@@ -88,6 +92,27 @@ class Player:
         transparent look, or with `pixels="nv12"` [3 H / 2, W] for video encoders.
         """
         return self.draw(self.motion(sound, rate=rate, gain=gain), pixels=pixels)
+
+    def say(
+        self,
+        text: str | Path | Iterable[Chunk],
+        *,
+        voice: VoiceChoice | Voice | None = None,
+        speed: float = 1.0,
+        made: ChunkMade | None = None,
+        pixels: Pixels = "rgb",
+    ) -> Iterator[np.ndarray]:
+        """Frames of a text, as in `speak`; the first ones are there as soon as its first clause has been said.
+
+        text: words, a .txt, .ssml, .srt or .vtt file, or what `avatar.voice.engines.speak` made of it.
+        voice: hibari by default. made: is given each chunk of sound (`pcm`, `rate`, `phones`) before its
+        frames are made.
+        Raises: UserError.
+        """
+        if isinstance(text, (str, Path)):
+            opened = open_voice(voice or VoiceChoice()) if voice is None or isinstance(voice, VoiceChoice) else voice
+            text = synthesize(text, opened, speed=speed, live=True)
+        return self.draw(say_motion(self.driver(LIVE_WINDOW), text, made), pixels=pixels)
 
     def motion(
         self, sound: Iterable[np.ndarray | Tensor], *, rate: int = SAMPLE_RATE, gain: float = 1.0

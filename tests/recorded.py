@@ -225,7 +225,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "speech", "announce", "footage", "text")
+        plain = one.name in ("avatar", "take", "style", "speech", "announce", "text", "footage")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

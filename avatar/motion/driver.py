@@ -220,7 +220,7 @@ class Driver:
         gaze = face.own_gaze[:, None] * head.gaze + face.gaze
         eyes = torch.cat([(1 - shut).clamp_max(1)[:, None].expand(-1, 2), gaze], 1)
         torso = head.torso if level is None else head.torso + self._breathe(level)
-        turned = head.rotation @ exponential(functional.pad(lowered[:, None], (0, 2)) + face.turn)
+        turned = head.rotation @ exponential(face.turn + functional.pad(lowered[:, None], (0, 2)))
         return Motion(expression, eyes, turned, head.translation, torso, self._fps, self._space_id)
 
     def _with_phones(self, mouth: MouthMotion, cues: CueFrames) -> MouthMotion:

@@ -183,7 +183,7 @@ def _speak(options: Speak, replaces: bool, progress: Progress) -> Made:
     return Made(frames / film_rate(avatar, look))
 
 
-def _say(options: Say, replaces: bool) -> Made:
+def _say(options: Say, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines import signing
     from avatar.pipelines.say import say
 
@@ -195,7 +195,16 @@ def _say(options: Say, replaces: bool) -> Made:
     _check_pictures(out, replaces)
     film = signing.film_of_text(avatar, saying, controls, look)
     with signing.signed_output(options, film, out) as place:
-        frames = say(avatar, saying, place, controls=controls, look=look, device=options.device, force=options.force)
+        frames = say(
+            avatar,
+            saying,
+            place,
+            controls=controls,
+            look=look,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
     return Made(frames / (look.fps or avatar.fps))
 
 

@@ -33,51 +33,11 @@ from bench.chromium import open_page
 RATE = 16000
 PIECE = RATE // 50  # samples: 20 ms
 START_SECONDS = 120.0
+# `avatar`, with RTP timestamps that begin near zero, by which the page knows which frame a picture is
+PROGRAM = "import aiortc.rtcrtpsender as s, itertools; s.random32 = itertools.count(1).__next__; "
+PROGRAM += "from avatar.cli import main; main()"
 
-SPEAK = """
-(async () => {
-  const { Link } = await import("/static/link.js");
-  const { connectPeer } = await import("/static/peer.js");
-  const transport = "%(transport)s", pcm = new Int16Array(Uint8Array.from(atob("%(pcm)s"), (c) => c.charCodeAt(0)).buffer);
-  const begun = performance.now();
-  const link = new Link(location.href, "", { rate: %(rate)d, live: true, transport, codec: "%(codec)s" },
-    document.createElement("canvas"));
-  const shown = [], found = { shown, first: null };
-  const note = (index, now) => {
-    if (found.first === null) found.first = now * 1e3 - begun;
-    const latency = link.sentLog.since(index, now);
-    if (latency !== null) shown.push([index, latency * 1e3, link.stats.drift * 1e3]);
-  };
-  link.addEventListener("shown", ({ detail }) => note(detail.index, detail.now));
-  await link.openSound();
-  await new Promise((resolve) => link.addEventListener("ready", resolve));
-  found.ready = performance.now() - begun;
-  if (transport === "webrtc") {
-    const video = document.body.appendChild(document.createElement("video"));
-    Object.assign(video, { muted: true, autoplay: true, playsInline: true });
-    const ask = (path, options) => fetch(new URL(path, location.href), options);
-    await connectPeer(ask, link.ready.session, video, link);
-    let base = null;
-    const each = (now, data) => {
-      base ??= %(webrtc_base)s;
-      if (base !== null) note(base(data), (now + 0) / 1e3);
-      if (!link.over) video.requestVideoFrameCallback(each);
-    };
-    video.requestVideoFrameCallback(each);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-  const start = performance.now();
-  for (let at = 0; at < pcm.length; at += %(piece)d) {
-    const due = start + at / %(rate)d * 1e3;
-    while (performance.now() < due) await new Promise((resolve) => setTimeout(resolve, Math.max(1, due - performance.now())));
-    link.push(pcm.slice(at, at + %(piece)d));
-  }
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  found.gaps = link.stats.gaps;
-  link.close();
-  return found;
-})()
-"""
+SPEAK = Path(__file__).parent / "live_speak.js"
 
 
 @contextlib.contextmanager
@@ -86,7 +46,7 @@ def serving(names: list[Path], *options: str) -> Iterator[tuple[int, subprocess.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "avatar.cli", "serve", *map(str, names), "--port", str(port), *options]
+    command = [sys.executable, "-c", PROGRAM, "serve", *map(str, names), "--port", str(port), *options]
     process = subprocess.Popen(command)
     try:
         end = time.monotonic() + START_SECONDS
@@ -121,14 +81,11 @@ def samples(speech: Path, seconds: float) -> np.ndarray:
 async def latency(arguments: argparse.Namespace) -> None:
     """Latency in a browser, of one transport."""
     pcm = base64.b64encode(samples(arguments.speech, arguments.seconds).tobytes()).decode()
-    script = SPEAK % {
-        "transport": arguments.transport, "codec": arguments.codec, "pcm": pcm, "rate": RATE, "piece": PIECE,
-        "webrtc_base": "(link.sentLog.frame === null ? null : (data) => Math.round(data.rtpTimestamp / 3600))",
-    }  # fmt: skip
+    values = {"transport": arguments.transport, "codec": arguments.codec, "pcm": pcm, "rate": RATE, "piece": PIECE}
+    script = f"({SPEAK.read_text()})({json.dumps(values)})"
     with serving([arguments.avatar], "--sessions", "8", "--size", str(arguments.size)) as (port, _):
         async with open_page(f"http://127.0.0.1:{port}/") as page:
-            found = await page.run(script)
-            print(page.console[-3:])
+            found = await asyncio.wait_for(page.run(script), arguments.seconds + 30)
         server = metrics(port)
     rows = np.array(found["shown"])
     rows = rows[len(rows) // 5 :]  # the first frames come while everything warms up

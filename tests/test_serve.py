@@ -25,6 +25,7 @@ from avatar.play.player import Player
 from avatar.serve.app import Network, make_server, unique_names
 from avatar.serve.encoders import VideoEncoder, import_av
 from avatar.serve.hub import Hub
+from avatar.serve.ice import Ice
 from avatar.serve.protocol import HEADER, KEY, SOUND, VIDEO, read_message, schema
 from preprocess.actor import speech
 
@@ -63,7 +64,7 @@ def run_server(hub: Hub, network: Network) -> Iterator[Running]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = make_server(hub, Network(**{**vars(network), "port": port}))
+    server = make_server(hub, Network(**{**vars(network), "port": port}), Ice())
     hub.engine.start()
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

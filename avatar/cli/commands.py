@@ -47,7 +47,7 @@ PLACES = {
     ),
     "serve": Place(
         "serve",
-        "Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket.",
+        "Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket and WebRTC.",
     ),
     "evaluate": Place(
         "drive",

@@ -31,21 +31,25 @@ def serve(
     label: Annotated[Literal["none", "text", "icon", "eu"], typer.Option(help="Visible label in all pictures.")] = "eu",
     sessions: Annotated[int | None, typer.Option(min=1, help="The most at once; else what the machine draws.")] = None,
     idle: Annotated[float, typer.Option(min=1, help="Seconds without a request after which a session ends.")] = 600.0,
+    ice: Annotated[Path | None, typer.Option(metavar="FILE.json", help="STUN and TURN servers for WebRTC.")] = None,
+    udp_ports: Annotated[str, typer.Option(metavar="FIRST-LAST", help="UDP ports of WebRTC; else any.")] = "",
     use: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for, as the consent lists it.")] = None,
     revoked: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids of avatars that may not be used.")] = None,
     device: Device = "auto",
     check: Annotated[bool, typer.Option("--check", help="Try everything, say how many sessions fit, and end.")] = False,
 ) -> None:
-    """Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket."""
+    """Live avatars for browsers and voice agents: sound in, picture and sound out, by WebSocket and WebRTC."""
     try:
         from avatar.serve.app import Network
+        from avatar.serve.ice import read_ice
         from avatar.serve.run import Service, Shown
     except ImportError as error:
         raise UserError(f"serve needs its extra ({error}); pip install 'avatar-builder[serve]'") from error
 
     network = Network(host, port, tuple(allow_host or ()), tuple(allow_origin or ()), token_file, cert, key)
     shown = Shown(size, background, label, device, use, revoked)
-    service = Service(names, network, shown, sessions=sessions, idle_seconds=idle)
+    found = read_ice(ice, udp_ports)
+    service = Service(names, network, shown, ice=found, sessions=sessions, idle_seconds=idle)
     _check(service) if check else service.run()
 
 

@@ -19,8 +19,11 @@ from starlette.types import ASGIApp
 from avatar.core.files import UserError, check_readable
 from avatar.serve.guard import LOOPBACK_NAMES, Guard, is_loopback, protect, read_tokens
 from avatar.serve.hub import Hub
+from avatar.serve.ice import Ice, limit_ports
+from avatar.serve.livetalking import livetalking_routes
 from avatar.serve.protocol import MOST_MESSAGE
 from avatar.serve.routes import routes
+from avatar.serve.whep import whep_routes
 
 EXPIRE_SECONDS = 5.0  # between two looks at sessions that may have ended
 DRAIN_SECONDS = 30.0  # that open sessions have to end when the server is asked to
@@ -75,11 +78,13 @@ class Network:
         return None
 
 
-def make_app(hub: Hub, guard: Guard) -> ASGIApp:
+def make_app(hub: Hub, guard: Guard, ice: Ice) -> ASGIApp:
     """The application of a hub that was started; it ends sessions that expire, and all when it shuts down."""
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
+        if ice.ports:
+            limit_ports(asyncio.get_running_loop(), ice.ports)
         task = asyncio.create_task(_expire(hub))
         try:
             yield
@@ -87,7 +92,7 @@ def make_app(hub: Hub, guard: Guard) -> ASGIApp:
             task.cancel()
             await asyncio.to_thread(hub.shut_down)
 
-    app = Starlette(routes=routes(), lifespan=life)
+    app = Starlette(routes=[*routes(), *whep_routes(ice), *livetalking_routes(ice)], lifespan=life)
     app.state.hub = hub
     return protect(app, guard)
 
@@ -115,14 +120,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
 
-def make_server(hub: Hub, network: Network) -> uvicorn.Server:
+def make_server(hub: Hub, network: Network, ice: Ice) -> uvicorn.Server:
     """The server of a hub, to be run. Raises: UserError."""
     config = uvicorn.Config(
-        make_app(hub, network.guard()),
+        make_app(hub, network.guard(), ice),
         host=network.host.strip("[]"),
         port=network.port,
         ssl_certfile=network.certificate,
         ssl_keyfile=str(network.key) if network.key else None,
+        loop="asyncio",  # whose sockets `limit_ports` can bind
         ws="websockets-sansio",
         ws_max_size=MOST_MESSAGE,
         ws_ping_interval=PING_SECONDS,

@@ -17,6 +17,7 @@ from avatar.render.device import DeviceName
 from avatar.serve.app import Network, log_to_stderr, make_server, unique_names
 from avatar.serve.encoders import Codec, VideoEncoder
 from avatar.serve.hub import Hub
+from avatar.serve.ice import Ice
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class Service:
         network: Network,
         shown: Shown,
         *,
+        ice: Ice,
         sessions: int | None = None,
         idle_seconds: float = 600.0,
     ) -> None:
         """Raises: UserError for whatever would keep it from starting, but a port that is taken."""
-        self._network, self._guard = network, network.guard()
+        self._network, self._guard, self._ice = network, network.guard(), ice
         if wrong := network.certificate_error():
             raise UserError(f"{wrong}; give the PEM files of one certificate")
         revoked = read_revoked(shown.revoked) if shown.revoked else frozenset()
@@ -86,6 +88,6 @@ class Service:
     def run(self) -> None:
         """Serve until a signal asks to end; then sessions that are open have half a minute."""
         log_to_stderr()
-        server = make_server(self.hub, self._network)
+        server = make_server(self.hub, self._network, self._ice)
         self.hub.start()
         server.run()

@@ -11,7 +11,7 @@ from torch import Tensor
 from avatar.core.landmarks import LEFT_CORNER, LIP_BOTTOM, LIP_TOP, LOWER_LIP, RIGHT_CORNER, UPPER_LIP
 from avatar.core.lips import POSITIONS, read_lip_positions, seen_lip_positions
 from avatar.core.motion_space import load_space
-from avatar.pipelines.evaluate_speech import compare_seen_lips
+from avatar.pipelines.evaluate_speech import compare_closures, compare_seen_lips
 
 
 def faces(count: int = 100) -> Tensor:
@@ -69,3 +69,22 @@ def test_a_film_is_compared_as_it_is_shown() -> None:
     late = {score.metric: score.value for score in compare_seen_lips(real[:-1], real[1:])}
     for name in POSITIONS:
         assert late[f"{name} correlation"] < 0.95
+
+
+def test_closures_are_looked_for_at_the_sounds_that_need_them() -> None:
+    """Four sounds of closed lips: the real film shuts at all, the other film at two, and at one a frame late."""
+    real, driven = faces()[:1].repeat(80, 1, 1), faces()[:1].repeat(80, 1, 1)
+    closure = torch.zeros(80)
+    for points in (real, driven):
+        points[:, LOWER_LIP, 1] = points[:, UPPER_LIP, 1] + 10
+    for number, frame in enumerate((10, 30, 50, 70)):
+        closure[frame : frame + 2] = 0.9
+        real[frame : frame + 2, LOWER_LIP, 1] -= 10
+        if number < 2:
+            driven[frame + 2 * number : frame + 2 * number + 1, LOWER_LIP, 1] -= 10
+    found = list(compare_closures(driven, real, closure))
+    assert [(score.metric, score.value, score.unit) for score in found] == [
+        ("closed at p, b, m", 0.5, "of 4"),
+        ("closed at p, b, m, real", 1.0, "of 4"),
+    ]
+    assert list(compare_closures(driven, real, torch.zeros(80))) == []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatar.core.lips import CURVES, POSITIONS, best_correlation, lip_curves, protrusion_curve, seen_lip_positions
 from avatar.core.media import SAMPLE_RATE
@@ -24,13 +25,16 @@ from avatar.metrics import (
     lip_vertex_error,
 )
 from avatar.metrics.syncnet import SyncNet
-from avatar.motion.behaviour import detrend
+from avatar.motion.behaviour import PRESSED_WHOLLY, detrend
+from avatar.motion.features import compute
+from avatar.motion.speech_to_motion import open_speech_model
 from avatar.motion.sync import open_sync
 from avatar.play.player import Player
 from preprocess.trackers import detect
 
 AUDIO_ONLY = "audio only"
 DRIFT_FRAMES = 25.0  # deviation of the Gaussian whose output is left out: what changes in two seconds is no speech
+CLOSED = 0.15  # of the range of gaps
 ALL_CURVES = (*CURVES, "protrusion")
 
 
@@ -73,6 +77,7 @@ def compare_lips(
         curves[name] = {f"{name}, driven by sound": driven.tolist(), f"{name}, real": there.tolist()}
     if int(seen.sum()) > 1:
         scores += compare_seen_lips(found[seen], real[seen])
+        scores += compare_closures(found[seen], real[seen], _closure_of(player, take)[driven_frames][seen])
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
     if syncnet and seen.all():
@@ -100,9 +105,33 @@ def compare_seen_lips(driven: Tensor, real: Tensor) -> Iterator[Score]:
         yield Score(AUDIO_ONLY, "lips seen", f"{name} quick part", float(quick), "x of the real")
 
 
+def compare_closures(driven: Tensor, real: Tensor, closure: Tensor) -> Iterator[Score]:
+    """At how many sounds that only closed lips make (p, b, m) they are seen closed, in the film and in the real one.
+
+    driven, real: landmarks [T, 478, 3] px; closure: [T] 0..1, how probable such a sound is. Lips are closed where their
+    gap is in the lowest part of the real film's range, within a frame of the sound.
+    """
+    gaps = [seen_lip_positions(points)[:, 0] for points in (driven, real)]
+    low, high = gaps[1].quantile(0.01), gaps[1].quantile(0.99)
+    line = low + CLOSED * (high - low)
+    change = functional.pad((closure > PRESSED_WHOLLY).int(), (1, 1)).diff()
+    starts, stops = ((change == sign).nonzero()[:, 0].tolist() for sign in (1, -1))
+    sounds = [slice(max(0, start - 1), stop + 1) for start, stop in zip(starts, stops, strict=True)]
+    for what, gap in (("", gaps[0]), (", real", gaps[1])):
+        seen = sum(bool((gap[sound] < line).any()) for sound in sounds)
+        if sounds:
+            yield Score(AUDIO_ONLY, "lips seen", f"closed at p, b, m{what}", seen / len(sounds), f"of {len(sounds)}")
+
+
 def _sound_of(take: Take, frames: range) -> Tensor:
     rate = SAMPLE_RATE / take.fps
     return read_audio(take)[round(frames.start * rate) : round(frames.stop * rate)]
+
+
+def _closure_of(player: Player, take: Take) -> Tensor:
+    """How probable a sound of closed lips is in each frame [T] of a Take's sound."""
+    model = open_speech_model(player.avatar.speech)
+    return model(compute(read_audio(take), model.model.features)).lip_closure
 
 
 def _measure_sync(sound: Tensor, driven: Motion, truth: Motion) -> Iterator[Score]:

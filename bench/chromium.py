@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,11 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page(url: str) -> AsyncIterator[Page]:
-    """A page in a browser of its own, which ends with it. Raises: FileNotFoundError, TimeoutError."""
+async def open_page(url: str, flags: Sequence[str] = ()) -> AsyncIterator[Page]:
+    """A page in a browser of its own, which ends with it; flags: beside FLAGS.
+
+    Raises: FileNotFoundError, TimeoutError.
+    """
     from websockets.asyncio.client import connect
 
     program = find_chromium()
@@ -92,7 +95,7 @@ async def open_page(url: str) -> AsyncIterator[Page]:
         raise FileNotFoundError("Chromium is not installed; apt install chromium")
     with tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            [program, *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -100,7 +103,7 @@ async def open_page(url: str) -> AsyncIterator[Page]:
             port = await _port(Path(folder) / "DevToolsActivePort")
             targets = await asyncio.to_thread(_read_json, f"http://127.0.0.1:{port}/json")
             address = next(one["webSocketDebuggerUrl"] for one in targets if one["type"] == "page")
-            async with connect(address, max_size=None) as socket:
+            async with connect(address, max_size=None, ping_interval=None) as socket:
                 page = Page(socket)
                 for domain in ("Runtime", "Log", "Page"):
                     await page.command(f"{domain}.enable")

@@ -40,7 +40,8 @@ PLACES = {
     "render": Place("drive", "Re-enact a Take's own track; PNGs are named by the Take's frame index."),
     "motion": Place("drive", "Speech to motion only."),
     "export": Place(
-        "drive", "The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."
+        "drive",
+        "A web page that draws the avatar (.html); or a frame: splats or a mesh (.ply), a NeRF avatar's depth (.png).",
     ),
     "dub": Place(
         "drive", "Let the person in a video say something else: every pixel but the mouth's stays as it was filmed."

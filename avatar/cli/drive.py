@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avatar.cli.options import add_verb
+from avatar.cli.options import add_verb, field_help
 from avatar.cli.sizes import size_of
 from avatar.pipelines.arguments import (
     controls_of,
@@ -19,7 +19,7 @@ from avatar.pipelines.arguments import (
     speech_of,
     target_of,
 )
-from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Render, Say, Speak
+from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Permission, Render, Say, Speak
 
 app = typer.Typer()
 
@@ -159,15 +159,34 @@ def motion(options: Motion) -> None:
 @app.command()
 def export(
     name: Annotated[Path, typer.Argument(metavar="NAME.avatar", help="An avatar file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.ply", help="File to write.")],
-    motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion to take a frame of.")] = None,
-    frame: Annotated[int, typer.Option(help="Which frame of it.")] = 0,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.ply|OUT.html", help="File to write.")],
+    motion: Annotated[Path | None, typer.Option(metavar="FILE.motion", help="Motion of the page or frame.")] = None,
+    speech: Annotated[Path | None, typer.Option(help="Sound of the page, which it moves by without --motion.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Which frame of the motion.", show_default="0")] = None,
+    use: Annotated[str | None, typer.Option(metavar="TEXT", help=field_help(Permission, "use"))] = None,
+    revoked: Annotated[Path | None, typer.Option(metavar="FILE", help=field_help(Permission, "revoked"))] = None,
     force: Annotated[bool, typer.Option("--force", help=FORCE)] = False,
 ) -> None:
-    """The person at rest, or a frame of a motion: splats or a mesh as .ply, a NeRF avatar's depth as .png."""
+    """A web page that draws the avatar (.html); or a frame: splats or a mesh (.ply), a NeRF avatar's depth (.png)."""
+    from avatar.cli.bars import progress_bars
+    from avatar.core.avatar_file import load_avatar
+    from avatar.core.files import UserError
+    from avatar.core.outputs import check_inputs
     from avatar.pipelines.export import export_frame
+    from avatar.pipelines.export_page import PAGE_ENDINGS, export_page
 
-    words = export_frame(name, out, motion=motion, frame=frame, force=force)
+    check_inputs(out, [name])
+    avatar, page = load_avatar(name), out.suffix.lower() in PAGE_ENDINGS
+    permit(avatar, Permission(avatar=str(name), use=use, revoked=str(revoked) if revoked else None))
+    if page and frame is not None:
+        raise UserError("--frame: a page shows all frames; leave it out, or write a .ply")
+    if speech and not page:
+        raise UserError(f"--speech: {out} has no sound; write an .html, or make a motion first: `avatar motion`")
+    with progress_bars() as progress:
+        if page:
+            words = export_page(avatar, out, motion=motion, speech=speech, force=force, progress=progress)
+        else:
+            words = export_frame(avatar, out, motion=motion, frame=frame or 0, force=force)
     print(f"{out}: {words}, {size_of(out)}")
 
 

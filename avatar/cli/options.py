@@ -41,6 +41,11 @@ def add_verb(app: typer.Typer, verb: type[VerbType]) -> Callable[[Callable[[Verb
     return add
 
 
+def field_help(options: type[Settings], name: str) -> str:
+    """What the table of options says of one, for commands that are not in it."""
+    return options.model_fields[name].description or ""
+
+
 def print_device(device: DeviceChoice) -> None:
     """Name on stderr the GPU that `auto` stands for, where there is one."""
     if device == "auto":

@@ -130,6 +130,17 @@ def avatar_id(avatar: Avatar) -> str:
     return found.hexdigest()[:16]
 
 
+def public_facts(avatar: Avatar) -> dict[str, str]:
+    """What may be said to everybody of where an avatar is from: its id and digests, no names."""
+    consent = avatar.provenance.get("consent", NOT_STATED)
+    return {
+        "avatar": avatar_id(avatar),
+        "source_sha256": avatar.provenance.get("sha256", ""),
+        "recipe_sha256": hashlib.sha256(avatar.recipe.encode()).hexdigest(),
+        "consent_sha256": "" if consent == NOT_STATED else hashlib.sha256(consent.encode()).hexdigest(),
+    }
+
+
 def read_revoked(path: Path) -> frozenset[str]:
     """The avatar ids of a revocation list: one a line; what follows a # is a note. Raises: UserError."""
     check_readable(path, "revocation list")

@@ -260,6 +260,12 @@ def stream_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[st
     The library's own writer holds everything twice more, which an hour of landmarks has no room for, and writes
     metadata in any order.
     """
+    with whole(path) as temporary, temporary.open("wb") as file:
+        write_safetensors(tensors, file, metadata)
+
+
+def write_safetensors(tensors: dict[str, Tensor], file: IO[bytes], metadata: dict[str, str]) -> None:
+    """As `stream_safetensors`, into an open file."""
     header: dict[str, Any] = {"__metadata__": metadata}
     stop = 0
     tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))  # so that all lie aligned
@@ -269,7 +275,6 @@ def stream_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[st
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, stop]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with whole(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
-            file.write(tensor.numpy().data)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors.values():
+        file.write(tensor.numpy().data)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avatar.core.avatar_file import Avatar
-from avatar.core.consent import NOT_STATED, avatar_id
+from avatar.core.consent import public_facts
 from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, check_readable, digest_file, is_stream
 from avatar.core.label import Label
@@ -69,15 +69,7 @@ def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -
 
 
 def _facts(avatar: Avatar, number: int, look: Look) -> dict[str, Any]:
-    consent = avatar.provenance.get("consent", NOT_STATED)
-    return {
-        "avatar": avatar_id(avatar),
-        "source_sha256": avatar.provenance.get("sha256", ""),
-        "recipe_sha256": hashlib.sha256(avatar.recipe.encode()).hexdigest(),
-        "consent_sha256": "" if consent == NOT_STATED else hashlib.sha256(consent.encode()).hexdigest(),
-        "mark": f"{number:08x}",
-        "label": look.label.kind,
-    }
+    return public_facts(avatar) | {"mark": f"{number:08x}", "label": look.label.kind}
 
 
 def _background(look: Look) -> list[Path]:

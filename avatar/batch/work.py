@@ -19,7 +19,6 @@ from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, Kind, from_json, is_url
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.progress import Progress, no_progress
-from avatar.core.speech_file import SpeechFile
 from avatar.pipelines import arguments
 from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Say, Speak
 from avatar.provenance.sign import sidecar_name
@@ -238,6 +237,7 @@ def _render(options: Render, replaces: bool, progress: Progress) -> Made:
 
 
 def _motion(options: Motion, replaces: bool, progress: Progress) -> Made:
+    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.export import export_motion
 
     avatar, out = _permitted(options), Path(options.output)
@@ -274,6 +274,7 @@ def _evaluate(options: Evaluate, replaces: bool, progress: Progress) -> Made:
 
 
 def _dub(options: Dub, replaces: bool, progress: Progress) -> Made:
+    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub
     from avatar.pipelines.speak import footage_take

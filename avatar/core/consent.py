@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError, check_readable, whole
+
+if TYPE_CHECKING:  # a consent is read and written without torch
+    from avatar.core.avatar_file import Avatar
 
 NOT_STATED = "not stated"
 SUFFIX = ".json"  # a consent of this ending is a file, another is a sentence that is kept as it is

@@ -133,8 +133,7 @@ class Library:
         return found
 
     def add(self, name: str, clip: Path, consent: Consent, poster: Path | None) -> Person:
-        """A new person, whose clip is moved here. Whole or not there. Raises: RefusalError for a name that is none."""
-        name = clean_name(name)
+        """A new person of a clean name, with a clip that may be removed then. Whole or not there."""
         key = self._free_key(name)
         with whole(self.root / key) as folder:
             folder.mkdir(parents=True)

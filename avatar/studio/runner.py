@@ -77,7 +77,8 @@ class Runner:
     def cancel(self, job: Job) -> None:
         """Take a job out of the queue; one that runs is stopped first."""
         record = self._records([job]).get(job["id"])
-        if (record and record.state == "running") or job["output"] in self._going:
+        over = record is not None and record.state not in ("waiting", "running")
+        if not over and (job["output"] in self._going or self.state().elsewhere):
             with closing(Journal(self.queue.folder, make=False)) as journal:
                 journal.request_cancel([job["output"]])
         else:
@@ -136,6 +137,8 @@ class Runner:
             run_batch(plan, engine, self.queue.folder, show=self._show)
         finally:
             self._going = set()
+        with closing(Journal(self.queue.folder, make=False)) as journal:
+            journal.take_cancels()  # that came when their job was over; they would meet a later one of its name
         self._settle()
         return True
 

@@ -20,7 +20,7 @@ from avatar.core.consent import Consent
 from avatar.core.files import PROCESS, UserError, digest_file, hold, remove
 from avatar.provenance import log as film_log
 from avatar.studio.errors import RefusalError
-from avatar.studio.library import Library, Person, numbered, slug
+from avatar.studio.library import Library, Person, clean_name, numbered, slug
 from avatar.studio.processes import Helper, run_task
 from avatar.studio.queue import Job, Queue
 from avatar.studio.runner import Runner, job_file
@@ -81,7 +81,7 @@ class Studio:
 
     async def add_person(self, upload: Upload, name: str, consent: dict[str, Any]) -> Person:
         """A new person of a clip that has come. Raises: RefusalError."""
-        clip = self.uploads.path(upload)
+        clip, name = self.uploads.path(upload), clean_name(name)
         digest = await asyncio.to_thread(digest_file, clip)
         record = make_consent(name, consent, digest)
         async with self._adding:

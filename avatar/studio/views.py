@@ -107,8 +107,10 @@ def _job(studio: Studio, job: Job, state: QueueState) -> dict[str, Any] | None:
     record = state.records.get(job["id"])
     problem = state.problems.get(job["id"])
     name = record.state if record else "waiting"
-    if name in ("done", "cancelled"):
+    if name == "cancelled":
         return None
+    if name == "done":  # it leaves the queue in a moment; one whose output is gone is made again
+        name = "running" if (studio.root / job["output"]).exists() else "waiting"
     if problem and name in ACTIVE:
         name = "failed"
     person = job["output"].split("/")[0]

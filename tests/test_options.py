@@ -19,8 +19,9 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.named_files import NamesFile, marked
 from avatar.core.recipe import Recipe
+from avatar.pipelines.option_markers import FileOfSettings
 from avatar.pipelines.option_table import Option, options_of
-from avatar.pipelines.options import VERBS, FileOfSettings, Verb
+from avatar.pipelines.options import VERBS, Verb
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request

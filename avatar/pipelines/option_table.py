@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from avatar.core.controls import UpTo
 from avatar.core.named_files import NamesFile, marked, markers_of
 from avatar.core.recipe import Settings
-from avatar.pipelines.options import FileOfSettings, Given, Hardware, Role
+from avatar.pipelines.option_markers import FileOfSettings, Given, Role
+from avatar.pipelines.options import Hardware
 
 
 @dataclass(frozen=True)

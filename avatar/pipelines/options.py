@@ -5,56 +5,21 @@ Importing it loads neither torch nor anything that draws or preprocesses. What o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import Field, create_model
 
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import Controls
-from avatar.core.files import UserError
 from avatar.core.label import LabelKind
 from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, TextPath
-from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings, parse_duration
+from avatar.core.recipe import CONTROL_ALIASES, Alias, Recipe, Settings
+from avatar.pipelines.option_markers import Duration, FileOfSettings, Given, Sections
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say"]
 Captions = Literal["srt", "vtt", "burn"]
 Layout = Literal["motion", "arkit", "livelink"]
-Role = Literal["input", "output", "option"]
-Sections = Mapping[str, type[Settings]]
-"""Classes that a file of settings is checked by: key of a section, empty for the file itself -> class."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """Marks how a setting is given on the command line, and whether it is a file that the verb reads or writes."""
-
-    flags: tuple[str, ...] = ()  # none: the one of its name, such as --full-frame
-    metavar: str = ""  # what stands for the value in the help
-    role: Role = "option"
-    default: str = ""  # what happens without it, where the default itself does not say it
-    positional: bool = False  # an argument, without a flag
-    endings: tuple[str, ...] = ()  # of a file that is written; none: as the verb sees fit
-
-
-@dataclass(frozen=True)
-class FileOfSettings:
-    """Marks a setting that is a YAML file of settings, or, in a job file, what would stand in it."""
-
-    sections: Callable[[Mapping[str, Any]], Sections]
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise ValueError("must be a duration such as 90s, 5m or 1h")
-    try:
-        parse_duration(value, "")
-    except UserError as error:
-        raise ValueError(str(error).removeprefix(": ")) from error
-    return value
 
 
 def control_sections(values: Mapping[str, Any]) -> Sections:
@@ -73,7 +38,6 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
     return sections
 
 
-Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]
 Face = Literal["auto", "left", "right", "largest"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Tracker = Literal["auto", "torch", "mediapipe"]

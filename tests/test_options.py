@@ -72,7 +72,7 @@ def test_settings_that_name_a_file_know_it() -> None:
     }
     expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
     expected["dub"] = expected["render"] - {"background"}
-    expected["say"] = (expected["speak"] - {"announce"}) | {"caption_font", "voice_files", "voice_model", "voice_like"}
+    expected["say"] = (expected["speak"] - {"announce", "footage"}) | {"caption_font", "voice_files", "voice_model", "voice_like"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
         options = {one.name for one in options_of(verb) if one.given.role == "option"}

@@ -30,7 +30,7 @@ from avatar.pipelines.dub_plan import Footage, Plan, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage
 from avatar.pipelines.evaluate import choose_frames
 from avatar.pipelines.footage_order import plain
-from avatar.pipelines.speak import make_motion
+from avatar.pipelines.speech_film import make_motion
 from avatar.play.player import motion_of_take
 from preprocess.dub import box_of, mask
 from preprocess.nv12 import luma_of, picture_of

@@ -32,9 +32,10 @@ def measure_flow(first: Array, second: Array) -> Array:
     height, width = first.shape
     scale = min(1.0, MOST_WIDE / width)
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    small = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (first, second))
-    flow: Array = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*small, None)
-    return flow * np.array([width / size[0], height / size[1]], np.float32)
+    before, after = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (first, second))
+    still = np.zeros((size[1], size[0], 2), np.float32)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, after, still)
+    return np.asarray(flow) * np.array([width / size[0], height / size[1]], np.float32)
 
 
 def _moved(plane: Array, by: Array) -> Array:

@@ -110,7 +110,7 @@ def record_pipelines(patch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
     patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
     for name in ("film_of_speech", "film_of_take", "film_of_dub", "film_of_text"):
         patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
-    patch.setattr("avatar.pipelines.speak.film_rate", lambda *_: 25.0)
+    patch.setattr("avatar.pipelines.speech_film.film_rate", lambda *_: 25.0)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
     patch.setattr("preprocess.checks.assess_quality", lambda quality: "verdict")
     answers: dict[Verb, tuple[str, Callable[[dict[str, Any]], Any]]] = {

@@ -18,7 +18,8 @@ from avatar.core.controls import Controls, resolve_controls
 from avatar.core.media import ffmpeg_binary, probe, write_wav
 from avatar.core.motion_space import load_motion
 from avatar.core.recipe import Recipe, to_yaml
-from avatar.pipelines.speak import Target, make_motion, reenact, speak
+from avatar.pipelines.speak import Target, reenact, speak
+from avatar.pipelines.speech_film import make_motion
 from avatar.play.look import Look
 from tests.conftest import Filmed
 

@@ -18,7 +18,8 @@ from avatar.core.files import UserError
 from avatar.core.label import Label, LabelKind
 from avatar.core.media import ffmpeg_binary, probe, read_speech, write_wav
 from avatar.core.speech_file import SpeechFile, open_speech
-from avatar.pipelines.speak import speak, speech_number
+from avatar.pipelines.speak import speak
+from avatar.pipelines.speech_film import speech_number
 from avatar.play.label import PRESETS, Labeller
 from avatar.play.look import Look
 from avatar.play.player import Player

@@ -19,8 +19,9 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.named_files import NamesFile, marked
 from avatar.core.recipe import Recipe
+from avatar.pipelines.option_markers import FileOfSettings
 from avatar.pipelines.option_table import Option, options_of
-from avatar.pipelines.options import VERBS, FileOfSettings, Verb
+from avatar.pipelines.options import VERBS, Verb
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request
@@ -71,7 +72,12 @@ def test_settings_that_name_a_file_know_it() -> None:
     }
     expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
     expected["dub"] = expected["render"] - {"background"}
-    expected["say"] = (expected["speak"] - {"announce", "footage"}) | {"caption_font", "voice_files", "voice_model", "voice_like"}
+    expected["say"] = (expected["speak"] - {"announce", "footage"}) | {
+        "caption_font",
+        "voice_files",
+        "voice_model",
+        "voice_like",
+    }
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
         options = {one.name for one in options_of(verb) if one.given.role == "option"}

@@ -15,7 +15,7 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.motion_space import concatenate
 from avatar.core.take import write_take
-from avatar.pipelines.speak import with_style
+from avatar.pipelines.speech_film import with_style
 from avatar.pipelines.style import learn_style
 from avatar.play.player import Player
 from preprocess.actor import film_actor, speech

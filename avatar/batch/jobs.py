@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, create_model
 
 from avatar.core.recipe import MOST_SECONDS, Settings, parse_duration
+from avatar.pipelines.option_markers import Duration
 from avatar.pipelines.option_table import options_of
-from avatar.pipelines.options import VERBS, Duration, Verb
+from avatar.pipelines.options import VERBS, Verb
 
 Kind = Verb
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://")

@@ -158,7 +158,8 @@ def _build(options: Build, replaces: bool, progress: Progress) -> Made:
 
 def _speak(options: Speak, replaces: bool, progress: Progress) -> Made:
     from avatar.pipelines import signing
-    from avatar.pipelines.speak import film_rate, footage_take, speak
+    from avatar.pipelines.speak import speak
+    from avatar.pipelines.speech_film import film_rate, footage_take
 
     avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
@@ -277,7 +278,7 @@ def _dub(options: Dub, replaces: bool, progress: Progress) -> Made:
     from avatar.core.speech_file import SpeechFile
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub
-    from avatar.pipelines.speak import footage_take
+    from avatar.pipelines.speech_film import footage_take
 
     avatar, video, out = _permitted(options), Path(options.video), Path(options.output)
     if replaces:

@@ -27,7 +27,7 @@ from avatar.core.take import Take, open_take
 from avatar.core.threads import torch_threads
 from avatar.pipelines.dub_plan import Footage, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage, survey
-from avatar.pipelines.speak import dub_number, footage_take, make_motion
+from avatar.pipelines.speech_film import dub_number, footage_take, make_motion
 from avatar.pipelines.takes import make_take
 from avatar.play.label import Labeller
 from avatar.play.player import check_space, motion_of_take

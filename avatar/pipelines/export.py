@@ -22,7 +22,7 @@ from avatar.core.outputs import check_output, files_among
 from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file
 from avatar.pipelines.options import Layout
-from avatar.pipelines.speak import make_motion
+from avatar.pipelines.speech_film import make_motion
 from avatar.play.player import check_space
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer

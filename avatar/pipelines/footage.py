@@ -16,7 +16,7 @@ from avatar.core.threads import torch_threads
 from avatar.pipelines.dub import finish, open_footage
 from avatar.pipelines.dub_plan import Footage, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage, survey
-from avatar.pipelines.speak import film_rate, make_motion, speech_number
+from avatar.pipelines.speech_film import film_rate, make_motion, speech_number
 from avatar.play.look import Look
 from avatar.play.player import check_space, motion_of_take
 from avatar.render.device import DeviceName

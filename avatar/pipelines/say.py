@@ -24,7 +24,7 @@ from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import open_speech
 from avatar.core.threads import torch_threads
 from avatar.motion.driver import drive
-from avatar.pipelines.speak import with_style
+from avatar.pipelines.speech_film import with_style
 from avatar.play.captions import Captioner
 from avatar.play.look import Look
 from avatar.play.player import Player

@@ -22,7 +22,8 @@ from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.say import Saying, say_number
-from avatar.pipelines.speak import Split, Target, dub_number, speak, speech_number, take_number
+from avatar.pipelines.speak import Target, speak
+from avatar.pipelines.speech_film import Split, dub_number, speech_number, take_number
 from avatar.play.look import Look
 from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys

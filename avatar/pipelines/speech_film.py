@@ -1,0 +1,83 @@
+"""What all films of a speech share: the motion of the sound, rates, and the numbers that films are marked with."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+from avatar.core.avatar_file import Avatar, as_avatar
+from avatar.core.controls import Controls, resolve_controls
+from avatar.core.files import digest_file
+from avatar.core.label import Label
+from avatar.core.media import probe
+from avatar.core.motion_space import Motion, concatenate
+from avatar.core.progress import Progress, count_steps, no_progress
+from avatar.core.speech_file import SpeechFile, open_speech
+from avatar.core.take import Take
+from avatar.motion.driver import drive
+from avatar.motion.speech_to_motion import open_speech_model
+from avatar.play.look import Look
+from avatar.play.player import check_space, start_driver
+from avatar.provenance.identity import film_number
+
+Split = Literal["train", "test", "all"]
+
+
+def film_rate(avatar: Avatar, look: Look) -> float:
+    """Frames a second of the film of a speech: what is asked for, else the footage's, else the avatar's."""
+    return look.fps or (probe(Path(look.footage)).fps if look.footage else avatar.fps)
+
+
+def footage_take(out: Path) -> Path:
+    """Where the Take of footage is made that has none yet."""
+    return out.with_suffix(".footage.take")
+
+
+def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:
+    """The number that marks the film of a speech, 0 .. 2^32 - 1."""
+    sounds = [speech.path, *([speech.notice] if speech.notice else [])]
+    digests = [digest_file(Path(sound)) for sound in sounds]
+    return film_number(avatar, *digests, str(speech.track), controls.model_dump_json(), look.seen)
+
+
+def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
+    """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
+    return film_number(avatar, take.source.get("sha256", ""), split, look.seen)
+
+
+def dub_number(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> int:
+    """The number that marks a dubbed film, 0 .. 2^32 - 1."""
+    digests = digest_file(video), digest_file(Path(speech.path))
+    return film_number(avatar, "dub", *digests, str(speech.track), repr(label))
+
+
+def with_style(
+    avatar: Avatar, controls: Controls, *, out: Path | None = None, progress: Progress = no_progress
+) -> tuple[Avatar, Controls]:
+    """The avatar with the style that controls name, and the controls without it; out: a file that is being made."""
+    if not controls.style:
+        return avatar, controls
+    from avatar.pipelines.style import learn_style  # what fits and preprocesses is loaded by those who need it
+
+    take_dir = out.with_suffix(".style.take") if out else None
+    styled = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
+    return styled, controls.model_copy(update={"style": None})
+
+
+def make_motion(
+    avatar: Avatar | Path | str,
+    speech: SpeechFile | Path | str,
+    *,
+    controls: Controls | None = None,
+    out: Path | None = None,
+    progress: Progress = no_progress,
+) -> Motion:
+    """All motion of an avatar for the speech in a file, as in `speak`; out: a file that is being made of it."""
+    avatar = as_avatar(avatar)
+    check_space(avatar)
+    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
+    with open_speech(speech) as sound:
+        driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
+        chunks = count_steps(sound.chunks(), "speak", ceil(sound.seconds), progress)
+        return concatenate(list(drive(driver, chunks)))

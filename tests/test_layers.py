@@ -68,6 +68,8 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "uvicorn": ("avatar.serve", "avatar.studio"),
     "aiortc": "avatar.serve",
     "av": "avatar.serve",
+    "livekit": "avatar.serve.adapters.livekit",
+    "pipecat": "avatar.serve.adapters.pipecat",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {

@@ -77,7 +77,8 @@ export class Link extends EventTarget {
       output: (frame) => this.pictures.push(frame.timestamp / 1e6 / FRAME_SECONDS, frame),
       error: (error) => { this.decoder = null; this.ended(`pictures cannot be decoded: ${error.message}`); },
     });
-    this.decoder.configure({ codec: ready.codec, optimizeForLatency: true });
+    const colorSpace = { primaries: "bt709", transfer: "bt709", matrix: "bt709", fullRange: false };
+    this.decoder.configure({ codec: ready.codec, optimizeForLatency: true, colorSpace });
     const draw = () => {
       if (this.over) return;
       this.draw();

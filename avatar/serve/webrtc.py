@@ -166,7 +166,7 @@ def _pieces(frame: Frame, rate: int) -> tuple[Any, list[Any]]:
         video = VideoFrame.from_ndarray(frame.picture, format="nv12")
         # VP8 cannot say which colours it has: below 720 lines players take those of BT.601
         matrix = "ITU601" if video.height < HD_LINES else "ITU709"
-        video = video.reformat(format="yuv420p", src_colorspace="ITU709", dst_colorspace=matrix)
+        video = video.reformat(format="yuv420p", src_colorspace="ITU709", dst_colorspace=matrix, threads=1)
         video.pts, video.time_base = round(index * VIDEO_CLOCK / FPS), Fraction(1, VIDEO_CLOCK)
     sound = []
     for number, samples in enumerate(np.split(frame.played.sound, PACKETS)):

@@ -28,7 +28,9 @@ ROOMS = {
         "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext",
         "preprocess",
     },
-    "avatar.serve": {"avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext"},
+    "avatar.serve": {
+        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
+    },
     "avatar.studio": {
         "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve.guard",
         "cuda_ext", "preprocess",

@@ -59,7 +59,7 @@ class AvatarProcessor(FrameProcessor):
             self._avatar.live.attend(isinstance(frame, UserStartedSpeakingFrame))
         elif isinstance(frame, EndFrame):  # what was said before it is still played
             self._avatar.live.end()
-            while self._avatar.live.buffered:
+            while self._avatar.live.buffered or self._avatar.live.speaking:
                 await asyncio.sleep(0.04)
         if isinstance(frame, (EndFrame, CancelFrame)) and self._task is not None:
             task, self._task = self._task, None

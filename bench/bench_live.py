@@ -94,6 +94,7 @@ async def latency(arguments: argparse.Namespace) -> None:
     )
     print("latency ms: median {:.0f}, p95 {:.0f}, largest {:.0f}".format(*np.quantile(rows[:, 1], [0.5, 0.95, 1])))
     print("sound against picture ms: p5 {:.0f}, p95 {:.0f}".format(*np.quantile(rows[:, 2], [0.05, 0.95])))
+    print("the page's sound: " + json.dumps({k: round(v, 3) for k, v in found["clock"].items()}))
     print(f"gaps in the sound {found['gaps']}; server: " + json.dumps({k: round(v, 4) for k, v in server.items()}))
 
 

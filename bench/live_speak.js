@@ -34,7 +34,8 @@ async ({ transport, codec, pcm, rate, piece }) => {
     link.push(samples.slice(at, at + piece));
   }
   await sleep(500);
-  found.gaps = link.stats.gaps;
+  const { baseLatency, outputLatency } = link.audio;
+  Object.assign(found, { gaps: link.stats.gaps, clock: { ...link.clock, baseLatency, outputLatency } });
   link.peer?.close();
   link.close();
   return found;

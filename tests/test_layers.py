@@ -28,7 +28,9 @@ ROOMS = {
         "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext",
         "preprocess",
     },
-    "avatar.serve": {"avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext"},
+    "avatar.serve": {
+        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
+    },
     "avatar.studio": {
         "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve.guard",
         "cuda_ext", "preprocess",
@@ -68,6 +70,8 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "uvicorn": ("avatar.serve", "avatar.studio"),
     "aiortc": "avatar.serve",
     "av": "avatar.serve",
+    "livekit": "avatar.serve.adapters.livekit",
+    "pipecat": "avatar.serve.adapters.pipecat",
 }
 FORBIDDEN = (r"\bos\.system\(", r"shell=True", r"\btorch\.load\((?!.*weights_only=True)", r"\bpickle\b", r"\.cuda\(\)")
 ONLY_IN = {

@@ -315,7 +315,8 @@ def test_live_motion_is_the_files_motion(adapted: Adapted, cuts: list[int]) -> N
         assert correlation((motion.expression @ read)[:, lips], (whole.expression @ read)[:, lips]) > 0.95
     assert torch.allclose(motion.rotation, whole.rotation, atol=1e-5)
     assert torch.allclose(motion.eyes, whole.eyes, atol=1e-5)
-    assert torch.allclose(live(cuts)[0].expression, motion.expression, atol=1e-3)
+    # the last bit of a feature, which depends on how many are made at a time, may round otherwise in bfloat16
+    assert torch.allclose(live(cuts)[0].expression, motion.expression, atol=2e-2)
 
 
 def test_projection_pulls_towards_own_motion() -> None:
@@ -331,10 +332,10 @@ def test_streams_in_a_batch_are_each_as_alone(adapted: Adapted) -> None:
     own = open_speech_model(adapted[0])
     other = replace(own, model=replace(own.model, decoder=_moved(own.model.decoder)))
     models, starts = [own, other], {0: 0, 1: 31, 2: 0}
-    batched = BatchedSpeech(models, torch.device("cpu"))
+    batched = BatchedSpeech(models, torch.device("cpu"), torch.float32)
     streams = {name: batched.open(name % 2) for name in starts}
     drivers = {name: start(adapted, LIVE_WINDOW) for name in starts}
-    alone = {name: LiveSpeech(models[name % 2]) for name in starts}
+    alone = {name: LiveSpeech(models[name % 2], torch.float32) for name in starts}
     pieces = {name: (1 - 0.2 * name) * speech(9.0)[0] for name in starts}
     compared, due = 0, list[tuple[int, Hop]]()
     for step in range(220):
@@ -361,13 +362,13 @@ def test_the_live_encoder_is_the_encoder(adapted: Adapted) -> None:
     """Exactly while all of it is computed anew; then nearer to the whole recording than a window of two seconds."""
     model = open_speech_model(adapted[0])
     features = compute(speech(20.0)[0])
-    live, made = LiveSpeech(model), []
+    live, made = LiveSpeech(model, torch.float32), []
     for frame in range(490):
         before = min(frame, LIVE_WINDOW.history)
         window = features[4 * (frame - before) : 4 * (frame + 1 + LIVE_WINDOW.lookahead)]
         made.append(live(window, slice(before, before + 1)))
     found = {name: torch.cat([getattr(one, name) for one in made]) for name in ("expression", "lip_closure", "prosody")}
-    for count in (1, 5, 7):  # all that is computed is the window as a whole
+    for count in (1, 2, 4):  # all that is computed is the window as a whole
         whole = model(features[: 4 * (count + LIVE_WINDOW.lookahead)])
         assert torch.allclose(found["expression"][count - 1], whole.expression[count - 1], atol=1e-3)
         assert torch.allclose(found["lip_closure"][count - 1], whole.lip_closure[count - 1], atol=1e-4)

@@ -27,6 +27,8 @@ from avatar.serve.encoders import VideoEncoder, import_av
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.protocol import HEADER, KEY, SOUND, VIDEO, read_message, schema
+from avatar.voice.engines import VoiceChoice
+from avatar.voice.passages import Chunk, Passage
 from preprocess.actor import speech
 
 websockets = pytest.importorskip("websockets")
@@ -344,12 +346,52 @@ def test_sessions_over_http(server: Running) -> None:
     assert server.json("POST", f"{place}/control", {"nonsense": 1})[0] == 400
     assert server.json("POST", f"{place}/end")[0] == 200
     assert server.json("POST", f"{place}/clear")[1]["buffered"] == 0.0
-    status, said = server.json("POST", f"{place}/say", {"text": "hello"})
-    assert (status, list(said)) == (501, ["error"])
     assert server.json("GET", place)[1]["session"] == made["session"]
     assert server.ask("DELETE", place)[0] == 204
     for method, path in (("GET", place), ("DELETE", place), ("POST", f"{place}/audio"), ("POST", f"{place}/clear")):
         assert server.ask(method, path)[0] == 404
+
+
+class Tone:
+    """A voice of one tone."""
+
+    rate, language = RATE, "en-us"
+
+    def say(self, passage: Passage, speed: float) -> Chunk:
+        return Chunk(np.full(RATE, 0.25, np.float32), RATE)
+
+    def phonemize(self, text: str) -> str:
+        return ""
+
+
+def test_texts_are_said(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avatar.serve.say.open_voice", lambda choice: Tone())
+
+    async def talk(caller: Caller) -> None:
+        await caller.receive(lambda got: bool(got.of("ready")))
+        place = f"/v1/sessions/{caller.got.of('ready')[0]['session']}/say"
+
+        def post(**body: Any) -> int:
+            return server.json("POST", place, body)[0]
+
+        assert await asyncio.to_thread(post, text="Hello there. How are you?", voice="hibari:tone") == 202
+        await caller.receive(finished)
+        for wrong in (
+            {}, {"text": ""}, {"text": "a" * 5001}, {"text": "a", "voice": "http:x"}, {"text": "a", "url": "b"},
+            {"text": "a", "voice": "command:/bin/sh"}, {"text": "...", "voice": "hibari:tone"},
+        ):  # fmt: skip
+            assert await asyncio.to_thread(lambda body=wrong: post(**body)) == 400, wrong
+
+        def missing(choice: VoiceChoice) -> Tone:
+            raise UserError("voice hibari: is not installed; pip install it")
+
+        monkeypatch.setattr("avatar.serve.say.open_voice", missing)
+        assert await asyncio.to_thread(post, text="Hello.", voice="hibari:other") == 501
+
+    got = call(server, talk, start={"rate": RATE})
+    assert got.of("playback_finished")[0]["position"] >= 2.0
+    sound = np.frombuffer(b"".join(got.sound[index] for index in sorted(got.sound)), "<i2")
+    assert (sound == round(32767 * 0.25 - 0.5)).sum() == 2 * RATE
 
 
 def test_paths_lead_nowhere_else(server: Running) -> None:

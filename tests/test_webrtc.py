@@ -148,7 +148,8 @@ def test_the_routes_of_livetalking(server: Running) -> None:
             await asyncio.sleep(0.2)
             assert not (await post("/is_speaking"))["data"]
             for path, values in (
-                ("/human", {"text": "hello", "type": "echo"}), ("/record", {"type": "start_record"}),
+                ("/human", {"text": "hello", "type": "chat"}), ("/human", {"type": "echo"}),
+                ("/record", {"type": "start_record"}),
                 ("/is_speaking", {"sessionid": "nobody"}),
             ):  # fmt: skip
                 wrong = await post(path, **values)

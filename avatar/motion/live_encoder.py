@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,12 @@ from torch.nn import functional
 from avatar.motion.encoder import DIRECTION_REACH, PAIR, STRIDE, Block, Encoder, EncoderOutput
 from avatar.motion.regression_inputs import assemble_inputs
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
-from avatar.motion.whisper import BANDS, Layer, Whisper, packaged_whisper, positions
+from avatar.motion.whisper import BANDS, HEAD, Layer, Whisper, normalize, packaged_whisper, positions
 
 # Longer than the window that is computed as a whole would be: keys and values cost little once they are there
 # (docs/figures.md, "Live").
 HISTORY = 100 * PAIR  # backbone frames that are attended to: four seconds
-RENEWED = 12 * PAIR  # backbone frames computed anew at every frame: half a second
+RENEWED = 8 * PAIR  # backbone frames computed anew at every frame: a third of a second
 MOST_POSITIONS = 150 * PAIR  # then positions begin anew at the history's first frame: every two seconds
 RECEPTIVE_FIELD = (
     12  # motion frames before one that the encoder's convolutions reach: 2 fine, 8 coarse, 2 of the lip head
@@ -45,9 +46,10 @@ class Hop:
 class LiveSpeech:
     """A speech model for one stream. Frames are asked for one after the other."""
 
-    def __init__(self, speech: SpeechToMotion) -> None:
+    def __init__(self, speech: SpeechToMotion, precision: torch.dtype | None = None) -> None:
+        """precision: of the backbone's products; None: the fastest."""
         self._speech, self._stream = speech, LiveStream()
-        self._backbone, self._head = LiveBackbone(), LiveHead(speech.encoder)
+        self._backbone, self._head = LiveBackbone(precision=precision), LiveHead(speech.encoder)
 
     @torch.no_grad()
     def __call__(self, window: Tensor, frames: slice) -> MouthMotion:
@@ -97,9 +99,11 @@ class LiveStream:
 class LiveBackbone:
     """The packaged backbone, for features that come motion frame by motion frame, of streams that go on together."""
 
-    def __init__(self, device: torch.device = CPU) -> None:
+    def __init__(self, device: torch.device = CPU, precision: torch.dtype | None = None) -> None:
+        """precision: of products; None: the fastest that the device has."""
         self._whisper: Whisper = packaged_whisper() if device == CPU else deepcopy(packaged_whisper()).to(device)
-        self._layers = [layer for layer in self._whisper.layers if isinstance(layer, Layer)]
+        self._layers = _live_layers(self._whisper, precision or fast_precision(device))
+        self._first, self._second = _Convolution(self._whisper.first), _Convolution(self._whisper.second)
         self._width = self._whisper.first.out_channels
         self._positions = positions(MOST_POSITIONS + PAIR, self._width).to(device)
 
@@ -116,7 +120,7 @@ class LiveBackbone:
         changed = max(0, one.count - 1)
         behind = min(2, changed)  # frames whose convolution misses what lies before the kept features
         known = mel[:, -2 * (one.count + PAIR - changed + behind) :]
-        convolved = self._whisper.convolve(known.mT)[:, behind:]
+        convolved = self._convolve(known)[:, behind:]
         if one.convolved is not None:
             kept = _together([stream.convolved for stream in streams])[:, : changed - one.start]
             convolved = torch.cat([kept, convolved], 1)
@@ -133,6 +137,11 @@ class LiveBackbone:
             stream.backbone = stream.backbone[surplus:]
             stream.cache = [(keys[:, surplus:], values[:, surplus:]) for keys, values in stream.cache]
 
+    def _convolve(self, mel: Tensor) -> Tensor:
+        """As `Whisper.convolve`, by products: [B, t, 80] -> [B, t / 2, W]."""
+        hidden = functional.gelu(self._first(normalize(mel)))
+        return functional.gelu(self._second(hidden)[:, ::2])
+
     def _attend(self, streams: Sequence[LiveStream], convolved: Tensor, *, anew: bool) -> None:
         one = streams[0]
         first = one.start if anew or not one.cache else max(one.start, one.count - RENEWED)
@@ -142,18 +151,59 @@ class LiveBackbone:
         hidden = convolved[:, kept:] + places
         caches = []
         for index, layer in enumerate(self._layers):
-            keys, values = layer.keys_and_values(hidden)
+            query, keys, values = layer.project(hidden)
             if kept:
                 before = [stream.cache[index] for stream in streams]
                 keys = torch.cat([_together([pair[0] for pair in before])[:, :, :kept], keys], 2)
                 values = torch.cat([_together([pair[1] for pair in before])[:, :, :kept], values], 2)
-            hidden = layer.advance(hidden, keys, values)
+            hidden = layer.advance(hidden, query, keys, values)
             caches.append((keys, values))
         if kept:
             hidden = torch.cat([_together([stream.backbone for stream in streams])[:, :kept], hidden], 1)
         for index, stream in enumerate(streams):
             stream.cache = [(keys[index], values[index]) for keys, values in caches]
             stream.backbone = hidden[index]
+
+
+class LiveLayer:
+    """A layer of the backbone for few frames: one product for query, key and value, in a precision of its own."""
+
+    def __init__(self, layer: Layer, precision: torch.dtype) -> None:
+        self._layer, self._kind = layer, precision
+        query, key, value = layer.query, layer.key, layer.value
+        bias = torch.cat([query.bias, torch.zeros_like(query.bias), value.bias])  # a key has none
+        self._project = self._pair(torch.cat([query.weight, key.weight, value.weight]), bias)
+        linear = (layer.out, layer.widen, layer.narrow)
+        self._out, self._widen, self._narrow = (self._pair(one.weight, one.bias) for one in linear)
+
+    def _pair(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight.detach().to(self._kind), bias.detach().to(self._kind)
+
+    def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, keys and values [B, H, T, 64] of hidden states [B, T, W]."""
+        projected = functional.linear(self._layer.norm(hidden).to(self._kind), *self._project)
+        query, keys, values = projected.unflatten(2, (3, -1, HEAD)).unbind(2)
+        return query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+
+    def advance(self, hidden: Tensor, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The layer's output for hidden states [B, T, W] that attend to keys and values [B, H, N, 64]."""
+        attended = functional.scaled_dot_product_attention(query, keys, values).transpose(1, 2).flatten(2)
+        hidden = hidden + functional.linear(attended, *self._out).to(hidden.dtype)
+        wide = functional.linear(self._layer.wide_norm(hidden).to(self._kind), *self._widen)
+        return hidden + functional.linear(functional.gelu(wide), *self._narrow).to(hidden.dtype)
+
+
+@cache
+def _live_layers(whisper: Whisper, precision: torch.dtype) -> list[LiveLayer]:
+    """The backbone's layers in a precision, shared by all streams."""
+    return [LiveLayer(layer, precision) for layer in whisper.layers if isinstance(layer, Layer)]
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 on processors that have instructions for it: a third of the time; else single precision."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions have no such query
+    half = device.type == "cpu" and capabilities.get("avx512_bf16", False)
+    return torch.bfloat16 if half else torch.float32
 
 
 def _together(parts: Sequence[Tensor | None]) -> Tensor:

@@ -43,9 +43,13 @@ class Whisper(nn.Module):
 
     def convolve(self, mel: Tensor) -> Tensor:
         """What the first layer takes, before positions are added: [B, 80, t] -> [B, t / 2, W]."""
-        power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
-        normalized = (power + 4) / 4  # as Whisper was trained
-        return functional.gelu(self.second(functional.gelu(self.first(normalized)))).transpose(1, 2)
+        return functional.gelu(self.second(functional.gelu(self.first(normalize(mel))))).transpose(1, 2)
+
+
+def normalize(mel: Tensor) -> Tensor:
+    """Log-mel features as Whisper was trained with them."""
+    power = mel * 4 / math.log(10) - math.log10(BIN_HZ)  # ours is the natural logarithm / 4
+    return (power + 4) / 4
 
 
 class Layer(nn.Module):

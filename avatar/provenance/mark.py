@@ -85,7 +85,7 @@ class Marker:
         repeated = np.tile(tile(number, size), (-(-height // size), -(-width // size)))
         self._pattern = np.ascontiguousarray(repeated[self._box])
         self._strength: np.ndarray | None = None
-        self._rows, self._columns = _spread(bottom - top), np.ascontiguousarray(_spread(right - left).T)
+        self._rows, self._columns = _Between(bottom - top), _Between(right - left)
 
     def add(self, frame: np.ndarray) -> np.ndarray:
         """A frame with the mark: RGB [H, W, 3], RGB and alpha [H, W, 4], or NV12 [3 H / 2, W]; all uint8.
@@ -112,10 +112,13 @@ class Marker:
         if self._strength is not None:
             strength = self._strength + (strength - self._strength) / SETTLES
         self._strength = strength
-        wide = strength @ self._columns
+        first, second, share = self._columns.all()
+        wide = strength[:, first] * (1 - share) + strength[:, second] * share
         for start in range(0, len(luma), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            change = self._rows[rows] @ wide
+            first, second, share = self._rows.all(rows)
+            change = wide[first]
+            change += (wide[second] - change) * share[:, None]
             change *= self._pattern[rows]
             yield rows, np.rint(change, out=change).astype(np.int16)
 
@@ -144,8 +147,20 @@ def _strength(luma: np.ndarray) -> np.ndarray:
     return (strength * min(1, np.sqrt(MEAN_SQUARE / (strength**2).mean()))).astype(np.float32)
 
 
-def _spread(length: int) -> np.ndarray:
-    """Matrix [length, blocks] float32 that interpolates linearly between the centres of blocks."""
-    blocks = length // BLOCK
-    at = np.clip((np.arange(length) + 0.5) / BLOCK - 0.5, 0, blocks - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(blocks))).astype(np.float32)
+class _Between:
+    """Where pixels of a row or column lie between the centres of blocks, for linear interpolation.
+
+    By two of the blocks each and no matrix: a BLAS library shares even small products among threads, which on a busy
+    machine wait for each other for tens of milliseconds.
+    """
+
+    def __init__(self, length: int) -> None:
+        blocks = length // BLOCK
+        at = np.clip((np.arange(length) + 0.5) / BLOCK - 0.5, 0, blocks - 1)
+        self._first = np.minimum(at.astype(np.intp), max(0, blocks - 2))
+        self._second = np.minimum(self._first + 1, blocks - 1)
+        self._share = (at - self._first).astype(np.float32)
+
+    def all(self, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Blocks [n] before and after each pixel of a part, and the share 0..1 of the second."""
+        return self._first[part], self._second[part], self._share[part]

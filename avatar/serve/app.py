@@ -23,6 +23,7 @@ from avatar.serve.ice import Ice, limit_ports
 from avatar.serve.livetalking import livetalking_routes
 from avatar.serve.protocol import MOST_MESSAGE
 from avatar.serve.routes import routes
+from avatar.serve.say import Speaker
 from avatar.serve.whep import whep_routes
 
 EXPIRE_SECONDS = 5.0  # between two looks at sessions that may have ended
@@ -93,7 +94,7 @@ def make_app(hub: Hub, guard: Guard, ice: Ice) -> ASGIApp:
             await asyncio.to_thread(hub.shut_down)
 
     app = Starlette(routes=[*routes(), *whep_routes(ice), *livetalking_routes(ice)], lifespan=life)
-    app.state.hub = hub
+    app.state.hub, app.state.speaker = hub, Speaker()
     return protect(app, guard)
 
 

@@ -64,13 +64,22 @@ class VideoEncoder:
 
     def encode(self, picture: np.ndarray, index: int) -> Chunk:
         """The chunk of a frame [3 H / 2, W] uint8, NV12, which is shown index / 25 s after the first."""
-        frame = self._av.VideoFrame.from_ndarray(picture, format="nv12")
-        frame = frame.reformat(format=self._context.pix_fmt)
+        planar = self._context.pix_fmt == "yuv420p"
+        frame = self._av.VideoFrame.from_ndarray(
+            to_planar(picture) if planar else picture, format=self._context.pix_fmt
+        )
         frame.pts, frame.time_base = index, self._context.time_base
         if self._wants_key:
             frame.pict_type, self._wants_key = self._av.video.frame.PictureType.I, False
         packets = list(self._context.encode(frame))
         return Chunk(b"".join(map(bytes, packets)), any(packet.is_keyframe for packet in packets))
+
+
+def to_planar(picture: np.ndarray) -> np.ndarray:
+    """YUV 4:2:0 in planes, of NV12; both [3 H / 2, W] uint8. FFmpeg's own conversion shares it among threads."""
+    height, width = len(picture) * 2 // 3, picture.shape[1]
+    chroma = picture[height:].reshape(-1, 2)
+    return np.concatenate([picture[:height], chroma.T.reshape(-1, width)])
 
 
 def import_av() -> Any:

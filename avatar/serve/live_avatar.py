@@ -150,6 +150,7 @@ class LiveAvatar:
         self._calm = 0  # frames since sound was late
         self._least: deque[int] = deque(maxlen=SETTLED_FRAMES)
         self._controls: Controls | None = None
+        self.clears = 0  # how often it was interrupted
         self.late_sound = 0  # frames for which sound was missing in the middle of a segment
         self.cut_samples = 0  # samples that were left out, to keep up with a live source
 
@@ -173,6 +174,7 @@ class LiveAvatar:
     def clear(self) -> None:
         """Drop all sound that was not played; the mouth closes within 200 ms."""
         with self._lock:
+            self.clears += 1
             self._events += [
                 Event("playback_finished", one.number, one.played / self.rate, interrupted=True) for one in self._open
             ]

@@ -1,7 +1,7 @@
 """The routes of LiveTalking (Apache-2.0, github.com/lipku/LiveTalking), so that its clients work with this server.
 
-Answers are `{code, msg, data}` with status 200 even for errors, as its clients expect. Text is refused until there is a
-voice; recordings are not offered.
+Answers are `{code, msg, data}` with status 200 even for errors, as its clients expect. `chat` is refused, since no
+language model is behind it; recordings are not offered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio.to_thread
 import numpy as np
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -24,7 +25,8 @@ from avatar.serve.engine import Frame
 from avatar.serve.hub import RefusedError, Session, Wish
 from avatar.serve.ice import Ice
 from avatar.serve.live_avatar import MOST_SECONDS
-from avatar.serve.routes import NO_TEXT, hub_of
+from avatar.serve.routes import hub_of, speaker_of
+from avatar.serve.say import Text
 from avatar.serve.webrtc import connect
 
 RATE = 24000  # Hz of its sessions
@@ -88,7 +90,14 @@ async def _human(request: Request) -> Any:
     asked, session = await _asked(request)
     if asked.get("interrupt"):
         session.live.clear()
-    raise UserError(NO_TEXT)
+    if asked.get("type", "echo") != "echo":
+        raise UserError("type: this server answers nothing itself; send what is to be said as `echo`")
+    try:
+        text = Text(text=str(asked.get("text", "")))
+    except ValidationError as error:
+        raise UserError("text: is missing, or longer than 5000 letters") from error
+    await anyio.to_thread.run_sync(speaker_of(request).say, session, text)
+    return None
 
 
 async def _human_audio(request: Request) -> Any:

@@ -22,10 +22,10 @@ from avatar.serve.hub import Hub, RefusedError, Session, Wish
 from avatar.serve.live_avatar import MOST_SECONDS
 from avatar.serve.metrics import CONTENT_TYPE, metrics_text
 from avatar.serve.protocol import Control
+from avatar.serve.say import Speaker, Text
 from avatar.serve.websocket import Conversation, act, read_colour, read_pcm
 
 STATIC = Path(str(files("avatar.serve") / "static"))
-NO_TEXT = "this server speaks sound alone; a voice for text is not installed"
 
 Handler = Callable[[Request], Awaitable[Response]]
 BodyType = TypeVar("BodyType", bound=BaseModel)
@@ -59,6 +59,12 @@ def hub_of(request: Request | WebSocket) -> Hub:
     """The hub of the application that serves a request."""
     hub: Hub = request.app.state.hub
     return hub
+
+
+def speaker_of(request: Request) -> Speaker:
+    """The voices of the application that serves a request."""
+    speaker: Speaker = request.app.state.speaker
+    return speaker
 
 
 def answering(handler: Handler) -> Handler:
@@ -174,8 +180,10 @@ async def control(request: Request) -> Response:
 
 
 async def say(request: Request) -> Response:
-    _session(request)
-    return error(501, NO_TEXT)
+    """Speak a text; 501 where its voice is not installed."""
+    session, text = _session(request), await read_body(request, Text)
+    await anyio.to_thread.run_sync(speaker_of(request).say, session, text)
+    return JSONResponse(describe(session), 202)
 
 
 def _session(request: Request) -> Session:

@@ -29,6 +29,7 @@ from avatar.serve.live_avatar import MOST_SECONDS
 
 LOG = logging.getLogger(__name__)
 VIDEO_CLOCK = 90000  # Hz of RTP timestamps
+HD_LINES = 720
 PACKETS = 2  # of sound in a frame: Opus takes 20 ms at a time
 MOST_WAITING = 10  # pieces that wait in a track; beyond, the oldest are left out
 BITRATE = 1_500_000  # of video at first, b/s: aiortc's own .5 Mb/s blurs a face of 512 px; congestion lowers it
@@ -162,7 +163,10 @@ def _pieces(frame: Frame, rate: int) -> tuple[Any, list[Any]]:
     """A frame as aiortc takes it: video, and sound of 20 ms each."""
     index, video = frame.played.index, None
     if frame.picture is not None:
-        video = VideoFrame.from_ndarray(frame.picture, format="nv12").reformat(format="yuv420p")
+        video = VideoFrame.from_ndarray(frame.picture, format="nv12")
+        # VP8 cannot say which colours it has: below 720 lines players take those of BT.601
+        matrix = "ITU601" if video.height < HD_LINES else "ITU709"
+        video = video.reformat(format="yuv420p", src_colorspace="ITU709", dst_colorspace=matrix, threads=1)
         video.pts, video.time_base = round(index * VIDEO_CLOCK / FPS), Fraction(1, VIDEO_CLOCK)
     sound = []
     for number, samples in enumerate(np.split(frame.played.sound, PACKETS)):

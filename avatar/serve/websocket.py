@@ -166,6 +166,8 @@ class Conversation:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._hub.detach(session, viewer)
+            self._viewer = None  # which knows this conversation, too
 
     def _send(self, messages: list[Outgoing]) -> None:
         """From any thread."""
@@ -180,13 +182,14 @@ class Conversation:
 
     async def _empty(self) -> None:
         """Send what waits."""
-        assert self._viewer is not None
+        viewer = self._viewer
+        assert viewer is not None
         while (message := await self._queue.get()) is not None:
             if isinstance(message, bytes):
                 await self._socket.send_bytes(message)
             else:
                 await self._socket.send_text(message.model_dump_json())
-            self._viewer.waiting = self._queue.qsize()
+            viewer.waiting = self._queue.qsize()
         await self._socket.close(GOING_AWAY)
 
     async def _receive(self, session: Session) -> None:

@@ -38,7 +38,8 @@ async function connect() {
   link.addEventListener("ready", async ({ detail }) => {
     say("connected");
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
-    if (voice === "microphone") await record(); else await sendFile();
+    if (voice === "microphone") await record();
+    if (voice === "file") await sendFile();
   });
   by("video").hidden = transport !== "webrtc";
   by("picture").hidden = transport === "webrtc";
@@ -102,6 +103,15 @@ by("panel").addEventListener("submit", (event) => {
 });
 by("interrupt").addEventListener("click", () => link?.clear());
 by("voice").addEventListener("change", () => { by("file-row").hidden = by("voice").value !== "file"; });
+by("text").addEventListener("keydown", async (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  if (!link?.ready) { say("connect first"); return; }
+  const answer = await ask(`v1/sessions/${link.ready.session}/say`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text: by("text").value }),
+  });
+  if (answer.ok) by("text").value = ""; else say((await answer.json()).error);
+});
 by("token").addEventListener("change", listAvatars);
 by("check").addEventListener("click", () => checkConnection(ask, server, token(), by("checks")));
 by("listening").addEventListener("change", () =>

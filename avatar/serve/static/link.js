@@ -3,6 +3,7 @@ import { FRAME_SECONDS, PictureQueue, SentLog } from "./player.js";
 
 const HEADER = 16;
 const VIDEO = 1;
+const MOST_DECODING = 10; // pictures that wait for the decoder
 
 export class Link extends EventTarget {
   // server: base address; start: fields of the `start` message; canvas: where pictures are drawn.
@@ -77,7 +78,8 @@ export class Link extends EventTarget {
       output: (frame) => this.pictures.push(frame.timestamp / 1e6 / FRAME_SECONDS, frame),
       error: (error) => { this.decoder = null; this.ended(`pictures cannot be decoded: ${error.message}`); },
     });
-    this.decoder.configure({ codec: ready.codec, optimizeForLatency: true });
+    const colorSpace = { primaries: "bt709", transfer: "bt709", matrix: "bt709", fullRange: false };
+    this.decoder.configure({ codec: ready.codec, optimizeForLatency: true, colorSpace });
     const draw = () => {
       if (this.over) return;
       this.draw();
@@ -89,7 +91,7 @@ export class Link extends EventTarget {
   media(data) {
     const view = new DataView(data), kind = view.getUint8(0), key = view.getUint8(1) & 1, index = view.getUint32(4, true);
     if (kind === VIDEO) {
-      if (!this.decoder || this.decoder.state !== "configured") return;
+      if (!this.decoder || this.decoder.state !== "configured" || !this.keepsUp(key)) return;
       this.decoder.decode(new EncodedVideoChunk({
         type: key ? "key" : "delta", timestamp: Math.round(index * FRAME_SECONDS * 1e6), data: new Uint8Array(data, HEADER),
       }));
@@ -97,6 +99,16 @@ export class Link extends EventTarget {
       const pcm = new Int16Array(data, HEADER), samples = Float32Array.from(pcm, (value) => value / 32768);
       this.player?.port.postMessage({ index, samples, now: performance.now() / 1e3 }, [samples.buffer]);
     }
+  }
+
+  // Whether a picture is decoded: where the decoder is behind, none is until one that needs no other.
+  keepsUp(key) {
+    if (this.decoder.decodeQueueSize > MOST_DECODING && !this.skips) {
+      this.skips = true;
+      this.send({ type: "key" });
+    }
+    if (this.skips && key && this.decoder.decodeQueueSize <= MOST_DECODING) this.skips = false;
+    return !this.skips;
   }
 
   // Which frame is audible now, with a fraction.

@@ -2,10 +2,11 @@
 // that hours of it can be run in a test. Sound is the clock; pictures follow it.
 
 export const FRAME_SECONDS = 0.04;
-const LEAST_SLACK = 0.02; // s of sound that wait beyond the frame being played, on a perfect network
+const LEAST_SLACK = 0.01; // s of sound that wait beyond the frame being played, on a perfect network
 const MOST_SLACK = 0.4;
-const JITTER_MEMORY = 0.995; // of the jitter that is left a frame later
+const JITTER_MEMORY = 0.99; // of the jitter that is left a frame later: half of it after three seconds
 const RATE_STEP = 0.005; // the most that sound is played faster or slower: nobody hears it
+const QUIET = 0.003; // of full scale: frames below it may be left out, to catch up
 const AVERAGE = 0.02; // weight of a new measurement of what waits
 
 // A queue of sound blocks that is played at the speed of the listener's clock. Blocks are Float32Arrays of one frame.
@@ -15,12 +16,13 @@ export class SoundPlayer {
     this.blocks = []; // {index, samples}
     this.offset = 0; // samples of the first block that were played, with a fraction
     this.playing = false;
-    this.slack = LEAST_SLACK * 2;
+    this.slack = LEAST_SLACK;
     this.jitter = 0;
     this.average = 0;
     this.first = null; // arrival of the first block, s, less its index: the earliest that any came
     this.played = -1; // index of the frame being played, with a fraction
-    this.gaps = 0;
+    this.gaps = 0; // times that nothing was there to be played
+    this.left = 0; // frames left out to catch up
   }
 
   get waiting() { // s
@@ -72,8 +74,19 @@ export class SoundPlayer {
       if (this.offset >= block.samples.length) {
         this.offset -= block.samples.length;
         this.blocks.shift();
+        this.catchUp();
       }
     }
+  }
+
+  // Leave the next frame out where too much waits and nothing is audible in it.
+  catchUp() {
+    const [block, following] = this.blocks;
+    if (!following || this.average - this.slack < FRAME_SECONDS * 1.5) return;
+    if (block.samples.some((value) => Math.abs(value) > QUIET)) return;
+    this.blocks.shift();
+    this.average -= FRAME_SECONDS;
+    this.left++;
   }
 }
 

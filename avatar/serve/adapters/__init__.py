@@ -1,0 +1,1 @@
+"""Live avatars inside frameworks for voice agents."""

@@ -227,8 +227,8 @@ class Speak(Hardware, Control, View, Permission, Signing):
 class Render(Hardware, View, Permission, Signing):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
-    take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(
-        description="Take whose own motion is re-enacted."
+    take: Annotated[FilePath, Given(("--track",), "TAKE_DIR|FILE", "input")] = Field(
+        description="Take whose own motion is re-enacted; or a .motion file, or ARKit's blendshapes as .csv."
     )
     output: Annotated[FilePath | None, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
         None, description="Film (.mp4, .mov, .webm), or a folder for PNGs."

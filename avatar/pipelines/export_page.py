@@ -25,7 +25,7 @@ from avatar.core.outputs import check_output, files_among
 from avatar.core.page_sound import encode_for_page
 from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
-from avatar.pipelines.speak import make_motion
+from avatar.pipelines.speech_film import make_motion
 from avatar.play.player import check_motion, check_space
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 

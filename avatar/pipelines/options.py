@@ -214,6 +214,7 @@ class Speak(Hardware, Control, View, Permission, Signing):
     footage: Annotated[FilePath | None, Given(metavar="VIDEO")] = Field(
         None, description="The clip that the avatar was built from, for --body footage."
     )
+    listening: bool = Field(False, description="Attend to the speech, silently, instead of saying it.")
     announce: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="A spoken notice, or a tone, that comes first, while the avatar is silent."
     )

@@ -50,6 +50,8 @@ def speak(
     controls = controls or resolve_controls(avatar)
     read += [speech.path, *([speech.notice] if speech.notice else []), *look.files, *controls.files]
     check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
+    if speech.listening and look.footage:
+        raise UserError("--listening: footage cannot attend to a speech; leave --footage out")
     if not probe(Path(speech.path)).has_audio:
         raise UserError(f"{speech.path}: has no sound; give a file with speech")
     _warn_of_encoder(out, look, device)
@@ -61,7 +63,10 @@ def speak(
         return speak_over(avatar, speech, out, controls, look, device=device, force=force, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device, mark=number)
-        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        if speech.listening:
+            frames = player.attend(sound.seconds, pixels=_pixels(out))
+        else:
+            frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(
             shown,

@@ -39,6 +39,7 @@ def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: 
     """The number that marks the film of a speech, 0 .. 2^32 - 1."""
     sounds = [speech.path, *([speech.notice] if speech.notice else [])]
     digests = [digest_file(Path(sound)) for sound in sounds]
+    digests += ["listening"] if speech.listening else []
     return film_number(avatar, *digests, str(speech.track), controls.model_dump_json(), look.seen)
 
 

@@ -2,7 +2,7 @@
 
 Each avatar speaks a recording neutrally and with each emotion at strength .8 (head, blinks and gaze still). MediaPipe's
 blendshapes are read off every fifth frame; an emotion is in the right direction when the mean change of what it is
-named by, weighted by sign, is above 0.02. Lips: of frames whose lips are shut neutrally (opening under 15 % of the
+named by, weighted by sign, is above 0.01. Lips: of frames whose lips are shut neutrally (opening under 15 % of the
 person's range), how many are within a frame under emotion; and what the opening's correlation with the neutral lacks.
 Writes bench/results/expression.json, and one picture a person with --pictures DIR.
 """
@@ -29,7 +29,7 @@ from avatar.motion.driver import drive
 from avatar.play.player import Player
 
 STRENGTH, EVERY, SECONDS = 0.8, 5, 8
-CLOSED, RIGHT = 0.15, 0.02
+CLOSED, RIGHT = 0.15, 0.01
 NAMED: dict[str, dict[str, float]] = {
     "happy": {"mouthSmile": 1, "cheekSquint": 1, "eyeSquint": 1},
     "sad": {"browInnerUp": 1, "browOuterUp": -1, "mouthFrown": 1, "mouthSmile": -1},

@@ -163,8 +163,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
-    if name in ("speech", "audio_track", "announce"):
-        return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}[name])
+    if name in ("speech", "audio_track", "announce", "listening"):
+        return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}.get(name, name))
     if name in ("lpips", "face_network", "syncnet"):
         return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
     if name in ("registered", "published"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,11 +14,17 @@ from avatar.core.controls import Controls
 from avatar.core.emotion import EMOTIONS, Emotion, parse_emotion
 from avatar.core.files import UserError
 from avatar.core.lips import read_lips
+from avatar.core.media import write_wav
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.recipe import parse
+from avatar.core.speech_file import SpeechFile
+from avatar.motion.arousal import Arousal
 from avatar.motion.driver import drive
 from avatar.motion.expression import MIXTURES, Face, mixture_direction, natural_shapes, to_range, weigh
+from avatar.pipelines.speak import speak
 from avatar.play.player import Player
+from avatar.voice.script import read_script
+from avatar.voice.sentiment import with_sentiment
 from preprocess.actor import speech
 
 SPACE = load_space()
@@ -147,3 +155,44 @@ def test_emotions_that_are_none() -> None:
     nothing = face.take(torch.arange(5) / 25, [Emotion()] * 5, torch.zeros(5), 25.0)
     assert not nothing.expression.any()
     assert face.take(torch.zeros(0), [], torch.zeros(0), 25.0).turn.shape == (0, 3)
+
+
+def test_emotions_of_the_voice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    own = torch.cat([torch.randn(400, 5, generator=generator) * 0.5, 0.6 + 0.1 * torch.rand(400, 5)], 1)
+    arousal = Arousal(own, 25.0)
+    usual, loud, faint, silent = (own[:100], own[:100].clone(), own[:100].clone(), own[:100] * 0)
+    loud[:, :5] += 2
+    faint[:, :5] -= 2
+    assert {emotion.name for emotion in arousal.take(usual)} == {"neutral"}
+    assert arousal.take(loud)[-1].name == "surprised"
+    assert arousal.take(silent)[-1].strength == 0
+    assert arousal.take(faint)[-1].name == "sad"
+    assert all(0 <= emotion.strength <= 0.5 for emotion in arousal.take(loud * 100))
+
+
+def test_auto_follows_the_voice(avatar: Avatar, said: torch.Tensor) -> None:
+    loud = torch.cat([0.1 * said, 3 * said])
+    neutral, auto = (spoken(avatar, loud, emotion=text).expression for text in ("neutral", "auto"))
+    assert (neutral - auto).abs().max() > 0.05
+    held = spoken(avatar, loud, emotion={0: "auto", 2: "neutral"}).expression
+    assert torch.allclose(held[150:], neutral[150:], atol=0.01)
+
+
+def test_emotions_of_english_text() -> None:
+    pytest.importorskip("vaderSentiment")
+    text = "What a wonderful, lovely day! It is a table. I hate this terrible thing! She died sad. [fear:0.4] Good."
+    found = [passage.parts[0].emotion for passage in with_sentiment(read_script(text))]
+    assert [emotion and emotion.name for emotion in found] == ["happy", "neutral", "angry", "sad", "fear"]
+
+
+def test_somebody_who_attends_to_a_speech(avatar: Avatar, said: torch.Tensor, tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", said)
+    assert speak(avatar, SpeechFile(tmp_path / "a.wav", listening=True), tmp_path / "a.mp4") == 150
+    driver = Player(avatar, controls=Controls(blink=0.0, head=0.0, temperature=0.0)).driver()
+    driver.attend(True)
+    motion = driver.idle(400)
+    opening = motion.expression @ READING[:, 0]
+    assert float(opening.max() - opening.min()) < 0.05, "lips are at rest"
+    face = motion.rotation @ torch.tensor([0.0, 0.0, -1.0])
+    assert float(face[:, 1].max() - face[:, 1].median()) > 0.02, "nods"

@@ -130,9 +130,9 @@ def _bytes(job: Job, rate: Rate, lengths: _Lengths) -> float:
 
 def _timed_by(job: Job) -> str:
     """The file whose length a job takes its time from."""
-    if "take" in job.inputs:
+    if "take" in job.inputs and Path(job.inputs["take"]).suffix not in (".csv", ".motion"):
         return str(Path(job.inputs["take"]) / "audio.wav")
-    return job.inputs[{"preprocess": "video", "say": "text"}.get(job.kind, "speech")]
+    return job.inputs[{"preprocess": "video", "say": "text", "render": "take"}.get(job.kind, "speech")]
 
 
 def _folders(jobs: Iterable[Job]) -> set[Path]:

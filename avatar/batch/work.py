@@ -214,11 +214,11 @@ def style_take(output: str) -> Path:
 
 
 def _render(options: Render, replaces: bool, progress: Progress) -> Made:
-    from avatar.core.take import open_take
     from avatar.pipelines import signing
     from avatar.pipelines.speak import reenact
+    from avatar.pipelines.track_file import open_track
 
-    avatar, take = _permitted(options), open_take(options.take)
+    avatar, take = _permitted(options), open_track(options.take)
     look, target = arguments.look_of(options), arguments.target_of(options)
     for one in (target.out, target.frames_dir):
         _check_pictures(one, replaces)

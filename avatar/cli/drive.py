@@ -82,11 +82,11 @@ def render(options: Render) -> None:
     """Film or PNGs of an avatar that moves as a Take does."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
-    from avatar.core.take import open_take
     from avatar.pipelines import signing
     from avatar.pipelines.speak import reenact
+    from avatar.pipelines.track_file import open_track
 
-    take, avatar = open_take(options.take), load_avatar(options.avatar)
+    take, avatar = open_track(options.take), load_avatar(options.avatar)
     permit(avatar, options)
     target, look = target_of(options), look_of(options)
     film = signing.film_of_take(avatar, take, options.split, look)

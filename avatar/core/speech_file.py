@@ -25,6 +25,7 @@ class SpeechFile:
     path: Path | str
     track: int | None = None  # from 1 on; None: the one with speech
     notice: Path | str | None = None  # a file whose sound comes first, while the person is silent
+    listening: bool = False  # whether the person attends to it, instead of saying it
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ NEAREST = 8  # own expressions that an LLE projection is rebuilt from
 LLE_RIDGE = 1e-2  # of the mean of the Gram matrix's diagonal, which is singular where neighbours are collinear
 LEAST_BETWEEN = 0.4  # s between two blinks
 SHUT_QUANTILE, LEAST_QUANTILE = 0.03, 0.005  # of a person's lip openings: closed, and pressed together
+LOOKS_SHUT = 0.15  # of the range of a person's lip openings
 PRESSED_FROM, PRESSED_WHOLLY = 0.5, 0.8  # predicted lip closure
 CLOSED_SHARE = 0.1  # of the frames, those with the least open lips: a person's mouth at rest
 QUIET, SETTLING = 35, 5  # motion frames without voicing after which a mouth rests; in which it gets there
@@ -128,16 +129,17 @@ class Lips:
     slope: Tensor  # [K] how expression moves with the opening, per cm
     shut: Tensor  # [] opening (cm) of closed lips, about the person's neutral
     least: Tensor  # [] the least opening (cm) that was seen
-    usual: Tensor  # [] the median opening (cm)
+    line: Tensor  # [] the opening (cm) under which lips look shut
+    usual: Tensor  # [] the median opening (cm), or what is above that line
 
     def add(self, expression: Tensor, shown: Tensor, speaks: Tensor) -> Tensor:
         """Expressions [T, K] and what is shown beside them [T, K]; lips go before it while they speak, [T] 0..1.
 
-        What it opens the mouth by is added to lips that are open as usual, and the less the nearer they are to shut;
-        what closes it does so no farther than the least opening.
+        What it opens the mouth by is added to lips that are open as usual, less the nearer they are to shut, and not
+        at all to shut ones; what closes it does so no farther than the least opening.
         """
         opening, more = expression @ self.reading, shown @ self.reading
-        share = ((opening - self.shut) / (self.usual - self.shut).clamp_min(1e-3)).clamp(0, 1)
+        share = ((opening - self.line) / (self.usual - self.line)).clamp(0, 1)
         wanted = opening + more.clamp_min(0) * (1 - speaks * (1 - share)) + more.clamp_max(0)
         wanted = torch.maximum(wanted, torch.minimum(opening, self.least))
         return expression + shown + (wanted - opening - more)[:, None] * self.slope
@@ -160,8 +162,9 @@ def measure_lips(expression: Tensor, reading: Tensor) -> Lips:
     """The lips of a person seen with expressions [N, K]; reading [K] gives the lip opening (cm)."""
     opening = expression @ reading
     slope = slope_on(opening, expression, least=1e-6)
-    shut, least, usual = (opening.quantile(share) for share in (SHUT_QUANTILE, LEAST_QUANTILE, 0.5))
-    return Lips(reading, slope, shut, least, usual)
+    shut, least, usual, wide = (opening.quantile(share) for share in (SHUT_QUANTILE, LEAST_QUANTILE, 0.5, 0.99))
+    line = least + LOOKS_SHUT * (wide - least)
+    return Lips(reading, slope, shut, least, line, torch.maximum(usual, line + 0.05 * (wide - least).clamp_min(1e-3)))
 
 
 def resting(expression: Tensor, reading: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ from avatar.core.acting import Act
 from avatar.core.articulation import ARTICULATION, Phone
 from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import ControlFrames, Controls
-from avatar.core.emotion import Emotion
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
+from avatar.motion.arousal import Arousal
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
 from avatar.motion.cues import CueFrames, Cues, PhoneLips
 from avatar.motion.encoder import BEYOND, CONTEXT, SEGMENT, STEP, STRIDE
@@ -35,6 +35,7 @@ FPS = FEATURE_RATE / STRIDE
 SAMPLES_PER_FRAME = round(SAMPLE_RATE / FPS)
 TRANSITION = 5  # frames in which speech begins, or its end comes to rest: 200 ms
 CLOSING = 3  # frames in which an interrupted mouth closes: 120 ms
+PHONE_SHARE = 0.5  # of lips that follow phones, where both they and the sound are known (docs/lab/words.md)
 CONTROL_RAMP = 10  # frames in which other controls come into force
 IDLE_RAMP = 25  # frames in which the head calms down after speech
 IDLE_HEAD = 0.6  # times the person's own head motion while nobody speaks
@@ -91,6 +92,7 @@ class Driver:
         self._closed = resting(self._own, model.lip_reading)
         self._lips = measure_lips(self._own, model.lip_reading)
         self._face = Face(self._own, space, seed=controls.seed + 3)
+        self._arousal = Arousal(model.voice, fps)
         self._frame = 0
         self._tail: MouthMotion | None = None  # ends of speech that `idle` has not shown yet
         self._transition = Transition()  # of expressions without lids and residual
@@ -224,12 +226,13 @@ class Driver:
         return Motion(expression, eyes, turned, head.translation, torso, self._fps, self._space_id)
 
     def _with_phones(self, mouth: MouthMotion, cues: CueFrames) -> MouthMotion:
-        """The same mouth where lips close as the phones say, and where there is no sound, move by them alone."""
+        """The same mouth, whose lips follow the sound and the phones, and close when the phones say so."""
         closure = cues.articulation[:, ARTICULATION.index("lip_closure")]
         by_phones = self._phone_lips(cues.articulation)
+        share = torch.where(cues.alone, 1.0, PHONE_SHARE * cues.known)
         return replace(
             mouth,
-            expression=torch.where(cues.alone[:, None], by_phones, mouth.expression),
+            expression=mouth.expression + share[:, None] * (by_phones - mouth.expression),
             lip_closure=torch.where(cues.known, closure, mouth.lip_closure),
             voiced=torch.where(cues.alone & cues.spoken, torch.ones_like(mouth.voiced), mouth.voiced),
         )
@@ -237,7 +240,9 @@ class Driver:
     def _show(self, mouth: MouthMotion) -> FaceFrames:
         """What the face shows beside the mouth's next frames, which were counted already."""
         seconds = torch.arange(self._frame - len(mouth), self._frame) / self._fps
-        usual = [self._controls.emotion_at(float(time)) or Emotion() for time in seconds]
+        asked = [self._controls.emotion_at(float(time)) for time in seconds]
+        voice = self._arousal.take(mouth.prosody) if None in asked else []
+        usual = [voice[index] if emotion is None else emotion for index, emotion in enumerate(asked)]
         return self._face.take(seconds, usual, mouth.voiced, self._fps)
 
     def _speak(self, mouth: MouthMotion, now: ControlFrames, face: FaceFrames) -> Tensor:

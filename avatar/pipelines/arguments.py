@@ -200,7 +200,7 @@ def speech_of(options: Speak) -> SpeechFile:
     """What an avatar says."""
     from avatar.core.speech_file import SpeechFile
 
-    return SpeechFile(options.speech, options.audio_track, options.announce)
+    return SpeechFile(options.speech, options.audio_track, options.announce, options.listening)
 
 
 def saying_of(options: Say) -> Saying:

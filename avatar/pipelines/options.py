@@ -214,6 +214,7 @@ class Speak(Hardware, Control, View, Permission, Signing):
     footage: Annotated[FilePath | None, Given(metavar="VIDEO")] = Field(
         None, description="The clip that the avatar was built from, for --body footage."
     )
+    listening: bool = Field(False, description="Attend to the speech, silently, instead of saying it.")
     announce: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="A spoken notice, or a tone, that comes first, while the avatar is silent."
     )
@@ -227,8 +228,8 @@ class Speak(Hardware, Control, View, Permission, Signing):
 class Render(Hardware, View, Permission, Signing):
     """Re-enact a Take's own track; PNGs are named by the Take's frame index."""
 
-    take: Annotated[FilePath, Given(("--track",), "TAKE_DIR", "input")] = Field(
-        description="Take whose own motion is re-enacted."
+    take: Annotated[FilePath, Given(("--track",), "TAKE_DIR|FILE", "input")] = Field(
+        description="Take whose own motion is re-enacted; or a .motion file, or ARKit's blendshapes as .csv."
     )
     output: Annotated[FilePath | None, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
         None, description="Film (.mp4, .mov, .webm), or a folder for PNGs."

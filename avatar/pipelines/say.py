@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, as_avatar
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.emotion import AUTO
 from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file, whole
 from avatar.core.media import CHUNK, SAMPLE_RATE
@@ -35,6 +36,7 @@ from avatar.voice.engines import VoiceChoice, open_voice
 from avatar.voice.engines import speak as synthesize
 from avatar.voice.passages import Chunk, Passage
 from avatar.voice.script import MARKUP, SUBTITLES, read_script
+from avatar.voice.sentiment import with_sentiment
 from avatar.voice.subtitles import CaptionKind, make_captions, write_captions
 
 SCRIPT_ENDINGS = (".txt", *MARKUP, *SUBTITLES)
@@ -106,6 +108,7 @@ def say(
     check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
     beside = captions_file(saying, out, read, force=force)
     passages = read_script(saying.source)
+    passages = with_sentiment(passages) if reads_sentiment(saying, controls) else passages
     number = say_number(avatar, saying, controls, look)
     avatar, controls = with_style(avatar, controls, out=out, progress=progress)
     with torch_threads(1), tempfile.TemporaryDirectory(prefix="avatar-say-") as folder:
@@ -129,6 +132,12 @@ def say(
         with whole(beside) as place:
             place.write_text(write_captions(captions, saying.captions), encoding="utf-8")
     return count
+
+
+def reads_sentiment(saying: Saying, controls: Controls) -> bool:
+    """Whether emotions are to follow the words: `auto`, in English."""
+    language = saying.voice.language or "en"
+    return controls.emotion == AUTO and language.lower().startswith("en")
 
 
 def captions_file(saying: Saying, out: Path, read: list[Path | str], *, force: bool) -> Path | None:

@@ -23,7 +23,8 @@ from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.say import Saying, say_number
 from avatar.pipelines.speak import Target, speak
-from avatar.pipelines.speech_film import Split, dub_number, speech_number, take_number
+from avatar.pipelines.speech_film import Split, dub_number, source_digest, speech_number, take_number
+from avatar.pipelines.track_file import TrackFile
 from avatar.play.look import Look
 from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys
@@ -53,9 +54,9 @@ def film_of_text(avatar: Avatar, saying: Saying, controls: Controls, look: Look)
     return Film(facts, _background(look), composite=_filmed_pixels(look))
 
 
-def film_of_take(avatar: Avatar, take: Take, split: Split, look: Look) -> Film:
+def film_of_take(avatar: Avatar, take: Take | TrackFile, split: Split, look: Look) -> Film:
     """What the manifest of a film of a Take's motion says."""
-    made = {"motion_source_sha256": take.source.get("sha256", "")}
+    made = {"motion_source_sha256": source_digest(take)}
     facts = _facts(avatar, take_number(avatar, take, split, look), look) | made
     return Film(facts, _background(look), composite=_filmed_pixels(look))
 

@@ -11,13 +11,15 @@ from avatar.core.controls import Controls, resolve_controls
 from avatar.core.encode import warn_of_encoder, write_video
 from avatar.core.files import UserError
 from avatar.core.media import probe
+from avatar.core.motion_space import Motion
 from avatar.core.outputs import files_among
 from avatar.core.picture_folder import check_film, check_picture_folder, save_each
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
-from avatar.core.take import Take, as_take
+from avatar.core.take import Take
 from avatar.core.threads import torch_threads
 from avatar.pipelines.speech_film import Split, speech_number, take_number, with_style
+from avatar.pipelines.track_file import TrackFile, open_track, read_track_file
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
 from avatar.play.player import Player, check_space, motion_of_take
@@ -48,6 +50,8 @@ def speak(
     controls = controls or resolve_controls(avatar)
     read += [speech.path, *([speech.notice] if speech.notice else []), *look.files, *controls.files]
     check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
+    if speech.listening and look.footage:
+        raise UserError("--listening: footage cannot attend to a speech; leave --footage out")
     if not probe(Path(speech.path)).has_audio:
         raise UserError(f"{speech.path}: has no sound; give a file with speech")
     _warn_of_encoder(out, look, device)
@@ -59,7 +63,10 @@ def speak(
         return speak_over(avatar, speech, out, controls, look, device=device, force=force, progress=progress)
     with torch_threads(1), open_speech(speech) as sound:  # the native pool uses the cores
         player = Player(avatar, look=look, controls=controls, device=device, mark=number)
-        frames = player.speak(sound.chunks(), pixels=_pixels(out))
+        if speech.listening:
+            frames = player.attend(sound.seconds, pixels=_pixels(out))
+        else:
+            frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
         return write_video(
             shown,
@@ -105,7 +112,7 @@ class Target:
 
 def reenact(
     avatar: Avatar | Path | str,
-    take: Take | Path | str,
+    take: Take | TrackFile | Path | str,
     target: Target | Path | str,
     *,
     split: Split = "test",
@@ -116,27 +123,28 @@ def reenact(
 ) -> int:
     """Draw the avatar with a Take's own motion, torso track given; returns the number of frames.
 
+    take: or a `.motion` file, or a table of ARKit's blendshapes (.csv), all of whose frames are drawn, without sound.
     target: a path alone is a film's, or without an ending a folder's; force: as in `speak`. Raises: UserError.
     """
-    read, avatar, take = files_among(avatar), as_avatar(avatar), as_take(take)
+    read, avatar, look = files_among(avatar), as_avatar(avatar), look or Look()
+    take = open_track(take) if isinstance(take, (Path, str)) else take
     target = target if isinstance(target, Target) else Target(Path(target))
-    look, frames = look or Look(), pick_split(take, split)
-    target.check(look, [take.root, *read], force=force)
+    target.check(look, [take.root if isinstance(take, Take) else take.path, *read], force=force)
     _warn_of_encoder(target.out, look, device)
     check_space(avatar)
-    motion = motion_of_take(avatar, take)[slice(frames.start, frames.stop)]
+    motion, first = _track(avatar, take, split)
     with torch_threads(1):
         number = take_number(avatar, take, split, look)
         player = Player(avatar, look=look, controls=Controls(), device=device, mark=number)
         drawn = player.reenact(motion, pixels=_pixels(None if target.frames_dir else target.out))
-        pictures = count_steps(drawn, "render", round(len(frames) * player.fps / take.fps), progress)
+        pictures = count_steps(drawn, "render", round(len(motion) * player.fps / motion.fps), progress)
         if target.frames_dir:
             fields = look.label.metadata(number)
-            pictures = save_each(pictures, target.frames_dir, first=frames.start, metadata=fields, force=force)
+            pictures = save_each(pictures, target.frames_dir, first=first, metadata=fields, force=force)
         if target.out is None:
             return sum(1 for _ in pictures)
-        wav = take.root / "audio.wav"
-        sound = wav if split == "all" and wav.exists() else None
+        wav = take.root / "audio.wav" if isinstance(take, Take) and split == "all" else None
+        sound = wav if wav and wav.exists() else None
         return write_video(
             pictures,
             target.out,
@@ -146,6 +154,14 @@ def reenact(
             coding=look.coding,
             force=force,
         )
+
+
+def _track(avatar: Avatar, take: Take | TrackFile, split: Split) -> tuple[Motion, int]:
+    """Motion of a part of a Take, or of a file, and the number of its first frame."""
+    if isinstance(take, TrackFile):
+        return read_track_file(avatar, take.path), 0
+    frames = pick_split(take, split)
+    return motion_of_take(avatar, take)[slice(frames.start, frames.stop)], frames.start
 
 
 def pick_split(take: Take, split: Split) -> range:

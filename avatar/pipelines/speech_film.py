@@ -17,6 +17,7 @@ from avatar.core.speech_file import SpeechFile, open_speech
 from avatar.core.take import Take
 from avatar.motion.driver import drive
 from avatar.motion.speech_to_motion import open_speech_model
+from avatar.pipelines.track_file import TrackFile
 from avatar.play.look import Look
 from avatar.play.player import check_space, start_driver
 from avatar.provenance.identity import film_number
@@ -38,12 +39,18 @@ def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: 
     """The number that marks the film of a speech, 0 .. 2^32 - 1."""
     sounds = [speech.path, *([speech.notice] if speech.notice else [])]
     digests = [digest_file(Path(sound)) for sound in sounds]
+    digests += ["listening"] if speech.listening else []
     return film_number(avatar, *digests, str(speech.track), controls.model_dump_json(), look.seen)
 
 
-def take_number(avatar: Avatar, take: Take, split: Split, look: Look) -> int:
+def take_number(avatar: Avatar, take: Take | TrackFile, split: Split, look: Look) -> int:
     """The number that marks the film of a Take's motion, 0 .. 2^32 - 1."""
-    return film_number(avatar, take.source.get("sha256", ""), split, look.seen)
+    return film_number(avatar, source_digest(take), split, look.seen)
+
+
+def source_digest(take: Take | TrackFile) -> str:
+    """SHA-256 of the clip that motion is of, or of its file."""
+    return digest_file(take.path) if isinstance(take, TrackFile) else take.source.get("sha256", "")
 
 
 def dub_number(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> int:

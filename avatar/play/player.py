@@ -114,6 +114,14 @@ class Player:
             text = synthesize(text, opened, speed=speed, live=True)
         return self.draw(say_motion(self.driver(LIVE_WINDOW), text, made), pixels=pixels)
 
+    def attend(self, seconds: float, *, pixels: Pixels = "rgb") -> Iterator[np.ndarray]:
+        """Frames of the person attending to somebody who speaks so long: silent, looking at the viewer, nodding."""
+        driver = self.driver()
+        driver.attend(True)
+        count = max(1, round(seconds * self.avatar.fps))
+        pieces = (driver.idle(min(FILE_WINDOW.hop, count - at)) for at in range(0, count, FILE_WINDOW.hop))
+        return self.draw(pieces, pixels=pixels)
+
     def motion(
         self, sound: Iterable[np.ndarray | Tensor], *, rate: int = SAMPLE_RATE, gain: float = 1.0
     ) -> Iterator[Motion]:

@@ -128,6 +128,49 @@ const de = {
   errors: { offline: "Das Studio antwortet nicht. Läuft es noch?", ending: "Solche Dateien sind hier nicht zu gebrauchen. Diese schon: {usual}.", empty: "Die Datei ist leer. Wähle eine andere.", "too-large": "Die Datei ist größer als {most}. Schneide sie erst.", disk: "Die Platte ist voll. Mach Platz: was schon da ist, bleibt, und es geht weiter.", gone: "Das gibt es nicht mehr. Lade die Seite neu.", used: "Dieser Clip wurde in einem anderen Tab verwendet. Sieh bei den Personen nach.", name: "Der Name fehlt.", "name-long": "Der Name ist zu lang. Höchstens 80 Zeichen.", building: "Diese Person wird schon gebaut. Sieh bei den Aufträgen nach.", queued: "Das steht schon bei den Aufträgen.", token: "Dieser Schlüssel gilt nicht.", "no-avatar": "Es gibt noch keinen Avatar. Baue erst einen.", "no-text": "Es gibt nichts zu sagen. Schreib etwas.", "long-text": "Der Text ist zu lang für einen Film. Mach mehrere daraus.", "no-voice": "Diese Stimme ist nicht installiert. Nimm den Satz auf, oder wähle eine Datei.", talk: "Der Live-Avatar startet nicht.", "not-whole": "Die Datei ist noch nicht ganz da. Lass das Hochladen enden.", busy: "Ein Auftrag dieser Person ließ sich nicht anhalten. Brich ihn ab, dann lösche." },
 };
 
+// What the verdict on a clip says, as preprocess/checks.py and photo_checks.py word it; English is as it is.
+const ADVICE_DE = [
+  [/^the mouth is covered in (\S+) of the clip; film it free$/, "der Mund ist in $1 des Clips verdeckt; filme ihn frei"],
+  [/^the mouth is covered in (\S+) of the clip; keep it free$/, "der Mund ist in $1 des Clips verdeckt; halte ihn frei"],
+  [/^nearly all of the clip was left out.*$/, "fast der ganze Clip ist nicht zu gebrauchen"],
+  [/^the clip has no speech.*$/, "im Clip spricht niemand; die Lippen lassen sich daraus nicht lernen"],
+  [/^the lips never move.*$/, "die Lippen bewegen sich nie; filme die Person beim Sprechen"],
+  [/^the lips do not follow the sound \((\S+) % sure\).*$/, "die Lippen folgen dem Ton nicht (zu $1 % sicher); nimm den Ton, der mit dem Bild aufgenommen wurde"],
+  [/^much of the clip was left out.*$/, "viel vom Clip ist nicht zu gebrauchen; filme in einem Stück, mit Blick in die Kamera"],
+  [/^only (\S+) s are left to train on.*$/, "nur $1 s bleiben zum Lernen; filme 20 s und mehr"],
+  [/^the face has only (\S+) px between the eyes, so that it will be blurred(; film closer)?$/, "das Gesicht hat nur $1 px zwischen den Augen und wird unscharf; filme aus der Nähe"],
+  [/^the face is small; film closer$/, "das Gesicht ist klein; filme aus der Nähe"],
+  [/^the head turns far.*$/, "der Kopf dreht sich weit; bleib innerhalb von 30 Grad"],
+  [/^music or noise lies behind the voice.*$/, "hinter der Stimme ist Musik oder Lärm; nimm die Stimme allein auf"],
+  [/^the sound is clipped.*$/, "der Ton ist übersteuert; stelle den Pegel niedriger"],
+  [/^captions are burnt into (\S+) of the frames.*$/, "in $1 der Bilder stehen Untertitel; nimm den Clip ohne sie"],
+  [/^the background changes all the time.*$/, "der Hintergrund ändert sich ständig; filme vor einem ruhigen, oder zeige einen anderen"],
+  [/^the camera (?:moves|shakes) \((\S+) px\).*$/, "die Kamera bewegt sich ($1 px); stelle sie auf ein Stativ, oder zeige einen anderen Hintergrund"],
+  [/^.*several faces all the way.*$/, "es sind durchweg mehrere Gesichter zu sehen; das größte wird genommen"],
+  [/^the face is turned by (\S+) degrees.*$/, "das Gesicht ist um $1 Grad gedreht; die abgewandte Seite wird erfunden"],
+  [/^the mouth is open.*$/, "der Mund ist offen; der geschlossene wird erfunden"],
+  [/^the eyes are shut or nearly so.*$/, "die Augen sind fast zu; nimm ein Foto mit offenen"],
+  [/^something may cover the mouth.*$/, "vielleicht verdeckt etwas den Mund; es würde sich mit den Lippen bewegen"],
+  [/^the eyes are in the dark.*$/, "die Augen liegen im Dunkeln, wie hinter einer Sonnenbrille; dort blinzeln sie nicht"],
+  [/^no face found$/, "kein Gesicht gefunden"],
+  [/^black picture$/, "schwarzes Bild"],
+  [/^frozen picture$/, "stehendes Bild"],
+  [/^face turned away$/, "Gesicht abgewandt"],
+  [/^something covers the face$/, "etwas verdeckt das Gesicht"],
+  [/^something covers the mouth$/, "etwas verdeckt den Mund"],
+  [/^cut between two framings$/, "Schnitt zwischen zwei Ausschnitten"],
+  [/^caption in the picture$/, "Schrift im Bild"],
+  [/^another shot after a cut$/, "andere Einstellung nach einem Schnitt"],
+  [/^somebody else speaks$/, "jemand anders spricht"],
+  [/^the lips do not follow the sound$/, "die Lippen folgen dem Ton nicht"],
+];
+
+/** A sentence of the verdict on a clip in the page's language; one that is not known as it is. */
+export function advice(text) {
+  const found = chosen === "de" && ADVICE_DE.find(([pattern]) => pattern.test(text));
+  return found ? text.replace(...found) : text;
+}
+
 const TEXTS = { en, de };
 export const languages = [["en", "English"], ["de", "Deutsch"]];
 let chosen = localStorage.getItem("language") || (navigator.language.startsWith("de") ? "de" : "en");

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +52,31 @@ def expected(source: bytes) -> bytes:
     return source[: len(source) // STEPS] * STEPS
 
 
-def run_server(folder: Path) -> None:
-    """Serve with slow workers at a free port."""
+def run_server(folder: Path, port: int, worker: Sequence[str]) -> None:
+    """Serve with workers at a port; 0: a free one."""
     from avatar.studio.server import Address, serve
     from avatar.studio.studio import Studio
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve(Studio(folder, worker=WORKER), Address(port=0), lambda url: print(url, flush=True))
+        serve(Studio(folder, worker=worker), Address(port=port), lambda url: print(url, flush=True))
 
 
 class Served:
     """A studio that is being served from a folder, in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, real: bool = False) -> None:
+        """real: with workers that do the work."""
+        self.folder, self._real = folder, real
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
-    def start(self) -> None:
+    def start(self, port: int = 0) -> None:
         """Start it, or start it again."""
         self.process = subprocess.Popen(
-            [*HERE, "serve", str(self.folder)], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [*HERE, "serve", str(self.folder), str(port), *(["real"] if self._real else [])],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert self.process.stdout
         url = self.process.stdout.readline().strip()
@@ -152,6 +157,8 @@ if __name__ == "__main__":
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     os.environ["AVATAR_LOG"] = "off"
     if sys.argv[1] == "serve":
-        run_server(Path(sys.argv[2]))
+        from avatar.batch.local import WORKER as REAL
+
+        run_server(Path(sys.argv[2]), int(sys.argv[3]), REAL if "real" in sys.argv[4:] else WORKER)
     else:
         work(write_slowly)

@@ -32,8 +32,8 @@ ROOMS = {
         "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
     },
     "avatar.studio": {
-        "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve.guard",
-        "cuda_ext", "preprocess",
+        "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve",
+        "avatar.voice", "cuda_ext", "preprocess",
     },
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",

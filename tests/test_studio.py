@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from avatar.batch.plan import make_plan
 from avatar.core.consent import read_consent
 from avatar.core.files import UserError, digest_file
+from avatar.studio import films
 from avatar.studio import uploads as uploads_module
 from avatar.studio.errors import RefusalError
-from avatar.studio.library import Library, slug
+from avatar.studio.library import Library, Person, slug
+from avatar.studio.queue import check_job, command_of
 from avatar.studio.server import Address, make_app
 from avatar.studio.studio import Studio, make_consent
 from avatar.studio.uploads import KEPT_FREE, Uploads
@@ -357,6 +360,61 @@ def test_a_consent_of_somebody_else() -> None:
     assert (record.kind, record.attested_by, record.uses) == ("consent", "Ben", ("news", "training"))
     assert record.date
     assert record.date.isoformat() == "2026-01-02"
+
+
+@pytest.fixture
+def anna(tmp_path: Path) -> Person:
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "anna.avatar").write_bytes(b"an avatar")
+    return Library(tmp_path).person("anna")
+
+
+def test_a_text_is_said_and_never_a_file(anna: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "voices", lambda: [{"voice": "espeak", "languages": ["de"]}])
+    studio = Studio(anna.root)
+    form = {"speech": films.TEXT, "text": "/etc/passwd", "voice": "espeak", "language": "de", "captions": "srt"}
+    job = studio.queue.add(films.film_job(studio, anna, form | {"emotion": "happy:0.4"}))
+    assert (job["kind"], job["text"], job["emotion"]) == ("say", "anna/texts/etc-passwd.txt", "happy:0.4")
+    assert (anna.root / job["text"]).read_text() == "/etc/passwd"
+    assert make_plan(studio.queue.path)[1] == []
+    assert command_of(job).startswith(
+        "avatar say anna/anna.avatar anna/texts/etc-passwd.txt -o anna/films/etc-passwd.mp4"
+    )
+    for changes, code in (
+        ({"text": " "}, "no-text"),
+        ({"language": "en"}, "no-voice"),
+        ({"voice": "command:rm"}, "no-voice"),
+    ):
+        with pytest.raises(RefusalError) as refused:
+            films.film_job(studio, anna, form | changes)
+        assert refused.value.code == code
+    with pytest.raises(UserError, match="emotion 'glad'"):
+        films.film_job(studio, anna, form | {"emotion": "glad"})
+
+
+def test_forms_become_jobs(anna: Person) -> None:
+    studio = Studio(anna.root)
+    (anna.folder / "clip.mp4").write_bytes(b"a clip")
+    (anna.folder / "person.json").write_text('{"name": "Anna", "clip": "clip.mp4"}')
+    (anna.folder / "backgrounds").mkdir()
+    (anna.folder / "backgrounds" / "sea.png").write_bytes(b"a picture")
+    looks: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"output": "anna/films/film.mp4"}),
+        ({"background": "full"}, {"full_frame": True}),
+        ({"background": "transparent"}, {"background": "transparent", "output": "anna/films/film.webm"}),
+        (
+            {"background": "file", "value": "sea.png", "size": "large"},
+            {"background": "anna/backgrounds/sea.png", "size": 1024},
+        ),
+        ({"footage": True}, {"kind": "dub", "video": "anna/clip.mp4"}),
+    ]
+    for form, expects in looks:
+        job = films.film_job(studio, anna, form)
+        check_job(job)
+        assert expects.items() <= job.items()
+    for form in ({"background": "file", "value": "../anna.avatar"}, {"background": "colour", "value": "x.png"}):
+        with pytest.raises(RefusalError):
+            films.film_job(studio, anna, form)
 
 
 def test_a_person_of_loose_files(tmp_path: Path) -> None:

@@ -176,3 +176,42 @@ def test_every_word_that_is_used_is_there() -> None:
             assert key in words, f"{path.name}: {key}"
         for group in re.findall(r"\bt\(`([\w-]+)\.\$\{", source):
             assert group in groups, f"{path.name}: {group}"
+
+
+def test_advice_on_clips_is_known_in_german() -> None:
+    """Every sentence that the checks can say is one of those that the page translates."""
+    from preprocess.checks import assess_quality
+    from preprocess.photo_checks import limits
+
+    source = (PAGE / "texts.js").read_text()
+    patterns = [re.compile(one) for one in re.findall(r"^  \[/(\^.*?\$)/, ", source, re.M)]
+    bad = {
+        "usable": 0.5,
+        "sound_rms": 0.0,
+        "lip_motion": 0.0,
+        "sync_certainty": 0.01,
+        "seconds": 5.0,
+        "source_eye_px": 9.0,
+    }
+    bad |= {
+        "eye_px": 30.0,
+        "yaw_degrees": 50.0,
+        "mouth_covered": 0.2,
+        "pause_depth_db": 5.0,
+        "clipped": 0.9,
+        "captions": 0.5,
+    }
+    said = [*assess_quality(bad | {"camera_px": 9.0}).advice, *assess_quality(bad | {"plate_error": 90.0}).advice]
+    said += [*assess_quality({"usable": 0.1, "mouth_covered": 0.9}).advice, *assess_quality({"usable": 0.1}).advice]
+    photo = {
+        "source_eye_px": 9.0,
+        "turned_degrees": 44.0,
+        "mouth_gap": 0.5,
+        "lid_gap": 0.01,
+        "mouth_odds": -9.0,
+        "eye_light": 0.1,
+    }
+    said += limits(photo)
+    assert len(set(said)) >= 20
+    for one in said:
+        assert any(pattern.search(one) for pattern in patterns), one

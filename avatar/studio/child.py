@@ -93,6 +93,17 @@ def _blur(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _say(request: dict[str, Any]) -> dict[str, Any]:
+    from avatar.pipelines.say import Saying, record
+    from avatar.voice.engines import VoiceChoice
+    from avatar.voice.script import read_script
+
+    saying = Saying(request["text"], VoiceChoice(request["voice"], request["language"] or None))
+    with whole(Path(request["file"])) as temporary:
+        made = record(saying, read_script(saying.source), temporary)
+    return {"seconds": made.seconds}
+
+
 TASKS: dict[str, Task] = {
     "clip": _check,
     "speech": _check_sound,
@@ -100,6 +111,7 @@ TASKS: dict[str, Task] = {
     "actor": _film_actor,
     "verify": _verify,
     "blur": _blur,
+    "say": _say,
 }
 
 

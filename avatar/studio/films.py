@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
 from avatar.core.controls import Controls, UpTo
+from avatar.core.emotion import EMOTIONS, parse_emotion
 from avatar.core.named_files import is_colour
 from avatar.studio.errors import RefusalError
 from avatar.studio.library import Person, numbered, slug
@@ -19,14 +22,65 @@ QUALITIES: dict[str, dict[str, Any]] = {
     "best": {"budget": "15m"},
 }
 """Options of a build, by what the page calls it."""
+TEXT = "text"
+"""In the place of a speech's name: the words of the form's text are said."""
+WORDS_OF_NAME = 4  # of a text, that its film is named by
 SIZES: dict[str, int | None] = {"small": 256, "usual": None, "large": 1024}
 BLURRED = "blurred.png"
+ESPEAK_LANGUAGES = (
+    "en-us",
+    "de",
+    "fr",
+    "es",
+    "it",
+    "pt-br",
+    "nl",
+    "pl",
+    "sv",
+    "tr",
+    "ru",
+    "uk",
+    "ar",
+    "hi",
+    "ja",
+    "ko",
+)
+"""Of its hundred, those that are offered."""
+MOST_TEXT = 20_000  # characters: half an hour
 
 
 def sliders() -> list[str]:
     """Controls that are numbers which multiply what is the person's own."""
     fields = Controls.model_fields.items()
     return [name for name, field in fields if any(isinstance(getattr(m, "func", m), UpTo) for m in field.metadata)]
+
+
+def emotions() -> list[str]:
+    """Emotions that can be chosen."""
+    return list(EMOTIONS)
+
+
+def voices() -> list[dict[str, Any]]:
+    """Voices that are installed, each with the languages to offer; what they need stands in docs/say.md."""
+    found: list[dict[str, Any]] = []
+    if importlib.util.find_spec("hibari"):
+        found.append({"voice": "hibari", "languages": ["en-us"]})
+    if shutil.which("espeak-ng"):
+        found.append({"voice": "espeak", "languages": list(ESPEAK_LANGUAGES)})
+    return found
+
+
+def voice_of(values: dict[str, Any]) -> tuple[str, str, str]:
+    """Text, voice and language of a form. Raises: RefusalError for none that is offered."""
+    text, voice, language = (str(values.get(name) or "") for name in ("text", "voice", "language"))
+    if not text.strip():
+        raise RefusalError("no-text", "there are no words to say; write some")
+    if len(text) > MOST_TEXT:
+        raise RefusalError("long-text", f"the text has {len(text)} characters; make several films of it")
+    known = {one["voice"]: one["languages"] for one in voices()}
+    if voice not in known or language not in known[voice]:
+        raise RefusalError("no-voice", "this voice is not installed; record the sentence, or choose a file")
+    return text, voice, language
 
 
 def build_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
@@ -56,6 +110,8 @@ def build_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
 
 def film_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
     """The job that makes a film. Raises: RefusalError for what does not exist, or cannot be set."""
+    if values.get("speech") == TEXT:
+        return _say_job(studio, person, values)
     avatar = pick_avatar(person, values.get("avatar"))
     speech = studio.speech_path(person, str(values.get("speech", SAMPLE)))
     base = slug(str(values.get("title") or "")) or (slug(speech.stem) if speech.parent.name == "speech" else "film")
@@ -70,6 +126,30 @@ def film_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
     if values.get("footage"):
         return job | {"kind": "dub", "video": _relative(studio, _clip(person))}
     return job | {"kind": "speak", **shown(studio, person, values), **moved(values)}
+
+
+def _say_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
+    """The job that says a text, which is kept as a file: what looks like a file's name is no file then."""
+    text, voice, language = voice_of(values)
+    base = slug(" ".join(text.split()[:WORDS_OF_NAME])) or "text"
+    output = _free_output(studio, person, "films/", base, _ending(values))
+    place = person.folder / "texts" / f"{Path(output).stem}.txt"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(text, encoding="utf-8")
+    job: Job = {
+        "id": f"{person.key}.film.{Path(output).stem}",
+        "kind": "say",
+        "avatar": _relative(studio, pick_avatar(person, values.get("avatar"))),
+        "text": _relative(studio, place),
+        "voice": voice,
+        "language": language,
+        "output": output,
+    }
+    if values.get("captions") in ("srt", "burn"):
+        job["captions"] = values["captions"]
+    if values.get("use"):
+        job["use"] = str(values["use"])
+    return job | shown(studio, person, values) | moved(values)
 
 
 def evaluate_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:
@@ -102,7 +182,11 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(given, dict) or not all(isinstance(value, (int, float)) for value in given.values()):
         raise RefusalError("setting", "controls: must be numbers")
     known = [name for name in sliders() if name in given]
-    return {name: round(float(given[name]), 3) for name in known}
+    found: dict[str, Any] = {name: round(float(given[name]), 3) for name in known}
+    if emotion := str(values.get("emotion") or ""):
+        parse_emotion(emotion)
+        found["emotion"] = emotion
+    return found
 
 
 def shown(studio: Studio, person: Person, values: dict[str, Any]) -> dict[str, Any]:
@@ -128,15 +212,15 @@ def shown(studio: Studio, person: Person, values: dict[str, Any]) -> dict[str, A
     return found
 
 
-def preview_request(studio: Studio, person: Person, values: dict[str, Any]) -> dict[str, Any]:
-    """What the drawing helper is asked. Raises: RefusalError."""
+def preview_request(studio: Studio, person: Person, values: dict[str, Any], speech: str) -> dict[str, Any]:
+    """What the drawing helper is asked; speech: the name of a sound. Raises: RefusalError."""
     look = shown(studio, person, values)
     background = look.get("background")
     if background and not is_colour(background):
         background = str(studio.root / background)
     return {
         "avatar": str(pick_avatar(person, values.get("avatar"))),
-        "speech": str(studio.speech_path(person, str(values.get("speech", SAMPLE)))),
+        "speech": str(studio.speech_path(person, speech)),
         "controls": moved(values),
         "background": background,
         "full_frame": look.get("full_frame", False),

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -65,6 +66,48 @@ async def run_task(task: str, request: dict[str, Any], *, seconds: float = TASK_
         if not answered.is_file():
             raise RefusalError("broken", "the file cannot be looked at: it ended the process that read it; try another")
         return dict(json.loads(answered.read_text(encoding="utf-8")))
+
+
+class Live:
+    """Live avatars' servers, one for each avatar that somebody talks with, on ports of this machine alone."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[Process, int]] = {}
+
+    async def open(self, avatar: Path) -> str:
+        """The address of an avatar's live page. Raises: RefusalError when it does not start."""
+        process, port = self._running.get(str(avatar), (None, 0))
+        if process is None or process.returncode is not None:
+            port = _free_port()
+            process = await _start("avatar.studio.talking", str(avatar), str(port))
+            self._running[str(avatar)] = process, port
+            await self._wait_for(process, port)
+        return f"http://127.0.0.1:{port}/"
+
+    async def _wait_for(self, process: Process, port: int) -> None:
+        until = time.monotonic() + ANSWER_SECONDS
+        while process.returncode is None and time.monotonic() < until:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.2)
+                continue
+            writer.close()
+            return
+        raise RefusalError("talk", "the live avatar does not start; `avatar serve` in a terminal says why", 503)
+
+    def stop(self) -> None:
+        """End them all."""
+        for process, _ in self._running.values():
+            if process.returncode is None:
+                _kill(process)
+        self._running.clear()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 class Helper:

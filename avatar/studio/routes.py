@@ -16,16 +16,20 @@ from avatar.studio.errors import RefusalError, not_found
 from avatar.studio.films import (
     BLURRED,
     QUALITIES,
+    TEXT,
     build_job,
+    emotions,
     evaluate_job,
     film_job,
     pick_avatar,
     preview_request,
     sliders,
+    voice_of,
+    voices,
 )
 from avatar.studio.library import Person
 from avatar.studio.processes import run_task
-from avatar.studio.studio import Studio
+from avatar.studio.studio import SAMPLE, Studio
 from avatar.studio.views import describe_people, describe_person, evaluation_of
 
 MOST_JSON = 100_000  # bytes of a form
@@ -118,8 +122,12 @@ async def preview(request: Request) -> Response:
     """Frames: for each a line of its length and as many bytes of JPEG; first a line of JSON; last maybe an error."""
     studio, person, values = studio_of(request), _person(request), await form_of(request)
     await _blur(studio, person, values)
-    parts = studio.drawer.ask(preview_request(studio, person, values) | {"what": "frames"})
+    speech = str(values.get("speech", SAMPLE))
+    if speech == TEXT:
+        speech = await studio.say(*voice_of(values))
+    parts = studio.drawer.ask(preview_request(studio, person, values, speech) | {"what": "frames"})
     first, _ = await anext(parts)
+    first = first | {"speech": speech}
 
     async def body() -> Any:
         yield json.dumps(first).encode() + b"\n"
@@ -211,6 +219,14 @@ def _file(path: Path | None, headers: dict[str, str] = MEDIA) -> Response:
     return FileResponse(path, headers=headers)
 
 
+async def talk(request: Request) -> Response:
+    """Start the avatar's live page, or find it started; its address on this machine. Raises: RefusalError."""
+    studio, person = studio_of(request), _person(request)
+    if not request.app.state.talk:
+        raise not_found("the live page")
+    return JSONResponse({"url": await studio.live.open(pick_avatar(person, None))})
+
+
 async def about(request: Request) -> Response:
     """What this studio can do."""
     from importlib.metadata import version
@@ -223,6 +239,9 @@ async def about(request: Request) -> Response:
             "most_bytes": studio.uploads.most_bytes,
             "qualities": list(QUALITIES),
             "sliders": sliders(),
+            "emotions": emotions(),
+            "voices": voices(),
+            "talk": request.app.state.talk,
         }
     )
 
@@ -240,6 +259,7 @@ ROUTES = [
     Route(f"{_ONE}/evaluation", send_evaluation),
     Route(f"{_ONE}/preview", preview, methods=["POST"]),
     Route(f"{_ONE}/controls", controls),
+    Route(f"{_ONE}/talk", talk, methods=["POST"]),
     Route(f"{_ONE}/poster", send_poster),
     Route(f"{_ONE}/clip", send_clip),
     Route(f"{_ONE}/report", send_report),

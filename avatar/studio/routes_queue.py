@@ -169,7 +169,7 @@ async def events(request: Request) -> Response:
 async def _events(request: Request) -> AsyncIterator[str]:
     studio, last, quiet = studio_of(request), "", 0.0
     yield "retry: 1000\n\n"
-    while not request.app.state.stopping.is_set():
+    while not studio.stopping.is_set():
         try:
             now = json.dumps(await run_in_threadpool(describe_queue, studio))
         except (UserError, OSError):  # of a journal that is being changed just now

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import importlib.util
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -28,6 +30,7 @@ from avatar.studio.studio import Studio
 from avatar.studio.uploads import PIECE
 
 COOKIE = "studio"
+LIVE_PACKAGES = ("websockets", "aiortc", "av")  # of the extra `serve`
 SLACK = 100_000  # bytes that a request may have beside a piece of a file
 IDLE_LOOK_SECONDS = 30.0
 PAGE = Path(str(files("avatar.studio") / "page"))
@@ -55,15 +58,15 @@ def make_app(studio: Studio, address: Address) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.stopping = asyncio.Event()
         studio.uploads.remove_old()
         studio.runner.start()
         watching = asyncio.create_task(_end_idle(studio))
         yield
-        app.state.stopping.set()
+        studio.stopping.set()
         watching.cancel()
         studio.drawer.stop()
         studio.looker.stop()
+        studio.live.stop()
         await asyncio.to_thread(studio.runner.stop)
 
     app = Starlette(
@@ -78,6 +81,8 @@ def make_app(studio: Studio, address: Address) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.studio = studio
+    # the live page is one of this machine's loopback interface, which others do not reach
+    app.state.talk = is_loopback(address.host) and all(map(importlib.util.find_spec, LIVE_PACKAGES))
     hosts = tuple(dict.fromkeys([*LOOPBACK_NAMES, *_names(address)]))
     guard = Guard(
         hosts=hosts,
@@ -168,6 +173,13 @@ def serve(studio: Studio, address: Address, started: Callable[[str], None]) -> N
     """Serve until a signal ends it; started is called with the page's URL. Raises: UserError for a port in use."""
     import uvicorn
 
+    class Server(uvicorn.Server):
+        """Lets go of connections that stay open as soon as it is asked to end."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            studio.stopping.set()
+            super().handle_exit(sig, frame)
+
     app = make_app(studio, address)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with studio.held(), socket.socket(family, socket.SOCK_STREAM) as listening:
@@ -183,4 +195,4 @@ def serve(studio: Studio, address: Address, started: Callable[[str], None]) -> N
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
+import json
 import os
+import re
 import shutil
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
@@ -21,13 +25,15 @@ from avatar.core.files import PROCESS, UserError, digest_file, hold, remove
 from avatar.provenance import log as film_log
 from avatar.studio.errors import RefusalError
 from avatar.studio.library import Library, Person, clean_name, numbered, slug
-from avatar.studio.processes import Helper, run_task
+from avatar.studio.processes import Helper, Live, run_task
 from avatar.studio.queue import Job, Queue
 from avatar.studio.runner import Runner, job_file
 from avatar.studio.uploads import MOST_BYTES, Upload, Uploads
 
 STOP_SECONDS = 20.0  # that a job takes at most to stop
 ACTOR_SECONDS = 12.0
+SAID = re.compile(r"said-[0-9a-f]{16}\.wav")
+"""Names of sounds that a voice has made for previews."""
 SAMPLE = "sample"
 """Stands for the speech that the package brings along."""
 
@@ -41,7 +47,8 @@ class Studio:
         self.library, self.queue = Library(self.root), Queue(self.root)
         self.uploads = Uploads(self.root / ".uploads", most_bytes)
         self.runner = Runner(self.queue, worker)
-        self.drawer, self.looker = Helper("draw"), Helper("look")
+        self.drawer, self.looker, self.live = Helper("draw"), Helper("look"), Live()
+        self.stopping = threading.Event()  # whether the server is about to end, which ends connections that stay open
         self._checks: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._adding = asyncio.Lock()
 
@@ -110,7 +117,27 @@ class Studio:
         """Where a speech is. Raises: RefusalError."""
         if name == SAMPLE:
             return Path(str(files("avatar") / "assets" / "actor_speech.flac"))
+        if SAID.fullmatch(name):
+            return person.pick([*self.uploads.folder.glob("said-*.wav")], name)
         return person.pick(person.files("speech"), name)
+
+    async def say(self, text: str, voice: str, language: str) -> str:
+        """Have a voice say a text for previews; the name of the sound. Raises: UserError."""
+        found = hashlib.sha256(json.dumps([text, voice, language]).encode()).hexdigest()[:16]
+        place = self.uploads.folder / f"said-{found}.wav"
+        if not place.is_file():
+            self.uploads.folder.mkdir(exist_ok=True)
+            words = place.with_suffix(".txt")
+            words.write_text(text, encoding="utf-8")
+            try:
+                made = await run_task(
+                    "say", {"text": str(words), "voice": voice, "language": language, "file": str(place)}
+                )
+            finally:
+                remove(words)
+            if error := made.get("error"):
+                raise UserError(error)
+        return place.name
 
     def enqueue(self, job: Job) -> Job:
         """Add a job to the queue, and begin."""

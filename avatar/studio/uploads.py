@@ -136,6 +136,8 @@ class Uploads:
         for path in self.folder.glob("*.json") if self.folder.is_dir() else ():
             if ID.fullmatch(path.stem) and time.time() - path.stat().st_mtime > OLD_SECONDS:
                 self.remove(Upload(path.stem, "", "", "", None))
+        for path in self.folder.glob("said-*.wav") if self.folder.is_dir() else ():
+            remove(path)  # of previews
 
     def _write(self, upload: Upload) -> None:
         with whole(self.folder / f"{upload.id}.json") as temporary:

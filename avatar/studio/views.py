@@ -86,9 +86,15 @@ def _film(base: str, path: Path) -> dict[str, Any]:
         "made": status.st_mtime,
         "url": f"{base}/films/{quote(path.name)}?{status.st_mtime_ns}",
         "job": made.get("job"),
+        "text": _text(path.parent.parent / "texts" / f"{path.stem}.txt"),
         "command": made.get("command", ""),
         "note": made.get("note", ""),
     }
+
+
+def _text(path: Path) -> str:
+    """The words of a film that says some."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def describe_queue(studio: Studio) -> dict[str, Any]:

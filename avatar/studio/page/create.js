@@ -2,7 +2,7 @@
 import { Upload, checked, get, post, remove } from "./api.js";
 import { camera } from "./camera.js";
 import { bar, button, bytes, clock, doing, droppable, explain, fill, h, icon, pickFile, say, segmented } from "./dom.js";
-import { t } from "./texts.js";
+import { advice, t } from "./texts.js";
 
 const CLIPS = "video/*,image/*,.mkv,.mov,.heic";
 const RECORDING = "recording";
@@ -190,11 +190,11 @@ class Create {
     fill(this.verdict,
       h(`p.grade.${found.grade}`, {}, icon(found.grade === "poor" ? "close" : "check"), t(`grades.${found.grade}`)),
       h("p.quiet", {}, facts, found.looked_at && found.looked_at < found.seconds - 1 ? ` ${t("looked-at", { n: found.looked_at })}` : ""),
-      [...found.advice, ...found.notes].length > 0 && h("ul.advice", {}, [...found.advice, ...found.notes].map((one) => h("li", {}, one))),
+      [...found.advice, ...found.notes].length > 0 && h("ul.advice", {}, [...found.advice, ...found.notes].map((one) => h("li", {}, advice(one)))),
       h("div.thumbs", {}, found.pictures.map((one) => h("img", { src: picture(one), alt: "" }))),
       found.left_out.length > 0 && [h("h3", {}, t("left-out")), h("div.thumbs", {}, found.left_out.map((one) =>
         h("figure", {}, h("img.struck", { src: picture(one.picture), alt: "" }),
-          h("figcaption", {}, `${one.from}–${one.to} s: ${one.reason}`))))],
+          h("figcaption", {}, `${one.from}–${one.to} s: ${advice(one.reason)}`))))],
       !found.usable && h("label.check", {}, h("input", { type: "checkbox", onchange: (event) => {
         this.force = event.target.checked;
         this.usable = this.force;

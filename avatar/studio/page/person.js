@@ -5,7 +5,7 @@ import { actionsOf, isActive, progressOf, reasonOf } from "./jobs.js";
 import { speakView } from "./speak.js";
 import { t } from "./texts.js";
 
-const TABS = ["speak", "measure", "about"];
+const tabsOf = (frame, one) => ["speak", ...(frame.about.talk && one.avatars.length ? ["talk"] : []), "measure", "about"];
 
 export async function personPage(frame, key, tab) {
   const one = await get(person(key));
@@ -14,8 +14,8 @@ export async function personPage(frame, key, tab) {
   const body = h("div.tab");
   const element = h("section.one", {},
     h("div.title", {}, one.poster && h("img.face", { src: one.poster, alt: "" }), h("h1", {}, one.name),
-      h("nav.tabs", { "aria-label": one.name }, TABS.map(link))), body);
-  const view = tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one, body);
+      h("nav.tabs", { "aria-label": one.name }, tabsOf(frame, one).map(link))), body);
+  const view = tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one, body);
   fill(body, view.element);
   return { title: one.name, element, leave: () => view.leave?.() };
 }
@@ -93,6 +93,23 @@ function drawPicture(shown, job) {
   next.addEventListener("load", () => fill(shown.picture, h("div.pair", {}, next),
     h("div.captions", { "aria-hidden": "true" }, h("span", {}, t("truth")), h("span", {}, t("prediction")))));
   next.src = job.picture;
+}
+
+/** The live page runs beside the studio and has an address of its own, so that it opens beside it, too. */
+function talkView(one) {
+  const place = h("div.row", { "aria-live": "polite" });
+  const start = button(t("talk-start"), doing(async () => {
+    fill(place, h("p.busy", {}, t("talk-starting")));
+    try {
+      const { url } = await post(person(one.key, "/talk"));
+      fill(place, h("a.button.primary.big", { href: url, target: "_blank", rel: "noopener" }, icon("mic"), h("span", {}, t("talk-open"))));
+    } catch (error) {
+      fill(place, start);
+      throw error;
+    }
+  }), { kind: "primary", sign: "mic" });
+  fill(place, start);
+  return { element: h("div.empty", {}, h("h2", {}, t("talk-title", { name: one.name })), h("p.lead", {}, t("talk-lead")), place) };
 }
 
 async function measureView(frame, one) {

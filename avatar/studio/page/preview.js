@@ -39,15 +39,15 @@ export class Preview {
     } finally {
       if (this.abort === abort) this.element.classList.remove("loading");
     }
-    if (settings.speech !== this.speech) {
-      this.speech = settings.speech;
-      this.audio.src = person(this.key, `/sound/${encodeURIComponent(settings.speech)}`);
-    }
   }
 
   async read(reader, signal) {
     const bytes = new Bytes(reader);
     const head = JSON.parse(await bytes.line());
+    if (head.speech !== this.speech) {
+      this.speech = head.speech;
+      this.audio.src = person(this.key, `/sound/${encodeURIComponent(head.speech)}`);
+    }
     const frames = [];
     while (!signal.aborted) {
       const line = await bytes.line();

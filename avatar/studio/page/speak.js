@@ -7,6 +7,7 @@ import { t } from "./texts.js";
 
 const BACKGROUNDS = ["own", "blur", "colour", "file", "transparent", "full", "footage"];
 const COLOURS = ["#20a040", "#f4efe6", "#1f2a44", "#d8dee9", "#000000"];
+const TYPING_MS = 700; // after which a voice says what was written
 const SOUNDS = "audio/*,video/*,.m4a,.opus,.flac";
 
 export async function speakView(frame, one) {
@@ -20,7 +21,9 @@ class Speak {
     this.frame = frame;
     this.one = one;
     this.preview = new Preview(one.key);
-    this.settings = { speech: one.speech[0]?.name || "sample", background: "own", value: "", size: "usual", controls: {} };
+    const [voice] = frame.about.voices;
+    this.settings = { speech: one.speech[0]?.name || "sample", background: "own", value: "", size: "usual", controls: {}, emotion: "",
+      text: "", voice: voice?.voice || "", language: voice?.languages[0] || "", captions: "" };
     this.element = h("div.speak");
   }
 
@@ -64,6 +67,7 @@ class Speak {
   changed() {
     if (this.settings.background === "footage") return;
     if (this.settings.background === "file" && !this.settings.value) return;
+    if (this.settings.speech === "text" && !this.settings.text.trim()) return;
     this.preview.change(this.settings);
   }
 
@@ -74,12 +78,38 @@ class Speak {
 
   drawSays() {
     const options = [...this.one.speech.map((file) => ({ value: file.name, words: file.name.replace(/\.[^.]+$/, "") })),
-      { value: "sample", words: t("sample") }];
+      { value: "sample", words: t("sample") },
+      ...(this.frame.about.voices.length ? [{ value: "text", words: t("a-text") }] : [])];
     const file = pickFile(SOUNDS, (chosen) => this.addSound(chosen));
     fill(this.said,
-      segmented(t("says"), "speech", options, this.settings.speech, (speech) => this.set({ speech }), "chips"),
+      segmented(t("says"), "speech", options, this.settings.speech, (speech) => {
+        this.set({ speech });
+        this.drawSays();
+        if (speech === "text") this.said.querySelector("textarea").focus();
+      }, "chips"),
+      this.settings.speech === "text" && this.textFields(),
       h("div.row", {}, this.recordButton(), button(t("choose-sound"), () => file.click(), { sign: "file" }), file));
     if (!this.dropping) this.dropping = droppable(this.said, (chosen) => this.addSound(chosen));
+  }
+
+  textFields() {
+    const { voices } = this.frame.about;
+    const both = voices.flatMap((one) => one.languages.map((language) => [`${one.voice} ${language}`,
+      `${new Intl.DisplayNames([document.documentElement.lang], { type: "language" }).of(language)} · ${one.voice}`]));
+    return h("div.fields", {},
+      h("label", { for: "text" }, t("text-label")),
+      h("textarea", { id: "text", rows: "4", maxlength: "20000", placeholder: t("text-example"), oninput: (event) => {
+        this.settings.text = event.target.value;
+        clearTimeout(this.typing);
+        this.typing = setTimeout(() => this.changed(), TYPING_MS);
+      } }, this.settings.text),
+      h("div.row", {},
+        h("select", { "aria-label": t("voice"), onchange: (event) => {
+          const [voice, language] = event.target.value.split(" ");
+          this.set({ voice, language });
+        } }, both.map(([value, words]) => h("option", { value, selected: value === `${this.settings.voice} ${this.settings.language}` }, words))),
+        h("select", { "aria-label": t("captions"), onchange: (event) => { this.settings.captions = event.target.value; } },
+          ["", "srt", "burn"].map((value) => h("option", { value, selected: value === this.settings.captions }, t(`caption-kinds.${value || "none"}`))))));
   }
 
   recordButton() {
@@ -184,7 +214,11 @@ class Speak {
       return h("div.slider", {}, h("label", { for: `slider-${name}` }, t(`sliders.${name}`) || name), shown, slider);
     });
     fill(this.moves, h("fieldset", {}, h("legend", {}, t("motion")), rows,
-      button(t("reset"), () => { this.settings.controls = {}; this.drawMoves(); this.changed(); }, { kind: "link" })));
+      h("div.row.spread", {}, h("label", { for: "emotion" }, t("emotion")),
+        h("select", { id: "emotion", onchange: (event) => this.set({ emotion: event.target.value }) },
+          ["", ...this.frame.about.emotions].map((value) => h("option", { value, selected: value === this.settings.emotion },
+            t(`emotions.${value || "own"}`))))),
+      button(t("reset"), () => { Object.assign(this.settings, { controls: {}, emotion: "" }); this.drawMoves(); this.changed(); }, { kind: "link" })));
   }
 
   drawUses() {
@@ -202,7 +236,7 @@ class Speak {
   }
 
   async drawFilms(queue) {
-    const jobs = queue.jobs.filter((job) => job.person === this.one.key && ["speak", "dub"].includes(job.kind));
+    const jobs = queue.jobs.filter((job) => job.person === this.one.key && ["speak", "dub", "say"].includes(job.kind));
     const ids = jobs.map((job) => job.id).join();
     if (this.ids !== undefined && this.ids !== ids) {
       const now = await get(person(this.one.key)).catch(() => this.one);
@@ -235,7 +269,7 @@ class Speak {
       h("h3", {}, name), h("p.quiet", {}, `${bytes(film.bytes)} · ${new Date(film.made * 1000).toLocaleString()}`),
       h("div.row", {},
         h("a.button.plain", { href: `${film.url}&download`, download: film.name }, icon("download"), h("span", {}, t("download"))),
-        film.job && button(t("make-again"), () => this.again(film.job), { sign: "again" }),
+        film.job && button(t("make-again"), () => this.again(film.job, film.text), { sign: "again" }),
         button(t("delete"), doing(async () => {
           if (!await ask(t("delete-file", { name: film.name }), t("delete-file-detail"), t("delete"))) return;
           await remove(person(this.one.key, `/films/${encodeURIComponent(film.name)}`));
@@ -246,14 +280,16 @@ class Speak {
   }
 
   /** Take over the settings of a film. */
-  again(job) {
-    const speech = job.speech.split("/").pop();
+  again(job, text) {
+    const speech = job.kind === "say" ? "text" : job.speech.split("/").pop();
     const background = job.kind === "dub" ? "footage" : job.full_frame ? "full" : !job.background ? "own"
       : job.background === "transparent" ? "transparent" : job.background.endsWith("/blurred.png") ? "blur"
         : job.background.includes("/") ? "file" : "colour";
     const controls = Object.fromEntries(this.frame.about.sliders.filter((name) => typeof job[name] === "number").map((name) => [name, job[name]]));
     this.settings = { ...this.settings, controls, background, value: ["file", "colour"].includes(background) ? job.background.split("/").pop() : "",
-      speech: this.one.speech.some((one) => one.name === speech) ? speech : "sample",
+      speech: speech === "text" || this.one.speech.some((one) => one.name === speech) ? speech : "sample",
+      emotion: job.emotion || "", text: text || this.settings.text, voice: job.voice || this.settings.voice,
+      language: job.language || this.settings.language, captions: job.captions || "",
       size: job.size === 256 ? "small" : job.size === 1024 ? "large" : "usual" };
     this.drawSays();
     this.drawLooks();

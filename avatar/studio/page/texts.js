@@ -40,13 +40,16 @@ const en = {
 
   "not-built": "There is no avatar yet", "not-built-hint": "The clip is here. How long may the build take?", "no-clip-hint": "There is no clip of this person either.", "build-as": { quick: "Build in 2 min", good: "Build as good as it needs", best: "Build for 15 min" },
   building: "Building", "build-failed": "The build has stopped", built: "{name} can speak", "may-close": "You can close this page: the build goes on as long as the studio runs, and after a restart where it was.",
-  stages: { start: "Starting", track: "Looking at every frame", fit: "Following the face", train: "Learning the picture", speak: "Drawing", render: "Drawing", evaluate: "Comparing", dub: "Replacing the mouth", measure: "Measuring", "speech model": "Learning to speak" },
+  stages: { start: "Starting", track: "Looking at every frame", fit: "Following the face", train: "Learning the picture", speak: "Drawing", render: "Drawing", evaluate: "Comparing", dub: "Replacing the mouth", voice: "Speaking the text", say: "Drawing", measure: "Measuring", "speech model": "Learning to speak" },
   "picture-soon": "Soon truth and prediction stand here, side by side.", truth: "Truth", prediction: "Prediction", "truth-alt": "Left a frame of the clip, right the same drawn by the avatar so far",
   "cancel-job": "Cancel", "cancel-question": "Cancel this job?", "cancel-detail": "What it has done so far is lost.", "show-log": "Log", "no-log": "There is no log.", dismiss: "Remove from the queue", "waiting-turn": "Waits for its turn.",
-  kinds: { build: "Avatar {name}", preprocess: "Clip {name}", speak: "Film {name}", dub: "Dubbed film {name}", evaluate: "Figures", render: "Film {name}", motion: "Motion {name}" },
+  kinds: { build: "Avatar {name}", preprocess: "Clip {name}", speak: "Film {name}", say: "Film {name}", dub: "Dubbed film {name}", evaluate: "Figures", render: "Film {name}", motion: "Motion {name}" },
   "queue-empty": "Nothing to do.", elsewhere: "`avatar batch` works on this queue just now, from a terminal.", batch: "{name}, started in a terminal", states: { waiting: "waiting", running: "running", done: "done", failed: "failed", quarantined: "crashed", blocked: "blocked", cancelled: "cancelled" },
 
-  tabs: { speak: "Speak", measure: "Evaluate", about: "About" },
+  tabs: { speak: "Speak", talk: "Talk", measure: "Evaluate", about: "About" },
+  "talk-title": "Talk with {name}", "talk-lead": "The avatar answers live, with a microphone or a sound file as its voice, a quarter of a second later. It runs on this computer as long as the studio does.", "talk-start": "Start", "talk-starting": "Opening the avatar", "talk-open": "Open the live page",
+  "a-text": "A text", "text-label": "What should be said?", "text-example": "Hello! I was a minute of video.", voice: "Voice", captions: "Captions", "caption-kinds": { none: "no captions", srt: "captions beside the film", burn: "captions in the picture" },
+  emotion: "Emotion", emotions: { own: "as they are", happy: "happy", sad: "sad", angry: "angry", fear: "afraid", surprised: "surprised", disgusted: "disgusted", contempt: "contemptuous" },
   says: "What is said", sample: "Sample sentence", "record-voice": "Record", "stop-voice": "Stop recording", "choose-sound": "Choose a file", "voice-name": "recording", "no-microphone": "There is no microphone; plug one in, or choose a file.", "microphone-refused": "The browser may not use the microphone; allow it (the sign beside the address), or choose a file.",
   background: "Background", backgrounds: { own: "As filmed", blur: "Blurred", colour: "Colour", file: "Picture", transparent: "Clear", full: "Whole frame", footage: "Footage" }, "own-colour": "A colour of your own", "choose-picture": "Choose picture or video", "full-hint": "The avatar in the whole picture that was filmed.", "footage-hint": "The clip itself, with another mouth: body and hands are as filmed. There is no preview of it.", "transparent-hint": "A film with a clear background, as .webm for editing.",
   size: "Size", sizes: { small: "Small", usual: "As filmed", large: "Large" },
@@ -58,7 +61,7 @@ const en = {
 
   "verify-title": "Where is it from?", "verify-lead": "Films made here carry an invisible mark, and a signed statement where you have keys. Look whether a film has them.", "verify-choose": "Choose a film, picture or sound", "verify-hint": "or drop it here; it is removed again afterwards", verifying: "Looking into {name}", manifest: "Signed statement", manifests: { trusted: "valid, of a signer that is trusted here", valid: "valid, of another signer", invalid: "changed since it was signed", none: "none", "not read": "not read" }, mark: "Invisible mark", "mark-found": "{number}, at {start} s, confidence {confidence}", "mark-none": "none", "made-here": "Made here", generated: "This was generated", "generated-hint": "It carries what only generated films carry.", "nothing-found": "Nothing says that it was generated", "nothing-found-hint": "That is no proof that it is real: other tools leave no mark.",
 
-  errors: { offline: "The studio does not answer. Is it still running?", ending: "Files of this kind cannot be used here. These can: {usual}.", empty: "The file is empty. Choose another.", "too-large": "The file is larger than {most}. Cut it first.", disk: "The disk is full. Make room: what has come so far is kept, and goes on.", gone: "It is not here any more. Reload the page.", used: "This clip was used in another tab. Look at your people.", name: "The name is missing.", "name-long": "The name is too long. Give one of 80 characters at most.", building: "This person is being built already. See the queue.", queued: "This is in the queue already.", token: "This token is not valid.", "no-avatar": "There is no avatar yet. Build one first.", "not-whole": "The file has not come as a whole yet. Let the upload end.", busy: "A job of this person could not be stopped. Cancel it in the queue, then delete." },
+  errors: { offline: "The studio does not answer. Is it still running?", ending: "Files of this kind cannot be used here. These can: {usual}.", empty: "The file is empty. Choose another.", "too-large": "The file is larger than {most}. Cut it first.", disk: "The disk is full. Make room: what has come so far is kept, and goes on.", gone: "It is not here any more. Reload the page.", used: "This clip was used in another tab. Look at your people.", name: "The name is missing.", "name-long": "The name is too long. Give one of 80 characters at most.", building: "This person is being built already. See the queue.", queued: "This is in the queue already.", token: "This token is not valid.", "no-avatar": "There is no avatar yet. Build one first.", "no-text": "There are no words to say. Write some.", "long-text": "The text is too long for one film. Make several of it.", "no-voice": "This voice is not installed. Record the sentence, or choose a file.", talk: "The live avatar does not start.", "not-whole": "The file has not come as a whole yet. Let the upload end.", busy: "A job of this person could not be stopped. Cancel it in the queue, then delete." },
 };
 
 const de = {
@@ -101,13 +104,16 @@ const de = {
 
   "not-built": "Es gibt noch keinen Avatar", "not-built-hint": "Der Clip ist da. Wie lange darf der Bau dauern?", "no-clip-hint": "Auch einen Clip dieser Person gibt es nicht.", "build-as": { quick: "In 2 min bauen", good: "So gut wie nötig bauen", best: "15 min lang bauen" },
   building: "Im Bau", "build-failed": "Der Bau ist stehen geblieben", built: "{name} kann sprechen", "may-close": "Du kannst die Seite schließen: der Bau geht weiter, solange das Studio läuft, und nach einem Neustart dort, wo er war.",
-  stages: { start: "Beginnt", track: "Jedes Bild wird angesehen", fit: "Dem Gesicht folgen", train: "Das Bild wird gelernt", speak: "Wird gezeichnet", render: "Wird gezeichnet", evaluate: "Wird verglichen", dub: "Der Mund wird ersetzt", measure: "Wird gemessen", "speech model": "Das Sprechen wird gelernt" },
+  stages: { start: "Beginnt", track: "Jedes Bild wird angesehen", fit: "Dem Gesicht folgen", train: "Das Bild wird gelernt", speak: "Wird gezeichnet", render: "Wird gezeichnet", evaluate: "Wird verglichen", dub: "Der Mund wird ersetzt", voice: "Der Text wird gesprochen", say: "Wird gezeichnet", measure: "Wird gemessen", "speech model": "Das Sprechen wird gelernt" },
   "picture-soon": "Hier stehen bald Wahrheit und Vorhersage nebeneinander.", truth: "Wahrheit", prediction: "Vorhersage", "truth-alt": "Links ein Bild des Clips, rechts dasselbe, wie der Avatar es bisher zeichnet",
   "cancel-job": "Abbrechen", "cancel-question": "Diesen Auftrag abbrechen?", "cancel-detail": "Was er bisher getan hat, geht verloren.", "show-log": "Protokoll", "no-log": "Es gibt kein Protokoll.", dismiss: "Aus den Aufträgen nehmen", "waiting-turn": "Wartet, bis er dran ist.",
-  kinds: { build: "Avatar {name}", preprocess: "Clip {name}", speak: "Film {name}", dub: "Synchronfassung {name}", evaluate: "Zahlen", render: "Film {name}", motion: "Bewegung {name}" },
+  kinds: { build: "Avatar {name}", preprocess: "Clip {name}", speak: "Film {name}", say: "Film {name}", dub: "Synchronfassung {name}", evaluate: "Zahlen", render: "Film {name}", motion: "Bewegung {name}" },
   "queue-empty": "Nichts zu tun.", elsewhere: "An diesen Aufträgen arbeitet gerade `avatar batch` aus einem Terminal.", batch: "{name}, in einem Terminal gestartet", states: { waiting: "wartet", running: "läuft", done: "fertig", failed: "gescheitert", quarantined: "abgestürzt", blocked: "blockiert", cancelled: "abgebrochen" },
 
-  tabs: { speak: "Sprechen", measure: "Bewerten", about: "Über" },
+  tabs: { speak: "Sprechen", talk: "Reden", measure: "Bewerten", about: "Über" },
+  "talk-title": "Mit {name} reden", "talk-lead": "Der Avatar antwortet live, mit einem Mikrofon oder einer Tondatei als Stimme, eine Viertelsekunde später. Er läuft auf diesem Rechner, solange das Studio läuft.", "talk-start": "Beginnen", "talk-starting": "Der Avatar wird geöffnet", "talk-open": "Die Live-Seite öffnen",
+  "a-text": "Ein Text", "text-label": "Was soll gesagt werden?", "text-example": "Hallo! Ich war eine Minute Video.", voice: "Stimme", captions: "Untertitel", "caption-kinds": { none: "ohne Untertitel", srt: "Untertitel neben dem Film", burn: "Untertitel im Bild" },
+  emotion: "Gefühl", emotions: { own: "wie die Person", happy: "froh", sad: "traurig", angry: "wütend", fear: "ängstlich", surprised: "überrascht", disgusted: "angeekelt", contempt: "verächtlich" },
   says: "Was gesagt wird", sample: "Beispielsatz", "record-voice": "Aufnehmen", "stop-voice": "Aufnahme beenden", "choose-sound": "Datei wählen", "voice-name": "aufnahme", "no-microphone": "Es gibt kein Mikrofon; schließe eines an, oder wähle eine Datei.", "microphone-refused": "Der Browser darf das Mikrofon nicht benutzen; erlaube es (das Zeichen neben der Adresse), oder wähle eine Datei.",
   background: "Hintergrund", backgrounds: { own: "Wie gefilmt", blur: "Unscharf", colour: "Farbe", file: "Bild", transparent: "Klar", full: "Ganzes Bild", footage: "Clip" }, "own-colour": "Eine eigene Farbe", "choose-picture": "Bild oder Video wählen", "full-hint": "Der Avatar im ganzen Bild, das gefilmt wurde.", "footage-hint": "Der Clip selbst mit anderem Mund: Körper und Hände sind wie gefilmt. Davon gibt es keine Vorschau.", "transparent-hint": "Ein Film mit klarem Hintergrund, als .webm für den Schnitt.",
   size: "Größe", sizes: { small: "Klein", usual: "Wie gefilmt", large: "Groß" },
@@ -119,8 +125,51 @@ const de = {
 
   "verify-title": "Woher ist es?", "verify-lead": "Filme von hier tragen eine unsichtbare Marke und, wenn du Schlüssel hast, eine signierte Erklärung. Sieh nach, ob ein Film sie hat.", "verify-choose": "Film, Bild oder Ton wählen", "verify-hint": "oder hierher ziehen; die Datei wird danach wieder entfernt", verifying: "{name} wird angesehen", manifest: "Signierte Erklärung", manifests: { trusted: "gültig, von jemandem, dem hier vertraut wird", valid: "gültig, von jemand anderem", invalid: "seit der Signatur verändert", none: "keine", "not read": "nicht gelesen" }, mark: "Unsichtbare Marke", "mark-found": "{number}, bei {start} s, Gewissheit {confidence}", "mark-none": "keine", "made-here": "Hier gemacht", generated: "Das wurde erzeugt", "generated-hint": "Es trägt, was nur erzeugte Filme tragen.", "nothing-found": "Nichts sagt, dass es erzeugt wurde", "nothing-found-hint": "Das ist kein Beweis, dass es echt ist: andere Werkzeuge hinterlassen keine Marke.",
 
-  errors: { offline: "Das Studio antwortet nicht. Läuft es noch?", ending: "Solche Dateien sind hier nicht zu gebrauchen. Diese schon: {usual}.", empty: "Die Datei ist leer. Wähle eine andere.", "too-large": "Die Datei ist größer als {most}. Schneide sie erst.", disk: "Die Platte ist voll. Mach Platz: was schon da ist, bleibt, und es geht weiter.", gone: "Das gibt es nicht mehr. Lade die Seite neu.", used: "Dieser Clip wurde in einem anderen Tab verwendet. Sieh bei den Personen nach.", name: "Der Name fehlt.", "name-long": "Der Name ist zu lang. Höchstens 80 Zeichen.", building: "Diese Person wird schon gebaut. Sieh bei den Aufträgen nach.", queued: "Das steht schon bei den Aufträgen.", token: "Dieser Schlüssel gilt nicht.", "no-avatar": "Es gibt noch keinen Avatar. Baue erst einen.", "not-whole": "Die Datei ist noch nicht ganz da. Lass das Hochladen enden.", busy: "Ein Auftrag dieser Person ließ sich nicht anhalten. Brich ihn ab, dann lösche." },
+  errors: { offline: "Das Studio antwortet nicht. Läuft es noch?", ending: "Solche Dateien sind hier nicht zu gebrauchen. Diese schon: {usual}.", empty: "Die Datei ist leer. Wähle eine andere.", "too-large": "Die Datei ist größer als {most}. Schneide sie erst.", disk: "Die Platte ist voll. Mach Platz: was schon da ist, bleibt, und es geht weiter.", gone: "Das gibt es nicht mehr. Lade die Seite neu.", used: "Dieser Clip wurde in einem anderen Tab verwendet. Sieh bei den Personen nach.", name: "Der Name fehlt.", "name-long": "Der Name ist zu lang. Höchstens 80 Zeichen.", building: "Diese Person wird schon gebaut. Sieh bei den Aufträgen nach.", queued: "Das steht schon bei den Aufträgen.", token: "Dieser Schlüssel gilt nicht.", "no-avatar": "Es gibt noch keinen Avatar. Baue erst einen.", "no-text": "Es gibt nichts zu sagen. Schreib etwas.", "long-text": "Der Text ist zu lang für einen Film. Mach mehrere daraus.", "no-voice": "Diese Stimme ist nicht installiert. Nimm den Satz auf, oder wähle eine Datei.", talk: "Der Live-Avatar startet nicht.", "not-whole": "Die Datei ist noch nicht ganz da. Lass das Hochladen enden.", busy: "Ein Auftrag dieser Person ließ sich nicht anhalten. Brich ihn ab, dann lösche." },
 };
+
+// What the verdict on a clip says, as preprocess/checks.py and photo_checks.py word it; English is as it is.
+const ADVICE_DE = [
+  [/^the mouth is covered in (\S+) of the clip; film it free$/, "der Mund ist in $1 des Clips verdeckt; filme ihn frei"],
+  [/^the mouth is covered in (\S+) of the clip; keep it free$/, "der Mund ist in $1 des Clips verdeckt; halte ihn frei"],
+  [/^nearly all of the clip was left out.*$/, "fast der ganze Clip ist nicht zu gebrauchen"],
+  [/^the clip has no speech.*$/, "im Clip spricht niemand; die Lippen lassen sich daraus nicht lernen"],
+  [/^the lips never move.*$/, "die Lippen bewegen sich nie; filme die Person beim Sprechen"],
+  [/^the lips do not follow the sound \((\S+) % sure\).*$/, "die Lippen folgen dem Ton nicht (zu $1 % sicher); nimm den Ton, der mit dem Bild aufgenommen wurde"],
+  [/^much of the clip was left out.*$/, "viel vom Clip ist nicht zu gebrauchen; filme in einem Stück, mit Blick in die Kamera"],
+  [/^only (\S+) s are left to train on.*$/, "nur $1 s bleiben zum Lernen; filme 20 s und mehr"],
+  [/^the face has only (\S+) px between the eyes, so that it will be blurred(; film closer)?$/, "das Gesicht hat nur $1 px zwischen den Augen und wird unscharf; filme aus der Nähe"],
+  [/^the face is small; film closer$/, "das Gesicht ist klein; filme aus der Nähe"],
+  [/^the head turns far.*$/, "der Kopf dreht sich weit; bleib innerhalb von 30 Grad"],
+  [/^music or noise lies behind the voice.*$/, "hinter der Stimme ist Musik oder Lärm; nimm die Stimme allein auf"],
+  [/^the sound is clipped.*$/, "der Ton ist übersteuert; stelle den Pegel niedriger"],
+  [/^captions are burnt into (\S+) of the frames.*$/, "in $1 der Bilder stehen Untertitel; nimm den Clip ohne sie"],
+  [/^the background changes all the time.*$/, "der Hintergrund ändert sich ständig; filme vor einem ruhigen, oder zeige einen anderen"],
+  [/^the camera (?:moves|shakes) \((\S+) px\).*$/, "die Kamera bewegt sich ($1 px); stelle sie auf ein Stativ, oder zeige einen anderen Hintergrund"],
+  [/^.*several faces all the way.*$/, "es sind durchweg mehrere Gesichter zu sehen; das größte wird genommen"],
+  [/^the face is turned by (\S+) degrees.*$/, "das Gesicht ist um $1 Grad gedreht; die abgewandte Seite wird erfunden"],
+  [/^the mouth is open.*$/, "der Mund ist offen; der geschlossene wird erfunden"],
+  [/^the eyes are shut or nearly so.*$/, "die Augen sind fast zu; nimm ein Foto mit offenen"],
+  [/^something may cover the mouth.*$/, "vielleicht verdeckt etwas den Mund; es würde sich mit den Lippen bewegen"],
+  [/^the eyes are in the dark.*$/, "die Augen liegen im Dunkeln, wie hinter einer Sonnenbrille; dort blinzeln sie nicht"],
+  [/^no face found$/, "kein Gesicht gefunden"],
+  [/^black picture$/, "schwarzes Bild"],
+  [/^frozen picture$/, "stehendes Bild"],
+  [/^face turned away$/, "Gesicht abgewandt"],
+  [/^something covers the face$/, "etwas verdeckt das Gesicht"],
+  [/^something covers the mouth$/, "etwas verdeckt den Mund"],
+  [/^cut between two framings$/, "Schnitt zwischen zwei Ausschnitten"],
+  [/^caption in the picture$/, "Schrift im Bild"],
+  [/^another shot after a cut$/, "andere Einstellung nach einem Schnitt"],
+  [/^somebody else speaks$/, "jemand anders spricht"],
+  [/^the lips do not follow the sound$/, "die Lippen folgen dem Ton nicht"],
+];
+
+/** A sentence of the verdict on a clip in the page's language; one that is not known as it is. */
+export function advice(text) {
+  const found = chosen === "de" && ADVICE_DE.find(([pattern]) => pattern.test(text));
+  return found ? text.replace(...found) : text;
+}
 
 const TEXTS = { en, de };
 export const languages = [["en", "English"], ["de", "Deutsch"]];

@@ -1,0 +1,177 @@
+"""The studio's figures: kills at random moments, the page's weight, a slider's first frame, clip to film.
+
+python -m bench.bench_studio kills --count 20
+python -m bench.bench_studio way --video clip.mp4 --quality 'As it needs'      needs Chromium and playwright
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.studio_process import CONSENT, Served, expected
+
+CLIP = random.Random(1).randbytes(2_000_000)
+SPEECH = b"a speech of some length"
+PIECE = 20_000
+SLIDES = 8
+
+
+def kill_later(served: Served, seconds: float) -> threading.Thread:
+    """Kill a studio in so many seconds."""
+
+    def kill() -> None:
+        time.sleep(seconds)
+        served.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def send(served: Served, id: str) -> None:
+    """Send what is missing of the clip."""
+    start = served.json("GET", f"/api/uploads/{id}")["received"]
+    while start < len(CLIP):
+        start = served.json("PATCH", f"/api/uploads/{id}?offset={start}", CLIP[start : start + PIECE])["received"]
+
+
+def kill_often(folder: Path, count: int, seed: int) -> None:
+    """Kill a studio at random moments of uploads, builds and films in turn; count what is lost or half."""
+    chance, served, lost, moments = (
+        random.Random(seed),
+        Served(folder),
+        0,
+        dict.fromkeys(("upload", "build", "film"), 0),
+    )
+    for number in range(count):
+        name = f"person-{number}"
+        moment = list(moments)[number % len(moments)]
+        moments[moment] += 1
+        id = served.json("POST", "/api/uploads", {"kind": "clip", "name": "me.mp4", "size": len(CLIP)})["id"]
+        if moment == "upload":
+            killing = kill_later(served, chance.uniform(0.0, 0.4))
+            with contextlib.suppress(OSError, AssertionError):
+                send(served, id)
+            killing.join()
+            served.start()
+        send(served, id)
+        served.json("POST", f"/api/uploads/{id}/finish", {})
+        form = {"upload": id, "name": name, "consent": CONSENT, "build": True, "quality": "quick"}
+        served.json("POST", "/api/people", form)
+        if moment == "build":
+            kill_later(served, chance.uniform(0.0, 2.0)).join()
+            served.start()
+        avatar = folder / name / f"{name}.avatar"
+        served.wait(avatar)
+        (folder / name / "speech").mkdir()
+        (folder / name / "speech" / "hello.wav").write_bytes(SPEECH)
+        served.json("POST", f"/api/people/{name}/films", {"speech": "hello.wav"})
+        if moment == "film":
+            kill_later(served, chance.uniform(0.0, 2.0)).join()
+            served.start()
+        film = folder / name / "films" / "hello.mp4"
+        served.wait(film)
+        whole = (
+            (folder / name / "clip.mp4").read_bytes() == CLIP
+            and avatar.read_bytes() == expected(CLIP)
+            and film.read_bytes() == expected(SPEECH)
+            and not [path for path in (folder / name).rglob("*") if ".part" in path.name]
+        )
+        lost += not whole
+        print(
+            f"{number + 1:3d} killed in the middle of the {moment}: {'whole' if whole else 'LOST OR HALF'}", flush=True
+        )
+    served.stop()
+    print(f"killed {count} times ({moments}): {lost} lost or half")
+
+
+def go_the_way(folder: Path, video: Path, quality: str) -> None:
+    """From a clip to a film in Chromium, with the times of what one waits for."""
+    from playwright.sync_api import sync_playwright
+
+    served = Served(folder, real=True)
+    url, start = f"http://127.0.0.1:{served.port}/", time.monotonic()
+
+    def note(what: str) -> None:
+        print(f"{time.monotonic() - start:7.1f} s  {what}", flush=True)
+
+    with sync_playwright() as started, contextlib.ExitStack() as ending:
+        ending.callback(served.stop)
+        browser = started.chromium.launch(executable_path=_chromium(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(locale="en-US").new_page()
+        weight, elsewhere = _Weight(page), list[str]()
+        page.on(
+            "request", lambda one: None if one.url.startswith((url, "blob:", "data:")) else elsewhere.append(one.url)
+        )
+        page.set_default_timeout(900_000)
+        page.goto(f"{url}#/new")
+        page.locator("input[type=file]").first.set_input_files(video)
+        page.get_by_label("Name").fill("The Actor")
+        page.get_by_label("It is me").check(force=True)
+        page.get_by_label(quality).check(force=True)
+        page.locator(".grade").wait_for()
+        note(f"verdict: {page.locator('.grade').inner_text()}")
+        page.get_by_role("button", name="Build the avatar").click()
+        preview = page.locator(".preview[data-first]")
+        preview.wait_for()
+        note(f"built; first preview after {preview.get_attribute('data-first')} ms")
+        firsts = [_slide(page, preview, number) for number in range(SLIDES)]
+        note(f"a slider's first frame: median {statistics.median(firsts):.0f} ms, slowest {max(firsts):.0f} ms")
+        page.get_by_role("button", name="Make the film").click()
+        page.locator(".film-card video").wait_for()
+        note("the film is there")
+        print(f"page: {weight.bytes / 1000:.0f} kB of files; requests elsewhere: {len(elsewhere)}")
+
+
+def _slide(page: Any, preview: Any, number: int) -> float:
+    page.locator("#slider-head").fill(f"{0.3 + 0.2 * number:.1f}")
+    page.locator(f".preview[data-changes='{number + 2}']").wait_for()
+    return float(preview.get_attribute("data-first"))
+
+
+class _Weight:
+    """Bytes of the page's own files."""
+
+    def __init__(self, page: Any) -> None:
+        self.bytes = 0
+        page.on("response", self._add)
+
+    def _add(self, response: Any) -> None:
+        if "/page/" in response.url or response.url.endswith("/"):
+            self.bytes += int(response.headers.get("content-length", 0))
+
+
+def _chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        raise SystemExit("no Chromium")
+    return found
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("kills", "way"))
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--video", type=Path)
+    parser.add_argument("--quality", default="As it needs")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.what == "kills":
+            kill_often(Path(folder), given.count, given.seed)
+        else:
+            go_the_way(Path(folder), given.video, given.quality)
+
+
+if __name__ == "__main__":
+    main()

@@ -47,6 +47,12 @@ def psnr(error: Array) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
+def all_dubbed(own: Motion, new: Motion) -> Plan:
+    """A plan of frames in order, every one of which is dubbed."""
+    count = len(own)
+    return Plan(plain(torch.arange(count)), own, new, torch.ones(count), torch.zeros(count, dtype=torch.bool))
+
+
 def compare(stage: Stage, plan: Plan, drawn: list[Array], filmed: list[Array]) -> dict[str, float]:
     """PSNR of whole frames and under the mask, detail of skin against the filmed, pixels changed outside."""
     whole, inside, outside, detail = list[float](), list[float](), 0, list[float]()
@@ -89,7 +95,7 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     filmed = list(read_order(video, frames, fps=fps, start=footage.start))
 
     def dub(own: Motion, new: Motion, pictures: list[Array]) -> tuple[Plan, list[Array]]:
-        plan = Plan(plain(torch.arange(len(own))), own, new, torch.ones(len(own)))
+        plan = all_dubbed(own, new)
         return plan, list(MouthReplacer(stage, plan, usual=1e6).draw(iter(pictures)))
 
     rows: dict[str, dict[str, float]] = {}
@@ -119,7 +125,7 @@ def _foreign(avatar: Avatar, footage: Footage, speech: Path, stage: Stage) -> di
     said, take = make_motion(avatar, speech, controls=ONLY_LIPS), footage.take
     count = min(FOREIGN_FRAMES, take.length, len(said))
     plan = plan_dub(avatar, footage, said, take.fps, rest=False)
-    plan = Plan(plain(torch.arange(count)), plan.own[:count], plan.new[:count], torch.ones(count))
+    plan = all_dubbed(plan.own[slice(0, count)], plan.new[slice(0, count)])
     filmed = list(read_order(footage.video, range(count), fps=take.fps, start=footage.start))
     drawn = list(MouthReplacer(stage, plan, usual=1e6).draw(iter(filmed)))
     asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])

@@ -1,9 +1,11 @@
 """How good dubbed footage is: python -m bench.bench_dub NAME.avatar VIDEO TAKE [--speech FILE] [--output FILE.json].
 
 On the frames that the avatar was not trained on: dubbed with the motion they have (the upper bound) and with their own
-sound, PSNR of the whole frame and under the mask; a resting mouth asked for over a talking one, deviation of the lips'
-opening against the filmed; with another speech, correlation of the opening with what was asked for and with the filmed;
-the finest detail of skin against the filmed; and pixels that changed outside of the mask.
+sound, PSNR of the whole frame and under the mask; flicker of skin and gradient at the mask's border against the filmed;
+with another frame's mouth, PSNR against that frame; a resting mouth over a talking one, deviation of the lips' opening
+against the filmed; with another speech, correlation of the opening with what was asked for and with the filmed;
+the finest detail of skin against the filmed; and pixels that changed outside of the mask. Of the whole clip, looped to
+twice its length: optical flow at turns and jumps against the usual.
 """
 
 from __future__ import annotations
@@ -26,25 +28,22 @@ from avatar.core.motion_space import Motion
 from avatar.core.take import Take, open_take, read_track
 from avatar.metrics import correlation
 from avatar.pipelines.dub import ONLY_LIPS
-from avatar.pipelines.dub_plan import Footage, Plan, plan_dub
+from avatar.pipelines.dub_plan import Footage, Plan, order_frames, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage
 from avatar.pipelines.evaluate import choose_frames
 from avatar.pipelines.footage_order import plain
 from avatar.pipelines.speech_film import make_motion
 from avatar.play.player import motion_of_take
+from bench.dub_figures import border, flicker, pair_psnr, psnr, transitions
 from preprocess.dub import box_of, mask
 from preprocess.nv12 import luma_of, picture_of
 from preprocess.trackers import detect
 
 FOREIGN_FRAMES = 150  # of another speech over the first frames
+PAIRS = 30  # of frames, one with the other's mouth
 FINE_PX = 1  # what is finer than this is detail
 
 Array = np.ndarray
-
-
-def psnr(error: Array) -> float:
-    """Of squared errors in grey levels."""
-    return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
 def all_dubbed(own: Motion, new: Motion) -> Plan:
@@ -110,7 +109,12 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
     both = seen & shown
     rows["own sound"] = compare(stage, plan, drawn, filmed)
+    faces = [stage.faces(own, spoken, index) for index in range(len(own))]
+    rows["own sound"] |= {"flicker": flicker(drawn, filmed, faces), "border": border(drawn, filmed, faces)}
     rows["own sound"] |= {"opening": correlation(ours[both], theirs[both]), "processor ms": milliseconds}
+    rows["another frame's mouth"] = {"mask": _pairs(stage, own, filmed)}
+    order = order_frames(footage, 2 * take.length, range(take.length), fps)
+    rows["looped"] = {"transitions": transitions(order, order.read(video, fps, footage.start))}
     quiet = replace(
         own, expression=tracked.expression[int(lip_curves(track.landmarks)[:, 0].argmin())].expand(len(own), -1)
     )
@@ -119,6 +123,19 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     if speech:
         rows["another speech"] = _foreign(avatar, footage, speech, stage)
     return rows
+
+
+def _pairs(stage: Stage, own: Motion, filmed: list[Array]) -> float:
+    """The pair test: frames with the mouths of frames half the part away."""
+    half = len(own) // 2
+    here = torch.arange(half)[:: max(1, half // PAIRS)]
+    there = here + half
+    given = replace(own[here], expression=own.expression[there])
+    pictures = [filmed[index] for index in here.tolist()]
+    made = list(MouthReplacer(stage, all_dubbed(own[here], given), usual=1e6).draw(iter(pictures)))
+    faces = [stage.faces(own[here], given, index) for index in range(len(here))]
+    theirs = [stage.faces(own, own, index) for index in there.tolist()]
+    return pair_psnr(made, [filmed[index] for index in there.tolist()], faces, theirs)
 
 
 def _foreign(avatar: Avatar, footage: Footage, speech: Path, stage: Stage) -> dict[str, float]:

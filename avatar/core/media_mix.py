@@ -40,7 +40,9 @@ def mix(
         placed = f"atrim=end={one.end - one.start:.3f},adelay={round(1000 * one.start)}:all=1,apad"
         parts.append(f"[{index}:a:{one.sound.track}]{_plain(one.sound, one.sound.stretch)},{placed}[s{index}]")
     inputs = "".join(f"[s{index}]" for index in range(len(parts)))
-    mixed = f"amix=inputs={len(parts)}:normalize=0,alimiter=limit=0.97:level=0"
+    mixed = f"amix=inputs={len(parts)}:normalize=0"
+    if level is not None:  # sounds add up; its look-ahead is made up for
+        mixed += ",alimiter=limit=0.97:level=0:latency=1"
     arguments += ["-filter_complex", ";".join([*parts, f"{inputs}{mixed}[mixed]"])]
     arguments += ["-map", "[mixed]", "-t", f"{seconds:.3f}", "-c:a", "pcm_s16le", "-f", "wav", f"file:{path}"]
     with started(arguments) as running:

@@ -3,7 +3,8 @@
 On the frames that the avatar was not trained on: dubbed with the motion they have (the upper bound) and with their own
 sound, PSNR of the whole frame and under the mask; flicker of skin and gradient at the mask's border against the filmed;
 with another frame's mouth, PSNR against that frame; a resting mouth over a talking one, deviation of the lips' opening
-against the filmed; with another speech, correlation of the opening with what was asked for and with the filmed;
+against the filmed; with another speech, correlation of the opening with what was asked for, with the filmed, and with
+the filmed apart from what both have in common with what was asked for (the leak, a partial correlation);
 the finest detail of skin against the filmed; and pixels that changed outside of the mask. Of the whole clip, looped to
 twice its length: optical flow at turns and jumps against the usual.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -148,7 +150,10 @@ def _foreign(avatar: Avatar, footage: Footage, speech: Path, stage: Stage) -> di
     asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
     both = seen & shown
-    return {"asked": correlation(ours[both], asked[both]), "filmed": correlation(ours[both], theirs[both])}
+    to_asked, to_filmed = correlation(ours[both], asked[both]), correlation(ours[both], theirs[both])
+    by_chance = correlation(asked[both], theirs[both])
+    leak = (to_filmed - to_asked * by_chance) / math.sqrt((1 - to_asked**2) * (1 - by_chance**2))
+    return {"asked": to_asked, "filmed": to_filmed, "asked and filmed": by_chance, "leak": leak}
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
     if name == "segments":
-        return call["speech"][0].name
+        return call["speech"][0].name if isinstance(call["speech"], list) else None
     if name in ("speech", "audio_track", "announce"):
         return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}[name])
     if name in ("lpips", "face_network", "syncnet"):

@@ -342,7 +342,7 @@ def test_a_part_gets_another_speech_and_the_rest_stays(
             "a: {start: 1, end: 3, speech: x.wav}\nb: {start: 2, end: 4, speech: y.wav}",
             "b begins at 2 s, before a ends",
         ),
-        ("a: {start: 1, ende: 3, speech: x.wav}", "did you mean 'end'"),
+        ("a: {start: 1, end: 3, speach: x.wav}", "'speech' field required"),
         ("a: 3", "must be NAME"),
         ("{}", "holds no segment"),
     ],

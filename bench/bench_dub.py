@@ -1,15 +1,19 @@
 """How good dubbed footage is: python -m bench.bench_dub NAME.avatar VIDEO TAKE [--speech FILE] [--output FILE.json].
 
 On the frames that the avatar was not trained on: dubbed with the motion they have (the upper bound) and with their own
-sound, PSNR of the whole frame and under the mask; a resting mouth asked for over a talking one, deviation of the lips'
-opening against the filmed; with another speech, correlation of the opening with what was asked for and with the filmed;
-the finest detail of skin against the filmed; and pixels that changed outside of the mask.
+sound, PSNR of the whole frame and under the mask; flicker of skin and gradient at the mask's border against the filmed;
+with another frame's mouth, PSNR against that frame; a resting mouth over a talking one, deviation of the lips' opening
+against the filmed; with another speech, correlation of the opening with what was asked for, with the filmed, and with
+the filmed apart from what both have in common with what was asked for (the leak, a partial correlation);
+the finest detail of skin against the filmed; and pixels that changed outside of the mask. Of the whole clip, looped to
+twice its length: optical flow at turns and jumps against the usual.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -26,25 +30,28 @@ from avatar.core.motion_space import Motion
 from avatar.core.take import Take, open_take, read_track
 from avatar.metrics import correlation
 from avatar.pipelines.dub import ONLY_LIPS
-from avatar.pipelines.dub_plan import Footage, Plan, plan_dub
+from avatar.pipelines.dub_plan import Footage, Plan, order_frames, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage
 from avatar.pipelines.evaluate import choose_frames
 from avatar.pipelines.footage_order import plain
 from avatar.pipelines.speech_film import make_motion
 from avatar.play.player import motion_of_take
+from bench.dub_figures import border, flicker, pair_psnr, psnr, transitions
 from preprocess.dub import box_of, mask
 from preprocess.nv12 import luma_of, picture_of
 from preprocess.trackers import detect
 
 FOREIGN_FRAMES = 150  # of another speech over the first frames
+PAIRS = 30  # of frames, one with the other's mouth
 FINE_PX = 1  # what is finer than this is detail
 
 Array = np.ndarray
 
 
-def psnr(error: Array) -> float:
-    """Of squared errors in grey levels."""
-    return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
+def all_dubbed(own: Motion, new: Motion) -> Plan:
+    """A plan of frames in order, every one of which is dubbed."""
+    count = len(own)
+    return Plan(plain(torch.arange(count)), own, new, torch.ones(count), torch.zeros(count, dtype=torch.bool))
 
 
 def compare(stage: Stage, plan: Plan, drawn: list[Array], filmed: list[Array]) -> dict[str, float]:
@@ -89,7 +96,7 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     filmed = list(read_order(video, frames, fps=fps, start=footage.start))
 
     def dub(own: Motion, new: Motion, pictures: list[Array]) -> tuple[Plan, list[Array]]:
-        plan = Plan(plain(torch.arange(len(own))), own, new, torch.ones(len(own)))
+        plan = all_dubbed(own, new)
         return plan, list(MouthReplacer(stage, plan, usual=1e6).draw(iter(pictures)))
 
     rows: dict[str, dict[str, float]] = {}
@@ -104,7 +111,12 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
     both = seen & shown
     rows["own sound"] = compare(stage, plan, drawn, filmed)
+    faces = [stage.faces(own, spoken, index) for index in range(len(own))]
+    rows["own sound"] |= {"flicker": flicker(drawn, filmed, faces), "border": border(drawn, filmed, faces)}
     rows["own sound"] |= {"opening": correlation(ours[both], theirs[both]), "processor ms": milliseconds}
+    rows["another frame's mouth"] = {"mask": _pairs(stage, own, filmed)}
+    order = order_frames(footage, 2 * take.length, range(take.length), fps)
+    rows["looped"] = {"transitions": transitions(order, order.read(video, fps, footage.start))}
     quiet = replace(
         own, expression=tracked.expression[int(lip_curves(track.landmarks)[:, 0].argmin())].expand(len(own), -1)
     )
@@ -115,17 +127,33 @@ def measure(avatar: Avatar, video: Path, take: Take, speech: Path | None) -> dic
     return rows
 
 
+def _pairs(stage: Stage, own: Motion, filmed: list[Array]) -> float:
+    """The pair test: frames with the mouths of frames half the part away."""
+    half = len(own) // 2
+    here = torch.arange(half)[:: max(1, half // PAIRS)]
+    there = here + half
+    given = replace(own[here], expression=own.expression[there])
+    pictures = [filmed[index] for index in here.tolist()]
+    made = list(MouthReplacer(stage, all_dubbed(own[here], given), usual=1e6).draw(iter(pictures)))
+    faces = [stage.faces(own[here], given, index) for index in range(len(here))]
+    theirs = [stage.faces(own, own, index) for index in there.tolist()]
+    return pair_psnr(made, [filmed[index] for index in there.tolist()], faces, theirs)
+
+
 def _foreign(avatar: Avatar, footage: Footage, speech: Path, stage: Stage) -> dict[str, float]:
     said, take = make_motion(avatar, speech, controls=ONLY_LIPS), footage.take
     count = min(FOREIGN_FRAMES, take.length, len(said))
     plan = plan_dub(avatar, footage, said, take.fps, rest=False)
-    plan = Plan(plain(torch.arange(count)), plan.own[:count], plan.new[:count], torch.ones(count))
+    plan = all_dubbed(plan.own[slice(0, count)], plan.new[slice(0, count)])
     filmed = list(read_order(footage.video, range(count), fps=take.fps, start=footage.start))
     drawn = list(MouthReplacer(stage, plan, usual=1e6).draw(iter(filmed)))
     asked = torch.tensor([float(np.ptp(stage.faces(plan.own, plan.new, i).new[[13, 14], 1])) for i in range(count)])
     (ours, seen), (theirs, shown) = (opening_of(one, stage) for one in (drawn, filmed))
     both = seen & shown
-    return {"asked": correlation(ours[both], asked[both]), "filmed": correlation(ours[both], theirs[both])}
+    to_asked, to_filmed = correlation(ours[both], asked[both]), correlation(ours[both], theirs[both])
+    by_chance = correlation(asked[both], theirs[both])
+    leak = (to_filmed - to_asked * by_chance) / math.sqrt((1 - to_asked**2) * (1 - by_chance**2))
+    return {"asked": to_asked, "filmed": to_filmed, "asked and filmed": by_chance, "leak": leak}
 
 
 def main() -> None:

@@ -163,6 +163,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], {"budget": "budget_seconds", "recipe": "name"}.get(name, name))
     if verb == "render" and name in ("output", "frames_dir"):
         return getattr(call["target"], {"output": "out"}.get(name, name))
+    if name == "segments":
+        return call["speech"][0].name if isinstance(call["speech"], list) else None
     if name in ("speech", "audio_track", "announce", "listening"):
         return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}.get(name, name))
     if name in ("lpips", "face_network", "syncnet"):
@@ -207,6 +209,12 @@ ENDINGS = {
 }
 
 
+SETTINGS = {
+    "controls": ("gaze: 0.25", 0.25),
+    "recipe": ("name: mine", "mine"),
+    "segments": ("intro: {start: 1, end: 2, speech: said.wav}", "intro"),
+}
+"""What stands in a file of settings, and what arrives of it."""
 TOGETHER = {
     "label_seconds": {"label": "eu"},
     "body": {"footage": __file__},
@@ -220,9 +228,10 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
     if one.type is Path:
         ending = one.given.endings[0] if one.given.endings else ".file"
         place = folder / (ENDINGS.get(verb, "x") if one.name == "output" else f"{one.name}{ending}")
-        if one.name in ("controls", "recipe"):
-            place.write_text({"controls": "gaze: 0.25", "recipe": "name: mine"}[one.name])
-            return str(place), {"controls": 0.25, "recipe": "mine"}[one.name]
+        if one.name in SETTINGS:
+            text, expected = SETTINGS[one.name]
+            place.write_text(text)
+            return str(place), expected
         if one.given.role == "option":
             place.touch()
         plain = one.name in ("avatar", "take", "style", "speech", "announce", "text", "footage")

@@ -16,8 +16,10 @@ from avatar.core.avatar_file import Avatar, save_avatar
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.label import Label
-from avatar.core.media import SAMPLE_RATE, probe, read_order, read_whole, write_wav
+from avatar.core.media import SAMPLE_RATE, probe, read_order, read_speech, read_whole, write_wav
 from avatar.core.motion_space import Motion
+from avatar.core.segments import Segment, read_segments
+from avatar.core.speech_file import SpeechFile, first_sound
 from avatar.core.take import Span, Take, read_audio, read_track
 from avatar.pipelines import dub as dubbing
 from avatar.pipelines import dub_stage
@@ -252,7 +254,8 @@ def test_the_mouth_is_the_one_asked_for(home: Path, avatar: Avatar, actor: Filme
     own = tracked[slice(shut, shut + 1)]
     new = replace(own, expression=tracked.expression[wide : wide + 1])
     (frame,) = read_order(actor.video, [shut], fps=take.fps)
-    frames = MouthReplacer(stage, Plan(plain(torch.tensor([shut])), own, new, torch.ones(1)), usual=20.0)
+    plan = Plan(plain(torch.tensor([shut])), own, new, torch.ones(1), torch.zeros(1, dtype=torch.bool))
+    frames = MouthReplacer(stage, plan, usual=20.0)
     (dubbed,) = frames.draw(iter([frame]))
     points = stage.faces(own, new, 0).new
     middle = points[[13, 14]].mean(0).round().astype(int)
@@ -295,6 +298,68 @@ def test_footage_of_another_clip_is_refused(home: Path, numbered: Path) -> None:
     with pytest.raises(UserError, match="films of a speech"):
         Player(home / "actor.avatar", look=Look(footage=str(numbered)))
     assert not (home / "no.mp4").exists()
+
+
+def read_sound(film: Path) -> Array:
+    return torch.cat(list(read_speech(first_sound(film)))).numpy()
+
+
+def test_a_part_gets_another_speech_and_the_rest_stays(
+    home: Path, actor: Filmed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, info, kept = home / "edited.mp4", probe(actor.video), list[Array]()
+    write_wav(said := home / "new.wav", 0.3 * torch.sin(torch.arange(SAMPLE_RATE) * 0.3))
+    (home / "parts.yaml").write_text(f"sentence: {{start: 2, end: 3.4, speech: {said}}}")
+
+    def write(frames: object, *arguments: object, **options: object) -> int:
+        kept.extend(frames)  # type: ignore[arg-type]
+        return write_video(iter(kept), *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dubbing, "write_video", write)
+    monkeypatch.setattr(dubbing, "mark_frames", lambda frames, number: frames)
+    made = dubbing.dub(home / "actor.avatar", actor.video, read_segments(home / "parts.yaml"), out)
+    first, last = round(2 * info.fps), round(3.4 * info.fps)
+    filmed = list(read_whole(actor.video, fps=info.fps, pixels="nv12"))
+    assert (len(kept), made.left) == (len(filmed), 0)
+    same = [np.array_equal(*pair) for pair in zip(kept, filmed, strict=True)]
+    assert all(same[:first])
+    assert all(same[last:])
+    assert not any(same[first + 1 : last - 1])
+    own, new = read_sound(actor.video), read_sound(out)
+    at = [round(second * SAMPLE_RATE) for second in (1.9, 2.05, 2.95, 3.05, 3.35, 3.45, 4.45)]
+    assert np.corrcoef(own[: at[0]], new[: at[0]])[0, 1] > 0.98
+    assert np.abs(new[at[3] : at[4]]).max() < 0.02  # after the new speech silence, to the end of the part
+    assert np.corrcoef(own[at[5] : at[6]], new[at[5] : at[6]])[0, 1] > 0.98
+    tone = np.abs(np.fft.rfft(new[at[1] : at[2]]))
+    assert abs(tone.argmax() / (at[2] - at[1]) - 0.3 / (2 * np.pi)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {start: 3, end: 2, speech: x.wav}", "ends at 2 s, before it begins"),
+        (
+            "a: {start: 1, end: 3, speech: x.wav}\nb: {start: 2, end: 4, speech: y.wav}",
+            "b begins at 2 s, before a ends",
+        ),
+        ("a: {start: 1, end: 3, speach: x.wav}", "'speech' field required"),
+        ("a: 3", "must be NAME"),
+        ("{}", "holds no segment"),
+    ],
+)
+def test_what_is_wrong_with_segments_is_said(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "parts.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_segments(tmp_path / "parts.yaml")
+
+
+def test_a_speech_that_is_too_long_for_its_part_is_refused(home: Path, actor: Filmed) -> None:
+    write_wav(said := home / "long.wav", torch.zeros(2 * SAMPLE_RATE))
+    for start, message in ((1.0, "is 1.00 s longer"), (500.0, "ends at 501 s")):
+        part = Segment("a", start, start + 1.0, SpeechFile(said))
+        with pytest.raises(UserError, match=message):
+            dubbing.dub(home / "actor.avatar", actor.video, [part], home / "x.mp4")
+    assert not (home / "x.mp4").exists()
 
 
 def test_a_take_of_other_footage_is_not_used(home: Path, actor: Filmed) -> None:

@@ -71,7 +71,7 @@ def test_settings_that_name_a_file_know_it() -> None:
         "motion": {"style", "pose", "controls", "revoked"},
     }
     expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
-    expected["dub"] = expected["render"] - {"background"}
+    expected["dub"] = (expected["render"] - {"background"}) | {"segments"}
     expected["say"] = (expected["speak"] - {"announce", "footage"}) | {
         "caption_font",
         "voice_files",
@@ -96,6 +96,7 @@ def command_line(verb: Verb, folder: Path, one: Option, typed: list[str]) -> lis
     arguments: list[str] = []
     for other in options_of(VERBS[verb]):
         wanted = other.required or (verb == "render" and other.name == "output")
+        wanted |= (verb, other.name) == ("dub", "speech") and one.name != "segments"
         if other.name == one.name:
             arguments += typed
         elif wanted and not (verb == "render" and other.name == "output" and one.name == "frames_dir"):

@@ -275,7 +275,6 @@ def _evaluate(options: Evaluate, replaces: bool, progress: Progress) -> Made:
 
 
 def _dub(options: Dub, replaces: bool, progress: Progress) -> Made:
-    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub
     from avatar.pipelines.speech_film import footage_take
@@ -283,7 +282,7 @@ def _dub(options: Dub, replaces: bool, progress: Progress) -> Made:
     avatar, video, out = _permitted(options), Path(options.video), Path(options.output)
     if replaces:
         remove_folder(footage_take(out))
-    speech, dubbing = SpeechFile(options.speech, options.audio_track), arguments.dubbing_of(options)
+    speech, dubbing = arguments.spoken_of(options), arguments.dubbing_of(options)
     film = signing.film_of_dub(avatar, video, speech, dubbing.label)
     with signing.signed_output(options, film, out) as place:
         made = dub(

@@ -17,6 +17,7 @@ from avatar.pipelines.arguments import (
     permit,
     saying_of,
     speech_of,
+    spoken_of,
     target_of,
 )
 from avatar.pipelines.options import FORCE, Dub, Evaluate, Motion, Permission, Render, Say, Speak
@@ -110,13 +111,12 @@ def dub(options: Dub) -> None:
     """A filmed person who says something else."""
     from avatar.cli.bars import progress_bars
     from avatar.core.avatar_file import load_avatar
-    from avatar.core.speech_file import SpeechFile
     from avatar.pipelines import signing
     from avatar.pipelines.dub import dub as run
 
     avatar, video, out = load_avatar(options.avatar), Path(options.video), Path(options.output)
     permit(avatar, options)
-    speech, dubbing = SpeechFile(options.speech, options.audio_track), dubbing_of(options)
+    speech, dubbing = spoken_of(options), dubbing_of(options)
     film = signing.film_of_dub(avatar, video, speech, dubbing.label)
     with signing.signed_output(options, film, out) as place, progress_bars() as progress:
         made = run(

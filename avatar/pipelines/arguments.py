@@ -34,6 +34,7 @@ from avatar.pipelines.options import (
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
+    from avatar.core.segments import Segment
     from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.dub import Dubbing
     from avatar.pipelines.networks import Further
@@ -186,6 +187,18 @@ def look_of(options: View) -> Look:
 def label_of(options: Labelled) -> Label:
     """The label of a film. Raises: UserError."""
     return Label(options.label, options.label_seconds, options.producer or "")
+
+
+def spoken_of(options: Dub) -> SpeechFile | list[Segment]:
+    """What is said in a film, and where. Raises: UserError."""
+    from avatar.core.segments import read_segments
+    from avatar.core.speech_file import SpeechFile
+
+    if options.segments is not None and options.speech is None:
+        return read_segments(options.segments)
+    if options.speech is None or options.segments is not None:
+        raise UserError("give SPEECH, or --segments with the parts of the video that get another speech")
+    return SpeechFile(options.speech, options.audio_track)
 
 
 def dubbing_of(options: Dub) -> Dubbing:

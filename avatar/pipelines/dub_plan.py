@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from avatar.core.media import probe
 from avatar.core.motion_space import Motion, interpolate, load_space, resample
 from avatar.core.take import Take
 from avatar.motion.behaviour import speech_residual
-from avatar.pipelines.footage_order import Order, find_jump, loop, to_and_fro
+from avatar.pipelines.footage_order import Order, find_jump, loop, plain, to_and_fro
 
 KEPT_REASONS = ("not among the most informative seconds", "caption in the picture", "the lips do not follow the sound")
 """Spans that training leaves out and that can be dubbed all the same."""
@@ -30,6 +31,7 @@ class Plan:
     own: Motion  # [N] as filmed
     new: Motion  # [N] as it is to look; differs in expression alone
     weight: Tensor  # [N] 0 the frame stays as it was filmed .. 1 dubbed
+    impossible: Tensor  # [N] bool, frames that are to be dubbed and cannot be
 
     def __len__(self) -> int:
         return len(self.order)
@@ -74,8 +76,31 @@ def plan_mouth(avatar: Avatar, footage: Footage, mouth: Tensor, order: Order, fp
     beside = resample(replace(footage.tracked, expression=_beside_speech(avatar, footage.tracked)), fps)
     own, residual = (interpolate(one[order.shown], one[order.other], order.share) for one in (filmed, beside))
     expression = mouth + residual.expression + eyelid_closure(own.eyes)[:, None] * slope
-    weight = fade(footage.usable(fps)[order.shown], fps)
-    return Plan(order, own, replace(own, expression=expression), weight)
+    usable = footage.usable(fps)[order.shown]
+    return Plan(order, own, replace(own, expression=expression), fade(usable, fps), ~usable)
+
+
+def plan_segments(
+    avatar: Avatar, footage: Footage, times: Sequence[tuple[float, float]], said: Sequence[Motion], fps: float
+) -> Plan:
+    """Lay speeches over parts of footage, from one second to another; beside them nothing is drawn.
+
+    Within FADE_SECONDS of either end of a part the expression goes over from the filmed one; where its speech is over
+    the mouth rests.
+    """
+    count = len(footage.usable(fps))
+    mouth, share = torch.zeros(count, said[0].expression.shape[1]), torch.zeros(count)
+    for (start, end), one in zip(times, said, strict=True):
+        part = range(round(start * fps), min(count, round(end * fps)))
+        at = torch.arange(len(part))
+        mouth[part.start : part.stop] = resample(one, fps).expression[at.clamp_max(len(resample(one, fps)) - 1)]
+        level = ((torch.minimum(at, len(part) - 1 - at) + 1) / (FADE_SECONDS * fps)).clamp(0, 1)
+        share[part.start : part.stop] = level * level * (3 - 2 * level)
+    plan = plan_mouth(avatar, footage, mouth, plain(torch.arange(count)), fps)
+    expression = plan.own.expression + share[:, None] * (plan.new.expression - plan.own.expression)
+    weight = plan.weight * (2 * share).clamp_max(1)  # drawn wholly before the mouth has gone half way
+    new, impossible = replace(plan.new, expression=expression), plan.impossible & (share > 0)
+    return replace(plan, new=new, weight=weight, impossible=impossible)
 
 
 def order_frames(footage: Footage, count: int, part: range, fps: float) -> Order:

@@ -119,7 +119,8 @@ class MouthReplacer:
     def _dub(self, frame: Array, index: int) -> Array:
         weight, plan, stage = float(self._plan.weight[index]), self._plan, self._stage
         if weight == 0:
-            return self._leave(frame, "no face, or something before the mouth")
+            reason = "no face, or something before the mouth"
+            return self._leave(frame, reason) if plan.impossible[index] else frame
         faces = stage.faces(plan.own, plan.new, index)
         box, surrounds = box_of(faces, size_of(frame)), around(faces, size_of(frame))
         if box.empty or surrounds.empty:

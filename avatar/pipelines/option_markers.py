@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.recipe import Recipe, Settings, parse_duration
+from avatar.core.segments import SegmentSettings
 
 Role = Literal["input", "output", "option"]
 Sections = Mapping[str, type[Settings]]
@@ -51,6 +52,11 @@ def _duration(value: Any) -> Any:
 def control_sections(values: Mapping[str, Any]) -> Sections:
     """The settings class of a file of controls."""
     return {"": Controls}
+
+
+def segment_sections(values: Mapping[str, Any]) -> Sections:
+    """The settings class of each segment of a film."""
+    return dict.fromkeys(values, SegmentSettings)
 
 
 def recipe_sections(values: Mapping[str, Any]) -> Sections:

@@ -15,7 +15,14 @@ from avatar.core.controls import Controls
 from avatar.core.label import LabelKind
 from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, TextPath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings
-from avatar.pipelines.option_markers import Duration, FileOfSettings, Given, control_sections, recipe_sections
+from avatar.pipelines.option_markers import (
+    Duration,
+    FileOfSettings,
+    Given,
+    control_sections,
+    recipe_sections,
+    segment_sections,
+)
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say"]
 Captions = Literal["srt", "vtt", "burn"]
@@ -292,7 +299,10 @@ class Dub(Hardware, Labelled, Permission, Signing):
     video: Annotated[FilePath, Given(metavar="VIDEO", role="input", positional=True)] = Field(
         description="The clip that the avatar was built from, or another recording of the same person."
     )
-    speech: SpeechInput = Field(description=SPEECH)
+    speech: SpeechInput | None = Field(None, description=SPEECH)
+    segments: Annotated[str | dict[str, Any] | None, FileOfSettings(segment_sections), Given(metavar="FILE")] = Field(
+        None, description="YAML file with parts of the video that get another speech, in place of SPEECH."
+    )
     output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output", endings=FILMS)] = Field(
         description="Film (.mp4, .mov, .webm), of the video's size and frame rate."
     )

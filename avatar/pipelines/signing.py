@@ -23,7 +23,15 @@ from avatar.core.take import Take
 from avatar.pipelines.options import Signing
 from avatar.pipelines.say import Saying, say_number
 from avatar.pipelines.speak import Target, speak
-from avatar.pipelines.speech_film import Split, dub_number, source_digest, speech_number, take_number
+from avatar.pipelines.speech_film import (
+    Split,
+    Spoken,
+    dub_number,
+    sounds_of,
+    source_digest,
+    speech_number,
+    take_number,
+)
 from avatar.pipelines.track_file import TrackFile
 from avatar.play.look import Look
 from avatar.provenance import log
@@ -61,13 +69,14 @@ def film_of_take(avatar: Avatar, take: Take | TrackFile, split: Split, look: Loo
     return Film(facts, _background(look), composite=_filmed_pixels(look))
 
 
-def film_of_dub(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> Film:
+def film_of_dub(avatar: Avatar, video: Path, speech: Spoken, label: Label) -> Film:
     """What the manifest of a dubbed film says. Raises: UserError when a file is not there."""
-    for file in (video, Path(speech.path)):
+    sounds = [Path(one.path) for one in sounds_of(speech)]
+    for file in (video, *sounds):
         check_readable(file, "media file")
-    made = {"footage_sha256": digest_file(video), "speech_sha256": digest_file(Path(speech.path))}
+    made = {"footage_sha256": digest_file(video), "speech_sha256": " ".join(map(digest_file, sounds))}
     facts = _facts(avatar, dub_number(avatar, video, speech, label), Look(label=label))
-    return Film(facts | made, [Path(speech.path), video], composite=True)
+    return Film(facts | made, [*sounds, video], composite=True)
 
 
 def _facts(avatar: Avatar, number: int, look: Look) -> dict[str, Any]:

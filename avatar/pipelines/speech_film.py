@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,8 @@ from avatar.core.label import Label
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate
 from avatar.core.progress import Progress, count_steps, no_progress
-from avatar.core.speech_file import SpeechFile, open_speech
+from avatar.core.segments import Segment
+from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
 from avatar.core.take import Take
 from avatar.motion.driver import drive
 from avatar.motion.speech_to_motion import open_speech_model
@@ -23,6 +25,8 @@ from avatar.play.player import check_space, start_driver
 from avatar.provenance.identity import film_number
 
 Split = Literal["train", "test", "all"]
+Spoken = SpeechFile | Path | str | Sequence[Segment]
+"""A speech from the beginning on, or speeches for parts of a film."""
 
 
 def film_rate(avatar: Avatar, look: Look) -> float:
@@ -53,10 +57,23 @@ def source_digest(take: Take | TrackFile) -> str:
     return digest_file(take.path) if isinstance(take, TrackFile) else take.source.get("sha256", "")
 
 
-def dub_number(avatar: Avatar, video: Path, speech: SpeechFile, label: Label) -> int:
+def segments_of(speech: Spoken) -> list[Segment]:
+    """The parts of a film that get another speech; none for a speech from the beginning on."""
+    return [] if isinstance(speech, (SpeechFile, Path, str)) else list(speech)
+
+
+def sounds_of(speech: Spoken) -> list[SpeechFile]:
+    """The sounds that are spoken, in order of time."""
+    if isinstance(speech, (SpeechFile, Path, str)):
+        return [as_speech_file(speech)]
+    return [one.speech for one in speech]
+
+
+def dub_number(avatar: Avatar, video: Path, speech: Spoken, label: Label) -> int:
     """The number that marks a dubbed film, 0 .. 2^32 - 1."""
-    digests = digest_file(video), digest_file(Path(speech.path))
-    return film_number(avatar, "dub", *digests, str(speech.track), repr(label))
+    sounds = [f"{digest_file(Path(one.path))} {one.track}" for one in sounds_of(speech)]
+    times = [f"{one.start} {one.end}" for one in segments_of(speech)]
+    return film_number(avatar, "dub", digest_file(video), *sounds, *times, repr(label))
 
 
 def with_style(

@@ -1,7 +1,7 @@
 """The scheduler: one clock for all sessions. At each tick their motion is made together, then their frames are drawn.
 
-Two threads take turns like a pipeline: one makes the motion of a tick while the other draws the tick before. Encoders
-work in a pool beside them. What falls behind is seen late, then not drawn; sound and motion are never left out.
+A pipeline of three stages: while the motion of a tick is made, the tick before is drawn, and the one before that is
+coded in a pool of threads. What falls behind is seen late, then not drawn; sound and motion are never left out.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,9 +82,9 @@ class Load:
     clients: deque[int] = field(default_factory=lambda: deque(maxlen=BUSY_WINDOW))
 
     def share(self) -> float:
-        """Of a tick that its slower half takes."""
-        halves = [sum(times) / len(times) for times in (self.motion, self.drawing) if times]
-        return max(halves, default=0.0) / PERIOD
+        """Of a tick that its slowest stage takes."""
+        stages = [sum(times) / len(times) for times in (self.motion, self.drawing) if times]
+        return max(stages, default=0.0) / PERIOD
 
     def quantile(self, share: float) -> float:
         """Of frame times, s."""
@@ -134,7 +135,7 @@ class Engine:
                 self._clients.remove(client)
 
     def fits(self, count: int, cost: float) -> bool:
-        """Whether so many sessions fit, each of which takes `cost` seconds of a tick's slower half."""
+        """Whether so many sessions fit, each of which takes `cost` seconds of a tick's slowest stage."""
         clients = sum(self.load.clients) / len(self.load.clients) if self._clients and self.load.clients else 0
         measured = self.load.share() * PERIOD / clients if clients else 0.0
         return count * max(cost, measured) <= FULL * PERIOD
@@ -188,35 +189,47 @@ class Engine:
         return [client.live.next_frame(mouth) for client, mouth in zip(clients, mouths, strict=True)]
 
     def time_clients(self, clients: Sequence[Client], frames: int, warm: int) -> float:
-        """Seconds that the slower half of a tick takes for clients, in the median; before the clock runs."""
-        halves = []
+        """Seconds that the slowest stage of a tick takes for clients, in the median; before the clock runs."""
+        stages = []
         with torch_threads(1), torch.no_grad():
             for _ in range(frames):
-                begun = time.perf_counter()
-                played = self.step(clients)
-                between = time.perf_counter()
-                self._show(list(zip(clients, played, strict=True)), drawn=True)
-                halves.append((between - begun, time.perf_counter() - between))
-        return max(sorted(half)[len(half) // 2] for half in zip(*halves[warm:], strict=True))
+                times = [time.perf_counter()]
+                shown = list(zip(clients, self.step(clients), strict=True))
+                times.append(time.perf_counter())
+                pictures = self._pictures(shown)
+                times.append(time.perf_counter())
+                wait(self._hand_on(shown, pictures))
+                times.append(time.perf_counter())
+                stages.append([after - before for before, after in pairwise(times)])
+        return max(sorted(stage)[len(stage) // 2] for stage in zip(*stages[warm:], strict=True))
 
     def _draw(self) -> None:
+        coding: tuple[float, bool, list[Future[float]]] | None = None  # the tick before: encoders work beside drawing
         while (work := self._drawn.get()) is not None:
             tick, frames = work
             begun = time.perf_counter()
             drawn = self._clock() - tick <= MOST_LAG or self._drawn.empty()
-            done = self._show(frames, drawn=drawn)
-            self._count(done, tick, drawn=drawn)
+            pictures = self._pictures(frames) if drawn else [None] * len(frames)
+            if coding:
+                self._count(*coding)
+            coding = (tick, drawn, self._hand_on(frames, pictures))
             self.load.drawing.append(time.perf_counter() - begun)
 
-    def _show(self, frames: Sequence[tuple[Client, Played]], *, drawn: bool) -> list[float]:
-        """Draw frames and hand them on; when each was done."""
+    def _pictures(self, frames: Sequence[tuple[Client, Played]]) -> list[np.ndarray | None]:
+        """The frames drawn, those of each canvas together."""
         pictures: list[np.ndarray | None] = [None] * len(frames)
-        for canvas in {id(client.canvas): client.canvas for client, _ in frames}.values() if drawn else ():
+        for canvas in {id(client.canvas): client.canvas for client, _ in frames}.values():
             mine = [index for index, (client, _) in enumerate(frames) if client.canvas is canvas]
             motions, views = [frames[index][1].motion for index in mine], [frames[index][0].view for index in mine]
             for index, picture in zip(mine, draw_together(canvas, motions, views), strict=True):
                 pictures[index] = picture
-        return list(self._pool.map(self._finish, frames, pictures))
+        return pictures
+
+    def _hand_on(
+        self, frames: Sequence[tuple[Client, Played]], pictures: Sequence[np.ndarray | None]
+    ) -> list[Future[float]]:
+        """Begin to finish pictures; when each was done. Those of the tick before have to be done."""
+        return [self._pool.submit(self._finish, *one) for one in zip(frames, pictures, strict=True)]
 
     def _finish(self, frame: tuple[Client, Played], picture: np.ndarray | None) -> float:
         """Finish a picture and hand it on; when that was done."""
@@ -231,9 +244,10 @@ class Engine:
             self.load.encode_seconds += (time.perf_counter() - begun - self.load.encode_seconds) / BUSY_WINDOW
         return self._clock()
 
-    def _count(self, done: list[float], tick: float, *, drawn: bool) -> None:
-        self.load.frames += len(done)
-        self.load.undrawn += 0 if drawn else len(done)
-        times = [one - tick for one in done]
+    def _count(self, tick: float, drawn: bool, coding: Sequence[Future[float]]) -> None:
+        """Count a tick's frames once they are done."""
+        times = [one.result() - tick for one in coding]
+        self.load.frames += len(times)
+        self.load.undrawn += 0 if drawn else len(times)
         self.load.times.extend(times)
         self.load.late += sum(one > LATE for one in times)

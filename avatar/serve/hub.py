@@ -125,7 +125,7 @@ class Hub:
         self._players, self._names, self._label = dict(players), list(players), label
         self._limit, self._idle_seconds, self._permit = sessions, idle_seconds, permit
         self.engine = Engine([open_speech_model(player.avatar.speech) for player in players.values()])
-        self.cost = 0.0  # s of a tick's slower half that a session takes
+        self.cost = 0.0  # s of a tick's slowest stage that a session takes
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self.draining = False
@@ -246,7 +246,7 @@ class Hub:
         self.engine.close()
 
     def measure(self) -> float:
-        """Seconds of a tick's slower half that a session takes while it speaks: the dearest avatar, several at once."""
+        """Seconds of a tick's slowest stage that a speaking session takes: of the dearest avatar, several at once."""
         costs = []
         for index, name in enumerate(self._names):
             player, rate, kept = self._players[name], 16000, list[Frame]()

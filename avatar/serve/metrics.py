@@ -28,7 +28,7 @@ def metrics_text(hub: Hub) -> str:
         ("frames_late_total", "counter", "Frames done later than 40 ms after they were due.", load.late),
         ("frames_undrawn_total", "counter", "Frames left out, the machine being behind.", load.undrawn),
         ("stalls_total", "counter", "Times that the clock began anew.", load.stalls),
-        ("load_ratio", "gauge", "Share of a tick that its slower half takes.", share),
+        ("load_ratio", "gauge", "Share of a tick that its slowest stage takes.", share),
         ("infer_fps", "gauge", "Frames a second that could be drawn.", 1 / max(share * PERIOD, PERIOD / 1e3)),
         ("final_fps", "gauge", "Frames a second that sessions get.", drawn),
         ("frame_seconds", "summary", "From a frame's due time until it is coded.", quantiles),

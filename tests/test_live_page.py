@@ -30,7 +30,7 @@ SPEAK = """
   link.addEventListener("shown", () => { seen.shown++; });
   link.addEventListener("playback_finished", ({ detail }) => { seen.finished = detail; });
   await link.openSound();
-  await new Promise((resolve) => link.addEventListener("ready", resolve));
+  for (let i = 0; i < 400 && !link.ready; i++) await new Promise((r) => setTimeout(r, 50));
   link.push(new Int16Array(Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0)).buffer));
   link.send({ type: "end" });
   for (let i = 0; i < 200 && !(seen.finished && seen.shown > 10); i++) await new Promise((r) => setTimeout(r, 50));
@@ -55,7 +55,8 @@ def test_the_page_shows_who_speaks(server: Running) -> None:
         async with open_page(f"http://127.0.0.1:{server.port}/") as page:
             await page.wait("document.getElementById('avatar').options.length", 20)
             assert await page.run("document.getElementById('avatar').value") == "actor"
-            found = await page.run(SPEAK % (RATE, base64.b64encode(spoken(1.2)).decode()))
+            script = SPEAK % (RATE, base64.b64encode(spoken(1.2)).decode())
+            found = await asyncio.wait_for(page.run(script), 60)
             assert found["finished"]["position"] == 1.2
             assert found["width"] == 128
             assert found["colours"] > 50, "a picture was drawn"

@@ -30,12 +30,15 @@ async function connect() {
     avatar: by("avatar").value, transport, live: voice === "microphone",
     background: by("own-background").checked ? by("background").value : null,
   }, by("picture"));
+  const opened = link.openSound();
   link.addEventListener("ended", ({ detail }) => disconnect(detail));
   link.addEventListener("error", ({ detail }) => say(detail.error));
   link.addEventListener("playback_started", () => say("speaks"));
   link.addEventListener("playback_finished", ({ detail }) => say(detail.interrupted ? "interrupted" : "idle"));
   link.addEventListener("buffer", ({ detail }) => say(detail.full ? `${detail.seconds} s of sound wait` : "speaks"));
   link.addEventListener("ready", async ({ detail }) => {
+    await opened;
+    if (!link) return;
     say("connected");
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
     if (voice === "microphone") await record();
@@ -43,7 +46,7 @@ async function connect() {
   });
   by("video").hidden = transport !== "webrtc";
   by("picture").hidden = transport === "webrtc";
-  await link.openSound();
+  await opened;
   by("connect").textContent = "Disconnect";
   by("interrupt").disabled = false;
 }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
+import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,7 @@ from avatar.serve.app import Network, make_server, unique_names
 from avatar.serve.encoders import VideoEncoder, import_av
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
+from avatar.serve.live_avatar import LiveAvatar
 from avatar.serve.protocol import HEADER, KEY, SOUND, VIDEO, read_message, schema
 from avatar.voice.engines import VoiceChoice
 from avatar.voice.passages import Chunk, Passage
@@ -317,6 +321,34 @@ def test_a_client_that_sends_faster_than_it_is_played_waits(server: Running) -> 
         assert not caller.got.of("buffer")[1]["full"]
 
     call(server, talk, start={"rate": 16000})
+
+
+def test_sessions_that_left_are_gone(server: Running) -> None:
+    """At once, without the garbage collector, whether they said goodbye or not; threads and files stay as many."""
+    alive: list[weakref.ref[LiveAvatar]] = []
+
+    def visit(number: int) -> None:
+        async def talk(caller: Caller) -> None:
+            await caller.receive(lambda got: len(got.sound) > 1)
+            alive.append(weakref.ref(server.hub.sessions[0].live))
+            if number % 3 == 0:
+                caller.link.transport.abort()
+
+        call(server, talk, start={})
+        while server.hub.sessions:
+            time.sleep(0.01)
+
+    visit(0)
+    files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    gc.disable()
+    try:
+        for number in range(1, 12):
+            visit(number)
+        assert sum(one() is not None for one in alive) <= 1, "the engine's last tick may know one of them"
+    finally:
+        gc.enable()
+    assert len(os.listdir("/proc/self/fd")) <= files + 2
+    assert threading.active_count() <= threads + 2
 
 
 def test_messages_have_a_size(server: Running) -> None:

@@ -21,6 +21,7 @@ from avatar.core.motion_space import Motion
 from avatar.core.segments import Segment, read_segments
 from avatar.core.speech_file import SpeechFile, first_sound
 from avatar.core.take import Span, Take, read_audio, read_track
+from avatar.core.threads import one_ahead
 from avatar.pipelines import dub as dubbing
 from avatar.pipelines import dub_stage
 from avatar.pipelines.dub_plan import Plan, fade, longest, usable_frames
@@ -125,6 +126,24 @@ def test_a_morph_is_half_way_in_place() -> None:
     morphed, mixed = between(first, last, 0.5)[inner], (first[inner].astype(int) + last[inner]) / 2
     assert np.abs(morphed - mixed).mean() > 3
     assert np.abs(morphed.astype(int) - truth[inner]).mean() < 0.4 * np.abs(mixed - truth[inner]).mean()
+
+
+def test_items_are_made_one_ahead_in_order_and_errors_arrive() -> None:
+    made = list[int]()
+
+    def items() -> Iterator[int]:
+        for one in range(4):
+            made.append(one)
+            yield one
+        raise UserError("the fifth")
+
+    given, ahead = list[int](), one_ahead(items())
+    with pytest.raises(UserError, match="the fifth"):
+        given.extend(ahead)
+    assert given == made == [0, 1, 2, 3]
+    closing = one_ahead(iter(range(1000)))
+    assert next(closing) == 0
+    closing.close()  # type: ignore[attr-defined]
 
 
 def test_only_one_usable_stretch_is_shown() -> None:

@@ -23,7 +23,7 @@ from avatar.core.outputs import files_among
 from avatar.core.picture_folder import check_film
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.take import Take, open_take
-from avatar.core.threads import torch_threads
+from avatar.core.threads import one_ahead, torch_threads
 from avatar.pipelines.dub_plan import Footage, plan_dub, plan_segments
 from avatar.pipelines.dub_stage import MouthReplacer, Stage, survey
 from avatar.pipelines.speech_film import Spoken, dub_number, footage_take, make_motion, segments_of, sounds_of
@@ -101,8 +101,8 @@ def dub(
         if dubbing.strict and (left := int(plan.impossible.sum())):
             raise UserError(f"{video}: in {left} frames no mouth can be replaced; leave --strict out to keep them")
         dubbed = MouthReplacer(stage, plan, usual)
-        drawn = count_steps(dubbed.draw(plan.order.read(video, info.fps, footage.start)), "dub", len(plan), progress)
-        shown = finish(drawn, number, dubbing.label, info.fps)
+        drawn = one_ahead(dubbed.draw(plan.order.read(video, info.fps, footage.start)))
+        shown = finish(count_steps(drawn, "dub", len(plan), progress), number, dubbing.label, info.fps)
         fields, coding = dubbing.label.metadata(number), dubbing.coding
         with _sound(speech, footage, dubbing.keep_sound, len(plan) / info.fps) as sound:
             frames = write_video(shown, out, fps=info.fps, sound=sound, metadata=fields, coding=coding, force=force)

@@ -12,7 +12,7 @@ from avatar.core.files import UserError, check_readable, digest_file
 from avatar.core.media import probe
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import SpeechFile, open_speech
-from avatar.core.threads import torch_threads
+from avatar.core.threads import one_ahead, torch_threads
 from avatar.pipelines.dub import finish, open_footage
 from avatar.pipelines.dub_plan import Footage, plan_dub
 from avatar.pipelines.dub_stage import MouthReplacer, Stage, survey
@@ -50,10 +50,10 @@ def speak_over(
     with torch_threads(1), open_speech(speech) as sound:
         stage = Stage(avatar, take, device)
         replacer = MouthReplacer(stage, plan, survey(stage, footage))
-        drawn = count_steps(replacer.draw(plan.order.read(video, fps, footage.start)), "speak", len(plan), progress)
+        drawn = one_ahead(replacer.draw(plan.order.read(video, fps, footage.start)))
         size = look.size or avatar.camera.size
         shown = drawn if look.full_frame else (cut(frame, take.crop, size) for frame in drawn)
-        finished = finish(shown, number, look.label, fps)
+        finished = finish(count_steps(shown, "speak", len(plan), progress), number, look.label, fps)
         frames = write_video(
             finished if out.suffix else map(picture_of, finished),
             out,

@@ -177,7 +177,7 @@ class Speak {
   drawValue(place, file) {
     const { background } = this.settings;
     if (background === "colour") {
-      fill(place, h("div.row", {}, COLOURS.map((one) => h("button.colour", { type: "button", style: { background: one }, "aria-label": one,
+      fill(place, h("div.row", {}, COLOURS.map((one) => h("button.paint", { type: "button", style: { background: one }, "aria-label": one,
         "aria-pressed": String(one === this.settings.value), onclick: () => { this.set({ value: one }); this.drawLooks(); } })),
       h("label", {}, h("span.unseen", {}, t("own-colour")), h("input", { type: "color", value: this.settings.value || COLOURS[0],
         oninput: (event) => this.set({ value: event.target.value }) }))));

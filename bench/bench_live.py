@@ -5,7 +5,8 @@ speech in pieces of 20 ms as a microphone would, and notes when each piece was s
 The latency of a frame is from when the middle of its sound was sent until it is drawn on the page.
 
 `python -m bench.bench_live sessions NAME.avatar SPEECH.wav --count 4` opens so many sessions at once, all speaking, and
-reads from the server's metrics how long frames took. `connects` opens and leaves sessions, and counts what stays.
+reads from the server's metrics how long frames took; with `--transport motion` sessions that their clients draw.
+`connects` opens and leaves sessions, and counts what stays.
 """
 
 from __future__ import annotations
@@ -107,10 +108,10 @@ async def caller(port: int, **start: object) -> AsyncIterator[object]:
         yield link
 
 
-async def _speak(port: int, pcm: np.ndarray, codec: str) -> int:
-    """One client that speaks in real time; how many pictures it got."""
+async def _speak(port: int, pcm: np.ndarray, **start: object) -> int:
+    """One client that speaks in real time; how many pictures, or frames of motion, it got."""
     pictures = 0
-    async with caller(port, codec=codec, live=True) as link:
+    async with caller(port, live=True, **start) as link:
 
         async def send() -> None:
             start = time.monotonic()
@@ -121,7 +122,7 @@ async def _speak(port: int, pcm: np.ndarray, codec: str) -> int:
 
         task = asyncio.create_task(send())
         async for message in link:  # type: ignore[attr-defined]
-            pictures += isinstance(message, bytes) and message[0] == 1
+            pictures += isinstance(message, bytes) and message[0] in (1, 3)
         await task
     return pictures
 
@@ -129,14 +130,17 @@ async def _speak(port: int, pcm: np.ndarray, codec: str) -> int:
 async def sessions(arguments: argparse.Namespace) -> None:
     """So many sessions at once, all speaking."""
     pcm = samples(arguments.speech, arguments.seconds)
-    with serving([arguments.avatar], "--sessions", str(arguments.count), "--size", str(arguments.size)) as (port, _):
-        await _speak(port, pcm[: 3 * RATE], arguments.codec)  # warm
+    start = {"codec": arguments.codec, "transport": arguments.transport}
+    options = ["--sessions", str(arguments.count), "--size", str(arguments.size), "--allow-download"]
+    with serving([arguments.avatar], *options) as (port, _):
+        await _speak(port, pcm[: 3 * RATE], **start)  # warm
         before = metrics(port)
-        work = [_speak(port, np.roll(pcm, 9000 * index), arguments.codec) for index in range(arguments.count)]
+        work = [_speak(port, np.roll(pcm, 9000 * index), **start) for index in range(arguments.count)]
         pictures = await asyncio.gather(*work)
         after = metrics(port)
     counted = {name: after[name] - before[name] for name in after if name.endswith("_total")}
-    print(f"{arguments.count} sessions, {arguments.codec}: pictures {pictures} of {25 * arguments.seconds:.0f}")
+    asked = f"{25 * arguments.seconds:.0f}"
+    print(f"{arguments.count} sessions, {arguments.transport}, {arguments.codec}: pictures {pictures} of {asked}")
     print(
         json.dumps(counted), json.dumps({name: round(value, 4) for name, value in after.items() if "total" not in name})
     )
@@ -171,7 +175,7 @@ def main() -> None:
     parser.add_argument("what", choices=["latency", "sessions", "connects"])
     parser.add_argument("avatar", type=Path)
     parser.add_argument("speech", type=Path)
-    parser.add_argument("--transport", choices=["media", "webrtc"], default="media")
+    parser.add_argument("--transport", choices=["media", "webrtc", "motion"], default="media")
     parser.add_argument("--codec", choices=["vp8", "h264"], default="vp8")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--size", type=int, default=512)

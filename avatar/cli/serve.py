@@ -35,6 +35,9 @@ def serve(
     udp_ports: Annotated[str, typer.Option(metavar="FIRST-LAST", help="UDP ports of WebRTC; else any.")] = "",
     use: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for, as the consent lists it.")] = None,
     revoked: Annotated[Path | None, typer.Option(metavar="FILE", help="Ids of avatars that may not be used.")] = None,
+    allow_download: Annotated[
+        bool, typer.Option("--allow-download", help="Give clients what draws the avatars: they may draw themselves.")
+    ] = False,
     device: Device = "auto",
     check: Annotated[bool, typer.Option("--check", help="Try everything, say how many sessions fit, and end.")] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def serve(
         raise UserError(f"serve needs its extra ({error}); pip install 'avatar-builder[serve]'") from error
 
     network = Network(host, port, tuple(allow_host or ()), tuple(allow_origin or ()), token_file, cert, key)
-    shown = Shown(size, background, label, device, use, revoked)
+    shown = Shown(size, background, label, device, use, revoked, allow_download)
     found = read_ice(ice, udp_ports)
     service = Service(names, network, shown, ice=found, sessions=sessions, idle_seconds=idle)
     _check(service) if check else service.run()

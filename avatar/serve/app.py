@@ -64,7 +64,7 @@ class Network:
             origins=self.origins,
             tokens=tokens,
             open_paths=OPEN_PATHS,
-            open_folders=("/static/",),
+            open_folders=("/static/", "/viewer/"),
             most_bytes=MOST_BODY,
         )
 

@@ -45,7 +45,9 @@ class Frame:
     """A frame as a session gets it."""
 
     played: Played
-    picture: np.ndarray | None  # [3 S / 2, S] uint8, NV12; None: it was not drawn, since the machine was behind
+    picture: (
+        np.ndarray | None
+    )  # [3 S / 2, S] uint8, NV12; None: it was not drawn, the machine being behind, or not asked
 
 
 @dataclass(eq=False)
@@ -57,6 +59,7 @@ class Client:
     canvas: Canvas
     view: View
     deliver: Callable[[Frame], None]  # called in a thread of the pool, one frame at a time; encodes
+    drawn: bool = True  # False: whoever looks draws, from the motion
     stream: SpeechStream | None = None
     number: int = -1  # of the stream of sound
 
@@ -218,8 +221,9 @@ class Engine:
     def _pictures(self, frames: Sequence[tuple[Client, Played]]) -> list[np.ndarray | None]:
         """The frames drawn, those of each canvas together."""
         pictures: list[np.ndarray | None] = [None] * len(frames)
-        for canvas in {id(client.canvas): client.canvas for client, _ in frames}.values():
-            mine = [index for index, (client, _) in enumerate(frames) if client.canvas is canvas]
+        to_draw = [index for index, (client, _) in enumerate(frames) if client.drawn]
+        for canvas in {id(frames[index][0].canvas): frames[index][0].canvas for index in to_draw}.values():
+            mine = [index for index in to_draw if frames[index][0].canvas is canvas]
             motions, views = [frames[index][1].motion for index in mine], [frames[index][0].view for index in mine]
             for index, picture in zip(mine, draw_together(canvas, motions, views), strict=True):
                 pictures[index] = picture

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from avatar.core.avatar_file import Avatar
+from avatar.core.drawing_file import drawing_bytes
 from avatar.core.files import UserError
 from avatar.core.label import Label
 from avatar.motion.driver import LIVE_WINDOW
@@ -59,6 +60,7 @@ class Wish:
     rate: int = 24000
     live: bool = False
     background: Colour | None = None
+    drawn: bool = True  # False: the client draws, from the avatar's drawing file
 
 
 @dataclass(eq=False)
@@ -111,8 +113,11 @@ class Hub:
         sessions: int | None = None,
         idle_seconds: float = 600.0,
         permit: Callable[[str, Avatar], None] | None = None,
+        download: bool = False,
     ) -> None:
         """sessions: how many at most; None: as many as the machine draws in time, which is measured.
+
+        download: whether clients may have what draws an avatar.
 
         permit: raises UserError when an avatar may not be used (any more); asked for each session.
 
@@ -123,9 +128,10 @@ class Hub:
             if player.avatar.speech.features != DEFAULT_FEATURES:
                 raise UserError(f"{name}: its audio features, {player.avatar.speech.features}, are not made live")
         self._players, self._names, self._label = dict(players), list(players), label
-        self._limit, self._idle_seconds, self._permit = sessions, idle_seconds, permit
+        self._limit, self._idle_seconds, self._permit, self._download = sessions, idle_seconds, permit, download
         self.engine = Engine([open_speech_model(player.avatar.speech) for player in players.values()])
-        self.cost = 0.0  # s of a tick's slowest stage that a session takes
+        self.cost = self.motion_cost = 0.0  # s of a tick's slowest stage that a session takes; that is not drawn here
+        self._drawings: dict[str, bytes] = {}
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self.draining = False
@@ -133,7 +139,7 @@ class Hub:
 
     def start(self) -> None:
         """Measure what a session costs, and start the clock."""
-        self.cost = self.measure()
+        self.measure_all()
         gc.freeze()  # what was loaded stays: collections that pass over it take no frame's time
         self.engine.start()
         LOG.info("ready", extra={"capacity": self.capacity, "cost_ms": round(1e3 * self.cost, 1)})
@@ -163,17 +169,12 @@ class Hub:
         """A new session. Raises: RefusedError; UserError."""
         name = wish.avatar or self._names[0]
         player = self.player(name)
-        if self._permit:
-            try:
-                self._permit(name, player.avatar)
-            except UserError as error:
-                raise RefusedError(403, str(error)) from error
+        self._check(name, player, download=not wish.drawn)
         with self._lock:
             if self.draining:
                 raise RefusedError(503, "the server is shutting down")
             count = len(self._sessions) + 1
-            fits = self._limit is not None or count == 1 or self.engine.fits(count, self.cost)
-            if count > self.capacity or not fits:
+            if not self._has_room(count, wish.drawn):
                 self.refused += 1
                 raise RefusedError(503, f"{count - 1} sessions are all that this machine draws in time; try later")
             session = self._make(name, player, wish)
@@ -182,10 +183,42 @@ class Hub:
         LOG.info("session opened", extra={"session": session.id[:6], "avatar": name})
         return session
 
+    def drawing(self, name: str) -> bytes:
+        """The drawing file of an avatar. Raises: RefusedError."""
+        player = self.player(name)
+        self._check(name, player, download=True)
+        with self._lock:
+            if name not in self._drawings:
+                try:
+                    self._drawings[name] = drawing_bytes(player.avatar)
+                except UserError as error:
+                    raise RefusedError(409, str(error)) from error
+            return self._drawings[name]
+
+    def _check(self, name: str, player: Player, *, download: bool) -> None:
+        """Raise RefusedError for an avatar that may not be used, or not be given to clients."""
+        if download and not self._download:
+            raise RefusedError(403, "clients may not draw here; `avatar serve --allow-download` gives them what draws")
+        if self._permit:
+            try:
+                self._permit(name, player.avatar)
+            except UserError as error:
+                raise RefusedError(403, str(error)) from error
+
+    def _has_room(self, count: int, drawn: bool) -> bool:
+        """Whether so many sessions fit, with one more that is drawn here or by its client."""
+        if count > (self._limit or MOST_SESSIONS):
+            return False
+        kinds = [session.client.drawn for session in self._sessions.values()] + [drawn]
+        mean = sum(self.cost if kind else self.motion_cost for kind in kinds) / count
+        return self._limit is not None or count == 1 or self.engine.fits(count, mean)
+
     def _make(self, name: str, player: Player, wish: Wish) -> Session:
         live = LiveAvatar(player.driver(LIVE_WINDOW), rate=wish.rate, live=wish.live)
         view = open_view(player.canvas, mark=player.mark, label=self._label, background=wish.background)
-        client = Client(live, self._names.index(name), player.canvas, view, lambda frame: session.deliver(frame))
+        client = Client(
+            live, self._names.index(name), player.canvas, view, lambda frame: session.deliver(frame), wish.drawn
+        )
         session = Session(secrets.token_urlsafe(18), name, live, client)
         return session
 
@@ -245,14 +278,19 @@ class Hub:
             self.close(session, "the server is shutting down")
         self.engine.close()
 
-    def measure(self) -> float:
-        """Seconds of a tick's slowest stage that a speaking session takes: of the dearest avatar, several at once."""
+    def measure_all(self) -> None:
+        """Measure what sessions cost."""
+        self.cost = self.measure()
+        self.motion_cost = self.measure(drawn=False) if self._download else self.cost
+
+    def measure(self, *, drawn: bool = True) -> float:
+        """Seconds of a tick's slowest stage that a session takes while it speaks: the dearest avatar, several at once."""
         costs = []
         for index, name in enumerate(self._names):
             player, rate, kept = self._players[name], 16000, list[Frame]()
             clients = []
             for _ in range(TRIAL_SESSIONS):
-                session = self._make(name, player, Wish(rate=rate))
+                session = self._make(name, player, Wish(rate=rate, drawn=drawn))
                 session.live.push(np.random.default_rng(index).integers(-8000, 8000, rate, np.int16))
                 session.observers.append(kept.append)
                 clients.append(session.client)

@@ -26,6 +26,7 @@ from avatar.serve.say import Speaker, Text
 from avatar.serve.websocket import Conversation, act, read_colour, read_pcm
 
 STATIC = Path(str(files("avatar.serve") / "static"))
+VIEWER = Path(str(files("avatar") / "assets" / "viewer"))
 
 Handler = Callable[[Request], Awaitable[Response]]
 BodyType = TypeVar("BodyType", bound=BaseModel)
@@ -134,6 +135,12 @@ async def avatars(request: Request) -> Response:
     return JSONResponse({"avatars": [{"name": name, "height": h, "width": w} for name, (h, w) in sizes.items()]})
 
 
+async def drawing(request: Request) -> Response:
+    """What draws an avatar, for clients that do."""
+    data = await anyio.to_thread.run_sync(hub_of(request).drawing, request.path_params["name"])
+    return Response(data, media_type="application/octet-stream")
+
+
 async def open_session(request: Request) -> Response:
     """A new session, whose viewer comes by WHEP within half a minute."""
     wish = (await read_body(request, NewSession)).wish()
@@ -203,6 +210,7 @@ def routes() -> list[BaseRoute]:
         ("/healthz", health, "GET"),
         ("/metrics", metrics, "GET"),
         ("/v1/avatars", avatars, "GET"),
+        ("/v1/avatars/{name}/drawing", drawing, "GET"),
         ("/v1/sessions", open_session, "POST"),
         (one, show_session, "GET"),
         (one, close_session, "DELETE"),
@@ -216,4 +224,5 @@ def routes() -> list[BaseRoute]:
         *(Route(path, answering(handler), methods=[method]) for path, handler, method in table),
         WebSocketRoute("/v1/live", live),
         Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/viewer", StaticFiles(directory=VIEWER)),
     ]

@@ -30,6 +30,7 @@ class Shown:
     device: DeviceName = "auto"
     use: str | None = None
     revoked: Path | None = None
+    download: bool = False  # clients may have what draws an avatar
 
 
 class Service:
@@ -61,7 +62,15 @@ class Service:
             look = Look(size=shown.size, background=shown.background)
             players[name] = Player(avatar, look=look, device=shown.device)
         label = Label(shown.label)
-        self.hub = Hub(players, label=label, sessions=sessions, idle_seconds=idle_seconds, permit=permit)
+        self._download = shown.download
+        self.hub = Hub(
+            players,
+            label=label,
+            sessions=sessions,
+            idle_seconds=idle_seconds,
+            permit=permit,
+            download=shown.download,
+        )
 
     def check(self) -> Iterator[str]:
         """Lines that say what was tried. Raises: UserError for what does not work."""
@@ -81,8 +90,10 @@ class Service:
         yield f"address: {self._network.host}, port {self._network.port} is free"
         tokens = len(self._guard.tokens)
         yield f"tokens: {tokens}" if tokens else "tokens: none; programs and pages of this machine may use it"
-        self.hub.cost = self.hub.measure()
+        self.hub.measure_all()
         yield f"sessions: {self.hub.capacity} fit, each takes {1e3 * self.hub.cost:.1f} of 40 ms"
+        if self._download:
+            yield f"sessions that clients draw: each takes {1e3 * self.hub.motion_cost:.1f} of 40 ms"
         self.hub.engine.close()
 
     def run(self) -> None:

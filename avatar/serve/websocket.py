@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from urllib.parse import quote
 
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from avatar.core.files import UserError
+from avatar.core.motion_stream import frame_message
 from avatar.serve.encoders import VideoEncoder, webcodecs_name
 from avatar.serve.engine import Frame
 from avatar.serve.hub import Hub, RefusedError, Session, Wish
@@ -51,7 +53,10 @@ class SocketViewer:
     """Codes a session's frames and puts them into a queue, which the socket's own task empties."""
 
     def __init__(self, session: Session, codec: VideoEncoder | None, send: Callable[[list[Outgoing]], None]) -> None:
-        """send: puts messages into the queue, from any thread. codec: None where frames are shown elsewhere."""
+        """send: puts messages into the queue, from any thread.
+
+        codec: None where frames are shown elsewhere, or drawn by the client, which gets their motion then.
+        """
         self._session, self._encoder, self._send = session, codec, send
         self._catches_up = False
         self.waiting = 0  # messages in the queue
@@ -67,6 +72,8 @@ class SocketViewer:
         for event in frame.played.events:
             events[event.kind].append(_event(frame, event))
         media = self._media(frame, self._encoder) if self._encoder else []
+        if not self._session.client.drawn:
+            media = [frame_message(frame.played.motion, frame.played.sound, frame.played.index)]
         if messages := [*events["playback_started"], *media, *events["playback_finished"]]:
             self._send(messages)
         if self.waiting > 2 * MOST_FRAMES:
@@ -144,13 +151,15 @@ class Conversation:
 
     async def _serve(self, session: Session, start: Start) -> None:
         height, width = session.shape
-        media = start.transport == "media"
-        encoder = VideoEncoder(start.codec, height, width) if media else None
+        encoder = VideoEncoder(start.codec, height, width) if start.transport == "media" else None
         viewer = self._viewer = SocketViewer(session, encoder, self._send)
         codec, name = webcodecs_name(start.codec, max(height, width)), session.avatar
-        ready = Ready(session=session.id, avatar=name, width=width, height=height, rate=start.rate, codec=codec)
+        drawing = "" if session.client.drawn else f"v1/avatars/{quote(name)}/drawing"
+        ready = Ready(
+            session=session.id, avatar=name, width=width, height=height, rate=start.rate, codec=codec, drawing=drawing
+        )
         self._queue.put_nowait(ready)
-        if media:
+        if start.transport != "webrtc":
             self._hub.attach(session, viewer)
         else:
             session.observers.append(viewer.show)
@@ -254,7 +263,8 @@ def _has_room(session: Session, samples: int) -> bool:
 
 
 def _wish(start: Start) -> Wish:
-    return Wish(start.avatar, start.rate, start.live, read_colour(start.background))
+    drawn = start.transport != "motion"
+    return Wish(start.avatar, start.rate, start.live, read_colour(start.background), drawn)
 
 
 def read_colour(text: str | None) -> tuple[int, int, int] | None:

@@ -4,9 +4,12 @@
 const MOST_SIZE = 1024; // px a side; displays with more show it enlarged
 const PAINTERS = 2; // workers, each with a stretch of rows, where there are cores for them and for the page
 
-/** The text of this page's scripts that workers run, as a URL. */
+/** This page's scripts that workers run, as a URL: their text, or where they lie. */
 function scriptUrl(...names) {
-  const text = names.map((name) => document.getElementById(`script-${name}`).textContent).join('\n');
+  const text = names.map((name) => {
+    const script = document.getElementById(`script-${name}`);
+    return script.src ? `importScripts(${JSON.stringify(script.src)});` : script.textContent;
+  }).join('\n');
   return URL.createObjectURL(new Blob([text], {type: 'text/javascript'}));
 }
 

@@ -1,6 +1,7 @@
 // The page: one session, its voice, and what it shows.
 import { Link } from "./link.js";
 import { checkConnection } from "./check.js";
+import { openView } from "./motion.js";
 import { connectPeer } from "./peer.js";
 
 const by = (id) => document.getElementById(id);
@@ -29,7 +30,7 @@ async function connect() {
   link = new Link(server, token(), {
     avatar: by("avatar").value, transport, live: voice === "microphone",
     background: by("own-background").checked ? by("background").value : null,
-  }, by("picture"));
+  }, newCanvas());
   const opened = link.openSound();
   link.addEventListener("ended", ({ detail }) => disconnect(detail));
   link.addEventListener("error", ({ detail }) => say(detail.error));
@@ -40,6 +41,10 @@ async function connect() {
     await opened;
     if (!link) return;
     say("connected");
+    if (detail.drawing) {
+      const open = link;
+      open.view = await openView(server, ask, detail.drawing, open.canvas).catch((error) => disconnect(error.message));
+    }
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
     if (voice === "microphone") await record();
     if (voice === "file") await sendFile();
@@ -49,6 +54,13 @@ async function connect() {
   await opened;
   by("connect").textContent = "Disconnect";
   by("interrupt").disabled = false;
+}
+
+// What was drawn into a canvas decides what can be drawn into it later.
+function newCanvas() {
+  const canvas = by("picture").cloneNode();
+  by("picture").replaceWith(canvas);
+  return canvas;
 }
 
 function disconnect(reason) {

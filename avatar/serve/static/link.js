@@ -1,8 +1,9 @@
 // A session of the server: the WebSocket of /v1/live, and what comes through it (docs/live.md, docs/live.schema.json).
+import { readMotion } from "./motion.js";
 import { FRAME_SECONDS, PictureQueue, SentLog } from "./player.js";
 
 const HEADER = 16;
-const VIDEO = 1;
+const VIDEO = 1, MOTION = 3;
 const MOST_DECODING = 10; // pictures that wait for the decoder
 
 export class Link extends EventTarget {
@@ -11,8 +12,10 @@ export class Link extends EventTarget {
     super();
     this.start = { type: "start", rate: 24000, transport: "media", ...start };
     this.canvas = canvas;
-    this.painter = canvas.getContext("2d", { alpha: false, desynchronized: true });
-    this.pictures = new PictureQueue((picture) => picture.close());
+    // what draws motion chooses its own context
+    this.painter = start.transport === "motion" ? null : canvas.getContext("2d", { alpha: false, desynchronized: true });
+    this.view = null; // an AvatarView, once it is open
+    this.pictures = new PictureQueue((picture) => picture.close?.());
     this.sentLog = new SentLog(this.start.rate);
     this.stats = { shown: 0, drift: 0, latency: null, trip: null, waiting: 0, gaps: 0 };
     this.clock = { played: -1, playing: false, time: 0 };
@@ -73,19 +76,23 @@ export class Link extends EventTarget {
       const { latency, drift } = this.stats;
       if (latency !== null) this.send({ type: "stats", latency_ms: Math.max(0, latency * 1e3), drift_ms: drift * 1e3 });
     }, 2000);
-    if (this.start.transport !== "media") return;
-    this.decoder = new VideoDecoder({
-      output: (frame) => this.pictures.push(frame.timestamp / 1e6 / FRAME_SECONDS, frame),
-      error: (error) => { this.decoder = null; this.ended(`pictures cannot be decoded: ${error.message}`); },
-    });
-    const colorSpace = { primaries: "bt709", transfer: "bt709", matrix: "bt709", fullRange: false };
-    this.decoder.configure({ codec: ready.codec, optimizeForLatency: true, colorSpace });
+    if (this.start.transport === "webrtc") return;
+    if (this.start.transport === "media") this.openDecoder(ready.codec);
     const draw = () => {
       if (this.over) return;
       this.draw();
       requestAnimationFrame(draw);
     };
     requestAnimationFrame(draw);
+  }
+
+  openDecoder(codec) {
+    this.decoder = new VideoDecoder({
+      output: (frame) => this.pictures.push(frame.timestamp / 1e6 / FRAME_SECONDS, frame),
+      error: (error) => { this.decoder = null; this.ended(`pictures cannot be decoded: ${error.message}`); },
+    });
+    const colorSpace = { primaries: "bt709", transfer: "bt709", matrix: "bt709", fullRange: false };
+    this.decoder.configure({ codec, optimizeForLatency: true, colorSpace });
   }
 
   media(data) {
@@ -95,9 +102,12 @@ export class Link extends EventTarget {
       this.decoder.decode(new EncodedVideoChunk({
         type: key ? "key" : "delta", timestamp: Math.round(index * FRAME_SECONDS * 1e6), data: new Uint8Array(data, HEADER),
       }));
+    } else if (kind === MOTION) {
+      const { pcm, values } = readMotion(data);
+      this.pictures.push(index, values);
+      this.play(index, pcm);
     } else {
-      const pcm = new Int16Array(data, HEADER), samples = Float32Array.from(pcm, (value) => value / 32768);
-      this.player?.port.postMessage({ index, samples, now: performance.now() / 1e3 }, [samples.buffer]);
+      this.play(index, new Int16Array(data, HEADER));
     }
   }
 
@@ -111,6 +121,11 @@ export class Link extends EventTarget {
     return !this.skips;
   }
 
+  play(index, pcm) {
+    const samples = Float32Array.from(pcm, (value) => value / 32768);
+    this.player?.port.postMessage({ index, samples, now: performance.now() / 1e3 }, [samples.buffer]);
+  }
+
   // Which frame is audible now, with a fraction.
   place() {
     if (!this.player || this.audio.state !== "running" || !this.clock.playing) return this.clock.playing ? -1 : Infinity;
@@ -120,9 +135,13 @@ export class Link extends EventTarget {
 
   draw() {
     const place = this.place(), found = this.pictures.take(place);
+    if (this.view && found) this.latest = found;
+    if (this.latest) this.view.show(this.latest.index, this.latest.picture).catch((error) => this.ended(error.message));
     if (!found) return;
-    this.painter.drawImage(found.picture, 0, 0);
-    found.picture.close();
+    if (this.painter) {
+      this.painter.drawImage(found.picture, 0, 0);
+      found.picture.close();
+    }
     const now = performance.now() / 1e3, { stats } = this;
     stats.shown++;
     stats.waiting = this.clock.waiting ?? 0;

@@ -284,7 +284,7 @@ class Hub:
         self.motion_cost = self.measure(drawn=False) if self._download else self.cost
 
     def measure(self, *, drawn: bool = True) -> float:
-        """Seconds of a tick's slowest stage that a session takes while it speaks: the dearest avatar, several at once."""
+        """Seconds of a tick's slowest stage that a session takes while it speaks: the dearest avatar, several."""
         costs = []
         for index, name in enumerate(self._names):
             player, rate, kept = self._players[name], 16000, list[Frame]()

@@ -54,5 +54,4 @@ class Arousal:
 
 def loudness_and_density(prosody: Tensor) -> Tensor:
     """Mean energy and voicing [T, 2] of the second about each frame, of prosody features [T, 10]."""
-    half = prosody.shape[1] // 2
-    return torch.stack([prosody[:, :half].mean(1), prosody[:, half:].mean(1)], 1)
+    return torch.stack([prosody[:, 0::2].mean(1), prosody[:, 1::2].mean(1)], 1)

@@ -267,22 +267,37 @@ def test_others_need_a_token(tmp_path: Path) -> None:
         make_app(Studio(tmp_path), Address(host="0.0.0.0"))
 
 
-def test_a_token_becomes_a_cookie(tmp_path: Path) -> None:
-    from starlette.testclient import TestClient
+def _ask(app: Any, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of an application's answer, without a connection."""
+    sent: list[Any] = []
 
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = [(name.encode(), value.encode()) for name, value in ({"host": "studio.lan"} | headers).items()]
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given, "scheme": "http"}
+    asyncio.run(app(scope | {"server": ("studio.lan", 80), "root_path": "", "http_version": "1.1"}, receive, send))
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent)
+
+
+def test_a_token_becomes_a_cookie(tmp_path: Path) -> None:
     from avatar.serve.guard import digest_token
 
     app = make_app(Studio(tmp_path), Address(host="192.0.2.1", names=("studio.lan",), tokens=(digest_token("s" * 24),)))
-    client = TestClient(app, base_url="http://studio.lan")
-    assert client.get("/").status_code == 200
-    assert client.get("/api/people").status_code == 401
-    assert client.post("/api/session", json={"token": "wrong"}).json()["code"] == "token"
-    cookie = client.post("/api/session", json={"token": "s" * 24}).headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
-    assert client.get("/api/people").status_code == 200
-    assert client.post("/api/uploads", json={}, headers={"Origin": "http://evil.example"}).status_code == 403
-    assert client.get("/api/people", headers={"Host": "other.lan"}).status_code == 400
+    assert _ask(app, "GET", "/")[0] == 200
+    assert _ask(app, "GET", "/api/people")[0] == 401
+    assert json.loads(_ask(app, "POST", "/api/session", {"token": "wrong"})[2])["code"] == "token"
+    kept = _ask(app, "POST", "/api/session", {"token": "s" * 24})[1]["set-cookie"]
+    assert "HttpOnly" in kept
+    assert "SameSite=strict" in kept
+    cookie = kept.split(";")[0]
+    assert _ask(app, "GET", "/api/people", cookie=cookie)[0] == 200
+    assert _ask(app, "POST", "/api/uploads", {}, cookie=cookie, origin="http://evil.example")[0] == 403
+    assert _ask(app, "GET", "/api/people", cookie=cookie, host="other.lan")[0] == 400
 
 
 def test_a_library_is_open_in_one_studio(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ from avatar.core.files import UserError
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import FilePath
 from avatar.core.recipe import Settings, parse
-from avatar.core.speech_file import SpeechFile
+
+if TYPE_CHECKING:
+    from avatar.core.speech_file import SpeechFile
 
 
 class SegmentSettings(Settings):
@@ -40,6 +42,8 @@ def read_segments(given: Path | str | Mapping[str, Any]) -> list[Segment]:
 
     Raises: UserError for a segment that ends before it begins, or that overlaps another.
     """
+    from avatar.core.speech_file import SpeechFile  # which loads torch; the settings of a segment do not need it
+
     where = str(given) if isinstance(given, (Path, str)) else "segments"
     content = read_mapping(Path(given), "segments") if isinstance(given, (Path, str)) else dict(given)
     found = []

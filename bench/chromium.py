@@ -23,6 +23,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream", "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )  # fmt: skip
+COMMAND_SECONDS = 120.0  # a script of a page may await what it measures
 START_SECONDS = 30.0
 
 
@@ -41,11 +42,14 @@ class Page:
         self._reader = asyncio.create_task(self._read())
 
     async def command(self, method: str, **values: Any) -> dict[str, Any]:
-        """A command of the DevTools protocol; its result. Raises: RuntimeError."""
+        """A command of the DevTools protocol; its result.
+
+        Raises: RuntimeError, TimeoutError; CancelledError when the browser is gone.
+        """
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send(json.dumps({"id": number, "method": method, "params": values}))
-        answer = await self._answers[number]
+        answer = await asyncio.wait_for(self._answers[number], COMMAND_SECONDS)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         result: dict[str, Any] = answer["result"]
@@ -70,6 +74,13 @@ class Page:
         return value
 
     async def _read(self) -> None:
+        try:
+            await self._dispatch()
+        finally:  # nobody waits for a browser that is gone
+            for waiting in self._answers.values():
+                waiting.cancel()
+
+    async def _dispatch(self) -> None:
         async for text in self._socket:
             message = json.loads(text)
             if "id" in message:

@@ -241,7 +241,7 @@ def test_a_film_is_dubbed(home: Path, actor: Filmed, monkeypatch: pytest.MonkeyP
     if fps != 25:
         video = home / "faster.mp4"
         write_video(read_whole(actor.video, fps=fps), video, fps=fps, sound=actor.video)
-        monkeypatch.setattr(dubbing, "open_footage", lambda *_: actor.take)
+        monkeypatch.setattr(dubbing, "open_footage", lambda *_, **__: actor.take)
     write_wav(speech, read_audio(actor.take)[2 * SAMPLE_RATE : 4 * SAMPLE_RATE])
     kept: list[Array] = []
 

@@ -34,7 +34,7 @@ LEAST_FRAMES = 60  # of somebody who counts
 SEEN = 0.3  # confidence of the tracker from which a frame counts
 # Chosen on six people, measured on nine others (docs/figures.md, "Speech to motion").
 RIDGE = 1.0  # of inputs of unit spread, for each row
-SHARE = torch.tensor([0.4, 0.3, 0.4, 0.6])  # of each position as others have it; the rest: the kernel regression's
+SHARE = 0.4  # of other people's lips; the rest are the kernel regression's
 COLLINEAR = 1e-2  # of a position's variance: gap, lower and upper edge are nearly dependent
 
 
@@ -79,13 +79,13 @@ def fit_people_lips(people: Sequence[SpokenLips]) -> PeopleLips:
 
 
 def blend_people(regression: KernelRegression, own: RegressionRows, people: PeopleLips) -> KernelRegression:
-    """A person's regression with `SHARE` of each lip position as others have it; own: the rows it was fitted to."""
+    """A person's regression with `SHARE` of its lip positions as other people's; own: the rows it was fitted to."""
     reading, mean = read_lip_positions(load_space().basis), own.inputs.mean(0)
     others = (own.inputs - mean) / people.spread @ people.weight
     targets = detrend(own.targets @ reading, DRIFT_FRAMES)
     scale = (others * (targets - targets.mean(0))).sum(0).clamp_min(0) / others.square().sum(0).clamp_min(1e-6)
     positions = people.weight * scale / people.spread[:, None]  # cm of a unit of each input about the mean
-    along = SHARE[:, None] * moving_with(own.targets, reading)
+    along = SHARE * moving_with(own.targets, reading)
     kept = torch.eye(len(reading)) - reading @ along
     middle = predict(regression, mean[None])[0] @ reading + (regression.mean - mean) @ positions
     return replace(

@@ -16,7 +16,7 @@ from preprocess.trackers import detect
 
 FRAMES = 80  # of the training part: the ratio of deviations is known to 5 %, for 4 s of one core
 LEAST_FRAMES = 20
-LEAST_CORRELATION = 0.75  # of drawn and filmed positions: below, a ratio is of the detector's noise
+LEAST_CORRELATION = 0.5  # of drawn and filmed positions: below, a ratio is of the detector's noise
 RATIO = (0.8, 1.4)  # beyond it something else is wrong
 
 

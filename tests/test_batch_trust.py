@@ -17,6 +17,7 @@ from avatar.core.avatar_file import load_avatar, save_avatar
 from avatar.core.consent import Consent, avatar_id
 from avatar.core.files import UserError
 from avatar.core.media import write_wav
+from avatar.core.progress import no_progress
 from avatar.pipelines.options import VERBS, Verb
 from avatar.provenance.sign import sidecar_name
 from tests.conftest import Filmed
@@ -47,7 +48,7 @@ def test_jobs_out_of_the_consent_are_refused(
     asked = {name: str(studio / value) if name == "revoked" else value for name, value in asked.items()}
     values = {"avatar": str(studio / "ada.avatar"), "output": str(out), **source, **asked}
     with pytest.raises(UserError, match=message):
-        work.RUN[verb](VERBS[verb].model_validate(values), False)
+        work.RUN[verb](VERBS[verb].model_validate(values), False, no_progress)
     assert not out.exists()
 
 

@@ -3,35 +3,36 @@
 Adapted to the first 60 % of a Take's first 16 s, driven by its sound, tested on the last 40 %: motion against the
 track, what changes over two seconds left out, nothing moved in time. Opening, width, lower and upper lip: correlation;
 amplitude, quick part (the change from frame to frame) and energy from 4 to 8 Hz, as times the tracked ones; closures,
-and turning points of the gap. --people: those that other
-people's lips are fitted to, the tested one left out; without, the package's, which must not have been fitted to those
-tested. Writes bench/results/lips.json.
+and turning points of the gap; how much of what is said is read off the lips (`avatar.motion.lip_reader`), beside the
+person's own. --people: those that other people's lips are fitted to, the tested one left out; without, the package's,
+which must not have been fitted to those tested. Writes bench/results/lips.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
 
 import torch
+from torch import Tensor
 
 from avatar.core.controls import Controls
 from avatar.core.lips import MOST_LAG, POSITIONS, correlate_lags, read_lip_positions
 from avatar.core.motion_space import concatenate, load_space
 from avatar.core.take import Take, open_take, read_audio, read_track
 from avatar.learn import adapt as adaptation
-from avatar.learn.people_lips import DRIFT_FRAMES, PeopleLips, fit_people_lips, read_spoken_lips
+from avatar.learn.people_lips import DRIFT_FRAMES, fit_people_lips, read_spoken_lips
 from avatar.metrics import correlation
 from avatar.motion.behaviour import detrend
 from avatar.motion.driver import drive
 from avatar.motion.encoder import load_encoder
+from avatar.motion.lip_reader import read_lips, visemes_of_sound
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.player import Driver
-from bench.lip_measures import RANGE, TURN, Closures, band_energy, count_closures, count_turns
+from bench.lip_measures import RANGE, TURN, Closures, band_energy, count_closures, count_read, count_turns
 
 FRAMES, FITTED, SEEN = 400, 0.6, 0.3
 CONSONANTS = (4.0, 8.0)  # Hz
@@ -49,6 +50,7 @@ class LipScores:
     best_lag: int  # frames, of the opening
     closures: Closures
     turns: float  # of the opening, as times the tracked ones
+    read: list[list[int]]  # by viseme: frames, of which driven lips are read right, and tracked ones
 
 
 def measure(take: Take) -> LipScores:
@@ -78,25 +80,34 @@ def measure(take: Take) -> LipScores:
         lags.index(max(lags)) - MOST_LAG,
         count_closures(*gaps, tested),
         count_turns(gaps[0], least) / max(1, count_turns(gaps[1], least)),
+        _read(sound, motion.expression, track.expression, tested),
     )
 
 
-def people_without(take: Path, people: Sequence[Path]) -> PeopleLips:
-    """Other people's lips, of all but one."""
-    others = [open_take(path) for path in people if path.name != take.name]
-    return fit_people_lips([read_spoken_lips(other, load_encoder()) for other in others])
+def _read(sound: Tensor, driven: Tensor, tracked: Tensor, tested: Tensor) -> list[list[int]]:
+    """Frames by viseme, and how many are read right of driven and tracked expressions [T, K]."""
+    spoken, speaks = visemes_of_sound(sound)
+    tested = tested[tested < len(spoken)]
+    everything = torch.ones(len(tested), dtype=torch.bool)
+    lips = (read_lips(expression[tested], everything) for expression in (driven, tracked))
+    return count_read(spoken[tested], speaks[tested], *lips)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("takes", nargs="+", type=Path)
     parser.add_argument("--people", nargs="*", type=Path, default=[])
-    options, rows = parser.parse_args(), list[LipScores]()
+    options, rows, encoder = parser.parse_args(), list[LipScores](), load_encoder()
+    known = {path.name: read_spoken_lips(open_take(path), encoder) for path in options.people}
     for path in options.takes:
-        people = people_without(path, options.people) if options.people else adaptation.load_people_lips(load_encoder())
+        others = [lips for name, lips in known.items() if name != path.name]
+        people = fit_people_lips(others) if known else adaptation.load_people_lips(encoder)
         with mock.patch.object(adaptation, "load_people_lips", lambda _, people=people: people):
             rows.append(row := measure(open_take(path)))
-        print(f"{row.name:<34}" + "  ".join(f"{n} {v:.3f}" for n, v in zip(POSITIONS, row.correlation, strict=True)))
+        print(
+            f"{row.name:<34}" + "  ".join(f"{n} {v:.3f}" for n, v in zip(POSITIONS, row.correlation, strict=True)),
+            flush=True,
+        )
     means = {
         figure: torch.tensor([getattr(row, figure) for row in rows]).mean(0).tolist()
         for figure in ("correlation", "amplitude", "quick_part", "consonants")
@@ -109,6 +120,9 @@ def main() -> None:
     turns = sum(row.turns for row in rows) / len(rows)
     print(f"closures seen {total['seen'] / max(1, total['tracked']):.2f} of {total['tracked']}, ", end="")
     print(f"false {total['false'] / max(1, total['predicted']):.2f} of {total['predicted']}; turns {turns:.2f}")
+    frames, *right = torch.tensor([row.read for row in rows]).sum(0).T.double()
+    balanced = [float((count / frames)[frames > 0].mean()) for count in right]
+    print("read off the lips, balanced: driven {:.3f}, the people {:.3f}".format(*balanced))
     Path("bench/results/lips.json").write_text(
         json.dumps({"people": list(map(asdict, rows)), "means": means}, indent=1)
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avatar.learn.lip_range import BINS, FPS, mean_spectrum
+from avatar.motion.lip_reader import SURE
 
 CLOSED, FAR = 0.15, 0.3  # of the range of gaps: lips are closed below the first, not nearly above the second
 RANGE = (0.01, 0.99)  # quantiles of gaps that are its ends
@@ -68,3 +69,13 @@ def count_turns(gap: Tensor, least: float) -> int:
         elif abs(change) > least:
             turns, rising, extreme = turns + 1, -rising, value
     return turns
+
+
+def count_read(spoken: Tensor, speaks: Tensor, *lips: Tensor) -> list[list[int]]:
+    """By viseme, frames that are surely of it, and how many of them are read right off each of the lips [T, 8].
+
+    spoken: [T, 8] and speaks: [T] bool of `visemes_of_sound`.
+    """
+    sure, group = speaks & (spoken.amax(1) > SURE), spoken.argmax(1)
+    right = [sure & (read.argmax(1) == group) for read in lips]
+    return [[int((one & (group == index)).sum()) for one in (sure, *right)] for index in range(spoken.shape[1])]

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from avatar.core.articulation import ARTICULATION, CLASSES, Phone, articulate, classify
 from avatar.core.avatar_file import SpeakingStyle
 from avatar.core.controls import Controls
+from avatar.core.geometry import to_vector
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.core.speech_model import KernelRegression, PostNet
 from avatar.core.take import read_audio, read_track
 from avatar.metrics import correlation
 from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
-from avatar.motion.behaviour import Blinker, project
+from avatar.motion.behaviour import Blinker, measure_lips, project
 from avatar.motion.driver import FILE_WINDOW, LIVE_WINDOW, Driver, Window, drive
 from avatar.motion.encoder import encode, load_encoder
 from avatar.motion.features import LogMel, compute
@@ -244,6 +245,23 @@ def test_the_face_lives_beside_the_lips(adapted: Adapted) -> None:
     assert added.std(0).max() > 0.05
     assert torch.allclose(run(adapted, pcm, temperature=0.5).expression - still.expression, added / 2, atol=1e-5)
     assert torch.equal(lively.rotation, still.rotation)
+
+
+def test_manner_is_how_far_lips_and_head_move(adapted: Adapted) -> None:
+    """By what people's own speech varies; a style clip has its own manner, and calm lips close all the same."""
+    pcm, _ = speech(8.0)
+    reading, usual = adapted[0].lip_reading, run(adapted, pcm, temperature=0.0)
+    calm, lively = (run(adapted, pcm, temperature=0.0, manner=name) for name in ("calm", "lively"))
+    turns = [to_vector(one.rotation).std(0).norm() for one in (calm, usual, lively)]
+    opens = [(one.expression @ reading).quantile(0.9) for one in (calm, usual, lively)]
+    assert float(turns[2] / turns[1]) == pytest.approx(math.exp(0.24), rel=0.02)
+    assert float(turns[0] / turns[1]) == pytest.approx(math.exp(-0.24), rel=0.02)
+    assert opens[0] < opens[1] < opens[2]
+    shut = (usual.expression @ reading) < measure_lips(adapted[1].own.expression, reading).line
+    assert ((calm.expression @ reading)[shut] < (usual.expression @ reading).quantile(0.3)).float().mean() > 0.9
+    own = Controls(manner="lively", style="clip.mp4").over(torch.arange(3) / 25)
+    assert torch.equal(own.mouth_gain, torch.ones(3))
+    assert torch.equal(own.head, torch.ones(3))
 
 
 def test_a_style_keeps_closed_lips_and_mean_pose(adapted: Adapted) -> None:

@@ -255,7 +255,8 @@ class Driver:
         gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain
         expression = apply_gains(expression, self._mean, gain)
         expression = self._lips.add(expression, face.expression, face.speaks)
-        expression = self._lips.press(expression, mouth.lip_closure * now.mouth_gain.clamp_max(1))
+        pressed = (2 * now.mouth_gain).clamp_max(1)  # calm lips close all the same
+        expression = self._lips.press(expression, mouth.lip_closure * pressed)
         return self._transition.take(expression)
 
     def _ramp(self, count: int, idle: bool) -> Tensor | None:

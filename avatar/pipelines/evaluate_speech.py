@@ -27,6 +27,7 @@ from avatar.metrics import (
 from avatar.metrics.syncnet import SyncNet
 from avatar.motion.behaviour import PRESSED_WHOLLY, detrend
 from avatar.motion.features import compute
+from avatar.motion.lip_reader import balanced_accuracy, read_lips, visemes_of_sound
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.motion.sync import open_sync
 from avatar.play.player import Player
@@ -86,6 +87,7 @@ def compare_lips(
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
     scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
     driven_motion = motion[driven_frames]
+    scores += compare_reading(_sound_of(take, frames), driven_motion, tracked)
     return SpokenLips(scores + _compare_motion(driven_motion, tracked), curves, driven_motion)
 
 
@@ -121,6 +123,19 @@ def compare_closures(driven: Tensor, real: Tensor, closure: Tensor) -> Iterator[
         seen = sum(bool((gap[sound] < line).any()) for sound in sounds)
         if sounds:
             yield Score(AUDIO_ONLY, "lips seen", f"closed at p, b, m{what}", seen / len(sounds), f"of {len(sounds)}")
+
+
+def compare_reading(sound: Tensor, driven: Motion, real: Motion) -> Iterator[Score]:
+    """How much of a sound [n] a lip reader reads off the mouths that go with it, balanced over groups of sounds."""
+    spoken, speaks = visemes_of_sound(sound)
+    count = min(len(spoken), len(driven), len(real))
+    for what, motion in (("", driven), (", real", real)):
+        read = read_lips(motion.expression[:count], torch.ones(count, dtype=torch.bool))
+        try:
+            share = balanced_accuracy(read, spoken[:count], speaks[:count])
+        except ValueError:  # a few frames of no clear sound
+            return
+        yield Score(AUDIO_ONLY, "lips", f"visemes read{what}", share, "balanced over groups of sounds")
 
 
 def _sound_of(take: Take, frames: range) -> Tensor:

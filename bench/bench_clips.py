@@ -1,8 +1,8 @@
 """Which clips an avatar is built of without --force: python -m bench.bench_clips CLIP... [-o FOLDER].
 
 Every clip is preprocessed and built with a few steps, as `avatar build` does; nothing is said of how good the avatars
-are. Takes and avatars stay in the folder, so that a run that was stopped goes on. Writes bench/results/clips.json and
-prints it as a table.
+are. Takes and avatars stay in the folder, so that a run that was stopped goes on. Prints a table, and keeps it with
+what other runs said of other clips in bench/results/clips.json.
 """
 
 from __future__ import annotations
@@ -64,13 +64,14 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", UserWarning)
+    rows = {row["clip"]: row for row in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     tried = []
     for clip in options.clips:
-        tried.append(try_clip(clip, options.out))
-        one = tried[-1]
+        tried.append(one := try_clip(clip, options.out))
+        rows[one.clip] = asdict(one)
         print(f"| {one.clip} | {'built' if one.built else 'refused'} | {one.words} | {one.left_out} |", flush=True)
         with whole(RESULTS) as temporary:
-            temporary.write_text(json.dumps([asdict(each) for each in tried], indent=1))
+            temporary.write_text(json.dumps(list(rows.values()), indent=1))
     print(f"{sum(one.built for one in tried)} of {len(tried)} clips built without --force")
 
 

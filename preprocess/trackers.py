@@ -12,7 +12,7 @@ from avatar.core.geometry import Camera
 from avatar.core.landmarks import POINTS
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Track
-from preprocess.detectors import open_detector
+from preprocess.detectors import Landmarker, open_detector
 from preprocess.fit import Texture, fit_track
 
 LONGEST_GAP = 5  # frames without a face that are filled in
@@ -20,9 +20,13 @@ LONGEST_GAP = 5  # frames without a face that are filled in
 
 def detect(frames: Iterable[np.ndarray], tracker: str = "auto") -> tuple[Tensor, Tensor]:
     """Landmarks [T, 478, 3] px of frames (zeros without a face), and whether a face was found [T] bool."""
-    detector = open_detector(tracker, torch.device("cpu"))
-    points = [detector.landmarks(frame[None])[0] for frame in frames]
-    detector.close()
+    return detect_by(open_detector(tracker, torch.device("cpu")), frames)
+
+
+def detect_by(landmarker: Landmarker, frames: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """As `detect`, by an open landmarker, which is closed."""
+    points = [landmarker.landmarks(frame[None])[0] for frame in frames]
+    landmarker.close()
     found = torch.tensor([one is not None for one in points], dtype=torch.bool)
     filled = [np.zeros((POINTS, 3)) if one is None else one for one in points]
     return torch.from_numpy(np.stack(filled)).float() if filled else torch.zeros(0, POINTS, 3), found

@@ -167,7 +167,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return call["speech"][0].name if isinstance(call["speech"], list) else None
     if name in ("speech", "audio_track", "announce", "listening"):
         return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}.get(name, name))
-    if name in ("lpips", "face_network", "syncnet"):
+    if name in ("lpips", "face_network", "syncnet") or (verb, name) == ("evaluate", "landmarker"):
         return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
     if name in ("registered", "published"):
         return getattr(call["further"], name)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # what a control may be is known without torch, for the comma
 
     from avatar.core.avatar_file import Avatar
 
-# Deviation of the logarithm of how far lips and brows move, and how fast the head, in three seconds of speech against the
-# same person's mean: 321 stretches of 29 people (docs/figures.md, "Manner").
+# Deviation of the logarithm of how far lips and brows move, and how fast the head, in three seconds of speech about the
+# person's own mean: 321 stretches of 29 people (docs/figures.md, "Manner").
 USUAL_SPREAD = {"mouth_gain": 0.20, "head": 0.24, "temperature": 0.12}
 MANNERS = {"auto": 0.0, "calm": -1.0, "lively": 1.0}
 """Manners of speaking, in these deviations."""

@@ -258,5 +258,6 @@ def further_of(options: Evaluate) -> Further:
     """What is measured beside the usual figures."""
     from avatar.pipelines.networks import Further, Networks
 
-    places = (Path(place) if place else None for place in (options.lpips, options.face_network, options.syncnet))
+    networks = (options.lpips, options.face_network, options.syncnet, options.landmarker)
+    places = (Path(place) if place else None for place in networks)
     return Further(Networks(*places), options.registered, options.published)

@@ -143,7 +143,7 @@ def evaluate(
         scores.append(Score(OWN_TORSO, "landmarks", "LMD", landmark_distance(found[seen], points[seen]), "px"))
     looks = compare_looks(loaded, (drawn, real), (found, points), seen, progress=progress)
     scores += [Score(OWN_TORSO, region, metric, value, "") for region, metric, value in looks]
-    spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded.syncnet, progress=progress)
+    spoken = compare_lips(player, take, (torch.from_numpy(real), points), frames, loaded, progress=progress)
     regions = (_regions(take, track, frame) for frame in frames)
     scores += compare_further(player, further, loaded.lpips, (tracked, spoken.motion), real, regions, progress)
     evaluation = Evaluation(scores + spoken.scores, frames, seen_before, describe_photos(avatar, tracked))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,9 +30,11 @@ from avatar.motion.behaviour import PRESSED_WHOLLY, detrend
 from avatar.motion.features import compute
 from avatar.motion.lip_reader import balanced_accuracy, read_lips, visemes_of_sound
 from avatar.motion.speech_to_motion import open_speech_model
-from avatar.motion.sync import open_sync
+from avatar.motion.sync import FPS, open_sync
+from avatar.pipelines.networks import LoadedNetworks
 from avatar.play.player import Player
-from preprocess.trackers import detect
+from preprocess.detectors import open_landmarker
+from preprocess.trackers import detect, detect_by
 
 AUDIO_ONLY = "audio only"
 DRIFT_FRAMES = 25.0  # deviation of the Gaussian whose output is left out: what changes in two seconds is no speech
@@ -53,7 +56,7 @@ def compare_lips(
     take: Take,
     truth: tuple[Tensor, Tensor],
     frames: range,
-    syncnet: SyncNet | None,
+    networks: LoadedNetworks,
     *,
     progress: Progress = no_progress,
 ) -> SpokenLips:
@@ -81,9 +84,11 @@ def compare_lips(
         scores += compare_closures(found[seen], real[seen], _closure_of(player, take)[driven_frames][seen])
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
-    if syncnet and seen.all():
+    if networks.landmarker:
+        scores += compare_by_landmarker(networks.landmarker, drawn, pictures.numpy())
+    if networks.syncnet and seen.all():
         films = (("", torch.from_numpy(np.stack(drawn)), found), (", real", pictures, real))
-        scores += _compare_sync(syncnet, films, _sound_of(take, frames))
+        scores += _compare_sync(networks.syncnet, films, _sound_of(take, frames))
     tracked = read_track(take).motion()[slice(frames.start, frames.stop)]
     scores += _measure_sync(_sound_of(take, frames), motion[driven_frames], tracked)
     driven_motion = motion[driven_frames]
@@ -91,7 +96,7 @@ def compare_lips(
     return SpokenLips(scores + _compare_motion(driven_motion, tracked), curves, driven_motion)
 
 
-def compare_seen_lips(driven: Tensor, real: Tensor) -> Iterator[Score]:
+def compare_seen_lips(driven: Tensor, real: Tensor, region: str = "lips seen") -> Iterator[Score]:
     """The film's lips against the real film's, as somebody who watches both sees them: nothing is moved in time.
 
     driven, real: landmarks [T, 478, 3] px of both, by the same detector, which knows nothing of the avatar; a Take's
@@ -102,9 +107,17 @@ def compare_seen_lips(driven: Tensor, real: Tensor) -> Iterator[Score]:
     for name, ours, theirs in zip(POSITIONS, *(curve.T for curve in curves), strict=True):
         spread = theirs.std().clamp_min(1e-6)
         quick = ours.diff().std() / theirs.diff().std().clamp_min(1e-6)
-        yield Score(AUDIO_ONLY, "lips seen", f"{name} correlation", correlation(ours, theirs), "")
-        yield Score(AUDIO_ONLY, "lips seen", f"{name} amplitude", float(ours.std() / spread), "x of the real")
-        yield Score(AUDIO_ONLY, "lips seen", f"{name} quick part", float(quick), "x of the real")
+        yield Score(AUDIO_ONLY, region, f"{name} correlation", correlation(ours, theirs), "")
+        yield Score(AUDIO_ONLY, region, f"{name} amplitude", float(ours.std() / spread), "x of the real")
+        yield Score(AUDIO_ONLY, region, f"{name} quick part", float(quick), "x of the real")
+
+
+def compare_by_landmarker(file: Path, driven: Iterable[np.ndarray], real: Iterable[np.ndarray]) -> Iterator[Score]:
+    """`compare_seen_lips` of frames [S, S, 3], by a landmarker that neither the Take nor the avatar was made with."""
+    (ours, found), (theirs, there) = (detect_by(open_landmarker(file, FPS), film) for film in (driven, real))
+    both = found & there
+    if int(both.sum()) > 1:
+        yield from compare_seen_lips(ours[both], theirs[both], f"lips seen by {file.name}")
 
 
 def compare_closures(driven: Tensor, real: Tensor, closure: Tensor) -> Iterator[Score]:

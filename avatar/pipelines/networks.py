@@ -22,6 +22,7 @@ class Networks:
     lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
     identity: Path | None = None  # ONNX file of a face network
     syncnet: Path | None = None  # weights of SyncNet
+    landmarker: Path | None = None  # MediaPipe Tasks `.task` file, which had no part in making the avatar
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class LoadedNetworks:
     lpips: Lpips | None
     identity: Identity | None
     syncnet: SyncNet | None
+    landmarker: Path | None
 
 
 def load_networks(networks: Networks) -> LoadedNetworks:
@@ -49,6 +51,7 @@ def load_networks(networks: Networks) -> LoadedNetworks:
         Lpips(weights) if weights else None,
         Identity(networks.identity) if networks.identity else None,
         SyncNet(networks.syncnet) if networks.syncnet else None,
+        networks.landmarker,
     )
 
 

@@ -289,6 +289,9 @@ class Evaluate(Hardware, Output):
     syncnet: Annotated[FilePath | None, Given(metavar="FILE")] = Field(
         None, description="SyncNet's weights (syncnet_v2.model), for LSE-C and LSE-D."
     )
+    landmarker: Annotated[FilePath | None, Given(metavar="FILE.task")] = Field(
+        None, description="A face landmarker of MediaPipe Tasks, to read the lips of both films by, too."
+    )
     registered: bool = Field(False, description="Also with the pose fitted to each picture (25 frames, a minute).")
     published: bool = Field(False, description="Also as papers measure: true torso, H.264, 20 mouth points.")
 

@@ -234,7 +234,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), expected
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "speech", "announce", "text", "footage")
+        plain = one.name in ("avatar", "take", "style", "expression_from", "speech", "announce", "text", "footage")
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

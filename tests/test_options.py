@@ -59,7 +59,7 @@ def test_limits_are_those_of_what_is_called() -> None:
 
 def test_settings_that_name_a_file_know_it() -> None:
     assert marked(Recipe, NamesFile).keys() == {"encoder", "speech", "background"}
-    assert marked(Controls, NamesFile).keys() == {"style", "pose"}
+    assert marked(Controls, NamesFile).keys() == {"style", "pose", "expression_from"}
     assert marked(NerfSettings, NamesFile).keys() == {"generic"}
     expected = {
         "preprocess": {"landmarker", "consent"},

@@ -15,7 +15,7 @@ from avatar.core.controls import Controls
 from avatar.core.files import UserError
 from avatar.core.motion_space import concatenate
 from avatar.core.take import write_take
-from avatar.pipelines.speech_film import with_style
+from avatar.pipelines.speech_film import with_clips
 from avatar.pipelines.style import learn_style
 from avatar.play.player import Player
 from preprocess.actor import film_actor, speech
@@ -26,7 +26,7 @@ def test_a_style_from_a_clip(avatar: Avatar, tmp_path: Path) -> None:
     """The clip is preprocessed beside the film that is being made, and the Take kept."""
     film_actor(tmp_path / "other.mp4", seconds=6.0, size=128, seed=9)
     out = tmp_path / "film.mp4"
-    styled, controls = with_style(avatar, Controls(style=str(tmp_path / "other.mp4"), blink=0.0), out=out)
+    styled, controls = with_clips(avatar, Controls(style=str(tmp_path / "other.mp4"), blink=0.0), out=out)
     assert controls == Controls(blink=0.0)
     assert (tmp_path / "film.style.take" / "take.json").is_file()
     reading = avatar.speech.lip_reading

@@ -15,7 +15,7 @@ from avatar.batch import storage
 from avatar.batch.expand import Batch, Problem, read_batch
 from avatar.batch.jobs import Job, is_url
 from avatar.core.coding import Coding, check_target
-from avatar.core.controls import Controls
+from avatar.core.controls import CLIPS, Controls, clip_take
 from avatar.core.files import UserError
 from avatar.core.label import Label
 from avatar.core.named_files import TRANSPARENT
@@ -75,9 +75,12 @@ def _made_beside(job: Job) -> list[str]:
     take = ".preview.take" if job.options.get("preview") else ".take"
     endings = [take] if job.kind == "build" and os.path.isfile(job.inputs["source"]) else []
     endings += [".mp4"] if "recipe.speech" in job.files else []
-    styles = [place for key, place in job.files.items() if key.split(".")[-1] == "style"]
-    endings += [".style.take"] if any(map(os.path.isfile, styles)) else []
-    return [str(Path(job.outputs["output"]).with_suffix(ending)) for ending in endings]
+    output = job.outputs["output"]
+    clips = [
+        name for key, place in job.files.items() if (name := key.split(".")[-1]) in CLIPS and os.path.isfile(place)
+    ]
+    places = [Path(output).with_suffix(ending) for ending in endings] + [clip_take(output, name) for name in clips]
+    return list(map(str, places))
 
 
 def _find_waits(batch: Batch, makers: dict[str, Job]) -> dict[str, set[str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from avatar.batch import storage
 from avatar.batch.address import fingerprint
 from avatar.batch.jobs import Job, Kind, from_json, is_url
+from avatar.core.controls import CLIPS, clip_take
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.progress import Progress, no_progress
 from avatar.pipelines import arguments
@@ -147,7 +148,7 @@ def _build(options: Build, replaces: bool, progress: Progress) -> Made:
 
     source, out = Path(options.source), Path(options.output)
     if replaces:  # Takes of what may have been other clips
-        remove_folder(style_take(options.output))
+        _remove_clip_takes(options.output)
         if source.is_file():
             remove_folder(out.with_suffix(".preview.take" if options.preview else ".take"))
     recipe = arguments.final_recipe(options)
@@ -164,7 +165,7 @@ def _speak(options: Speak, replaces: bool, progress: Progress) -> Made:
     avatar, look = _permitted(options), arguments.look_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
-        remove_folder(style_take(options.output))
+        _remove_clip_takes(options.output)
         remove_folder(footage_take(Path(options.output)))
     speech, out = arguments.speech_of(options), Path(options.output)
     _check_pictures(out, replaces)
@@ -190,7 +191,7 @@ def _say(options: Say, replaces: bool, progress: Progress) -> Made:
     avatar, look, saying = _permitted(options), arguments.look_of(options), arguments.saying_of(options)
     controls = arguments.controls_of(avatar, options)
     if replaces:
-        remove_folder(style_take(options.output))
+        _remove_clip_takes(options.output)
     out = Path(options.output)
     _check_pictures(out, replaces)
     film = signing.film_of_text(avatar, saying, controls, look)
@@ -208,9 +209,10 @@ def _say(options: Say, replaces: bool, progress: Progress) -> Made:
     return Made(frames / (look.fps or avatar.fps))
 
 
-def style_take(output: str) -> Path:
-    """Where the Take of the clip is made that an output takes its style from (`avatar.pipelines.style`)."""
-    return Path(output).with_suffix(".style.take")
+def _remove_clip_takes(output: str) -> None:
+    """Takes of the clips that an output took its style and expression from, which may have been others."""
+    for control in CLIPS:
+        remove_folder(clip_take(output, control))
 
 
 def _render(options: Render, replaces: bool, progress: Progress) -> Made:
@@ -244,7 +246,7 @@ def _motion(options: Motion, replaces: bool, progress: Progress) -> Made:
     avatar, out = _permitted(options), Path(options.output)
     controls = arguments.controls_of(avatar, options)
     if replaces:
-        remove_folder(style_take(options.output))
+        _remove_clip_takes(options.output)
     speech = SpeechFile(options.speech, options.audio_track)
     frames = export_motion(
         avatar, speech, out, layout=options.layout, controls=controls, force=options.force, progress=progress

@@ -29,6 +29,9 @@ USUAL_SPREAD = {"mouth_gain": 0.20, "head": 0.24, "temperature": 0.12}
 MANNERS = {"auto": 0.0, "calm": -1.0, "lively": 1.0}
 """Manners of speaking, in these deviations."""
 
+CLIPS = {"style": "style", "expression_from": "expression"}
+"""Controls that may name a clip, and what its Take is called beside an output."""
+
 Curve = float | dict[float, float]
 """A number, or numbers at seconds, between which it runs straight."""
 
@@ -102,6 +105,9 @@ class Controls(Settings):
     style: FilePath | None = Field(
         None, description="Clip or Take, of this or another person, whose manner of speaking is taken on."
     )
+    expression_from: FilePath | None = Field(
+        None, description="Clip, Take or .motion whose brows, eyes and mouth corners are shown while the lips speak."
+    )
     seed: Annotated[int, AfterValidator(check_seed)] = Field(0, ge=0, description="Seed of every random draw.")
 
     aliases: ClassVar[Mapping[str, Alias]] = CONTROL_ALIASES
@@ -145,6 +151,11 @@ class ControlFrames:
     head: Tensor
     gaze: Tensor
     temperature: Tensor
+
+
+def clip_take(output: Path | str, control: str) -> Path:
+    """Where the Take of a clip that a control names is made, for an output."""
+    return Path(output).with_suffix(f".{CLIPS[control]}.take")
 
 
 def _read(curve: Curve, seconds: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from avatar.motion.features import DEFAULT_FEATURES, FEATURE_RATE, SAMPLE_RATE, 
 from avatar.motion.head_motion import PROSODY_WIDTH, MotionGraph, prosody_features
 from avatar.motion.lip_range import to_own_range
 from avatar.motion.live_encoder import Hop, LiveSpeech
+from avatar.motion.other_expression import OtherExpression
 from avatar.motion.presence import Attention, Transition
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 
@@ -66,11 +67,13 @@ class Driver:
         fps: float,
         controls: Controls,
         pose: Motion | None = None,
+        other: Motion | None = None,
         window: Window = FILE_WINDOW,
         breathing: float = 0.0,
     ) -> None:
         """pose: tracked motion whose head, shoulders and gaze are taken instead of the person's own.
 
+        other: motion whose brows, eyes and mouth corners are shown instead of the person's own.
         breathing: px that the shoulders rise and fall by in `idle`. Raises: UserError when fps is not 25.
         """
         if fps != FPS:
@@ -92,6 +95,7 @@ class Driver:
         self._closed = resting(self._own, model.lip_reading)
         self._lips = measure_lips(self._own, model.lip_reading)
         self._face = Face(self._own, space, seed=controls.seed + 3)
+        self._other = OtherExpression(other, self._own, space) if other else None
         self._arousal = Arousal(model.voice, fps)
         self._frame = 0
         self._tail: MouthMotion | None = None  # ends of speech that `idle` has not shown yet
@@ -213,9 +217,13 @@ class Driver:
         attention, lowered = self._attention.take(count, self._attends)
         now = replace(now, gaze=now.gaze * attention)
         mouth = mouth if cues is None else self._with_phones(mouth, cues)
-        face = self._show(mouth)
+        face, shut = self._show(mouth), self._blinker.take(now.blink)
+        if self._other:
+            shown = self._other.take(mouth.voiced)
+            expression, gaze = face.expression + shown.expression, face.gaze + shown.gaze
+            face = replace(face, expression=expression, gaze=gaze, speaks=shown.speaks)
+            now, shut = replace(now, temperature=torch.zeros(count), gaze=torch.zeros(count)), shown.shut
         expression = self._speak(mouth, now, face)
-        shut = self._blinker.take(now.blink)
         shut = face.lids + (1 - face.lids) * shut
         head = self._graph.take(now.head, now.gaze, now.temperature * now.expression_gain, mouth.prosody)
         expression = expression + head.residual + shut[:, None] * self._slope

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, create_model
 
 from avatar.core.coding import Codec, Quality
-from avatar.core.controls import Controls
+from avatar.core.controls import CLIPS, Controls
 from avatar.core.label import LabelKind
 from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, TextPath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings
@@ -180,7 +180,7 @@ class View(Labelled):
     aliases: ClassVar[Mapping[str, Alias]] = {"bg_img": Alias("background")}
 
 
-METAVARS = {"pose": "generated|still|take:DIR", "style": "CLIP", "emotion": "NAME:STRENGTH|auto"}
+METAVARS = {"pose": "generated|still|take:DIR", "emotion": "NAME:STRENGTH|auto", **dict.fromkeys(CLIPS, "CLIP")}
 
 
 def _control_options() -> dict[str, Any]:

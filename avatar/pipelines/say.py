@@ -25,7 +25,7 @@ from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import open_speech
 from avatar.core.threads import torch_threads
 from avatar.motion.driver import drive
-from avatar.pipelines.speech_film import with_style
+from avatar.pipelines.speech_film import with_clips
 from avatar.play.captions import Captioner
 from avatar.play.look import Look
 from avatar.play.player import Player
@@ -110,7 +110,7 @@ def say(
     passages = read_script(saying.source)
     passages = with_sentiment(passages) if reads_sentiment(saying, controls) else passages
     number = say_number(avatar, saying, controls, look)
-    avatar, controls = with_style(avatar, controls, out=out, progress=progress)
+    avatar, controls = with_clips(avatar, controls, out=out, progress=progress)
     with torch_threads(1), tempfile.TemporaryDirectory(prefix="avatar-say-") as folder:
         made = record(saying, passages, Path(folder) / "speech.wav", progress)
         captions = list(make_captions(one for start, chunk in made.chunks for one in chunk.later(start).spoken))

@@ -18,7 +18,7 @@ from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
 from avatar.core.take import Take
 from avatar.core.threads import torch_threads
-from avatar.pipelines.speech_film import Split, speech_number, take_number, with_style
+from avatar.pipelines.speech_film import Split, speech_number, take_number, with_clips
 from avatar.pipelines.track_file import TrackFile, open_track, read_track_file
 from avatar.play.composite import Pixels
 from avatar.play.look import Look
@@ -56,7 +56,7 @@ def speak(
         raise UserError(f"{speech.path}: has no sound; give a file with speech")
     _warn_of_encoder(out, look, device)
     number = speech_number(avatar, speech, controls, look)
-    avatar, controls = with_style(avatar, controls, out=out, progress=progress)
+    avatar, controls = with_clips(avatar, controls, out=out, progress=progress)
     if look.footage:
         from avatar.pipelines.footage import speak_over  # what preprocesses is loaded by those who need it
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from avatar.core.avatar_file import Avatar, as_avatar
-from avatar.core.controls import Controls, resolve_controls
+from avatar.core.controls import Controls, clip_take, resolve_controls
 from avatar.core.files import digest_file
 from avatar.core.label import Label
 from avatar.core.media import probe
@@ -76,17 +76,29 @@ def dub_number(avatar: Avatar, video: Path, speech: Spoken, label: Label) -> int
     return film_number(avatar, "dub", digest_file(video), *sounds, *times, repr(label))
 
 
-def with_style(
+def with_clips(
     avatar: Avatar, controls: Controls, *, out: Path | None = None, progress: Progress = no_progress
 ) -> tuple[Avatar, Controls]:
-    """The avatar with the style that controls name, and the controls without it; out: a file that is being made."""
-    if not controls.style:
-        return avatar, controls
-    from avatar.pipelines.style import learn_style  # what fits and preprocesses is loaded by those who need it
+    """The avatar with the style that controls name, and the controls without it and with a Take in place of a clip.
 
-    take_dir = out.with_suffix(".style.take") if out else None
-    styled = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
-    return styled, controls.model_copy(update={"style": None})
+    out: a file that is being made; Takes of clips are made beside it.
+    """
+    changed: dict[str, str | None] = {}
+    if controls.style:
+        from avatar.pipelines.style import learn_style  # what fits and preprocesses is loaded by those who need it
+
+        take_dir = clip_take(out, "style") if out else None
+        avatar = learn_style(avatar, controls.style, take_dir=take_dir, seed=controls.seed, progress=progress)
+        changed["style"] = None
+    source = Path(controls.expression_from or "")
+    if controls.expression_from and not source.is_dir() and source.suffix.lower() != ".motion":
+        from avatar.pipelines.takes import make_take
+        from preprocess.request import TakeRequest
+
+        kept = clip_take(out or source, "expression_from")
+        take = make_take(source, kept, TakeRequest(size=avatar.camera.size), progress=progress)
+        changed["expression_from"] = str(take.root)
+    return avatar, controls.model_copy(update=changed)
 
 
 def make_motion(
@@ -100,7 +112,7 @@ def make_motion(
     """All motion of an avatar for the speech in a file, as in `speak`; out: a file that is being made of it."""
     avatar = as_avatar(avatar)
     check_space(avatar)
-    avatar, controls = with_style(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
+    avatar, controls = with_clips(avatar, controls or resolve_controls(avatar), out=out, progress=progress)
     with open_speech(speech) as sound:
         driver = start_driver(avatar, open_speech_model(avatar.speech), controls)
         chunks = count_steps(sound.chunks(), "speak", ceil(sound.seconds), progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from avatar.core.avatar_file import Avatar, as_avatar
@@ -188,9 +189,21 @@ def start_driver(avatar: Avatar, speech: SpeechToMotion, controls: Controls, win
         fps=avatar.fps,
         controls=controls,
         pose=motion_of_take(avatar, controls.followed) if controls.followed else None,
+        other=expression_of(avatar, Path(controls.expression_from)) if controls.expression_from else None,
         window=window,
         breathing=BREATH * avatar.camera.size,
     )
+
+
+def expression_of(avatar: Avatar, source: Path) -> Motion:
+    """The motion of a Take's usable frames or of a `.motion`. Raises: UserError for anything else."""
+    if not source.is_dir():
+        return as_motion(source)
+    take = as_take(source)
+    frames = take.training_frames() + list(take.test)
+    if not frames:
+        raise UserError(f"{source}: nothing of it can be used; its report says why")
+    return motion_of_take(avatar, take)[torch.tensor(frames)]
 
 
 def motion_of_take(avatar: Avatar | Path | str, take: Take | Path | str) -> Motion:

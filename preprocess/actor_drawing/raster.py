@@ -33,13 +33,13 @@ class Lamps:
         """A `Light`."""
         toward = _unit(self.key)
         key = (((normals @ toward)[:, None] + WRAP) / (1 + WRAP)).clip(0, 1)
-        fill = (normals @ _unit(self.fill)).clip(0, 1)[:, None] * np.float32(self.fill_light)
-        rim = np.square((normals @ _unit(self.rim)).clip(0, 1))[:, None] * np.float32(self.rim_light)
-        sky = (1 - 0.3 * normals[:, 1:2]) * np.float32(self.ambient)
+        fill = (normals @ _unit(self.fill)).clip(0, 1)[:, None] * np.array(self.fill_light, np.float32)
+        rim = np.square((normals @ _unit(self.rim)).clip(0, 1))[:, None] * np.array(self.rim_light, np.float32)
+        sky = (1 - 0.3 * normals[:, 1:2]) * np.array(self.ambient, np.float32)
         mirrored = (normals @ _unit(np.array(self.key) - [0, 0, 1])).clip(0, 1)
         wide = mirrored**2 * np.square(mirrored**2)  # Blinn's highlight, exponents 6 and 24
         shine = SHEEN * wide + GLOSS * np.square(np.square(wide))
-        return sky + key * np.float32(self.key_light) + fill + rim, shine
+        return sky + key * np.array(self.key_light, np.float32) + fill + rim, shine
 
 
 def _unit(vector: Color | Array) -> Array:

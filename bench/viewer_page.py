@@ -19,8 +19,8 @@ from avatar.core.avatar_file import Avatar
 from avatar.core.geometry import exponential
 from avatar.core.motion_space import Motion, scale_torso
 from avatar.play.composite import over
-from avatar.play.look import resize_plate
 from avatar.render import open_renderer
+from avatar.scene.still import resize_plate
 from bench.chromium import open_page
 
 SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")

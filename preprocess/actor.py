@@ -19,6 +19,7 @@ from avatar.core.landmarks import LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.media import read_speech, write_wav
 from avatar.core.motion_space import load_space
 from preprocess.actor_drawing.face import ActorFace, make_face, move_face
+from preprocess.actor_drawing.raster import STUDIO, Light
 from preprocess.actor_drawing.stage import Stage
 from preprocess.fit import fixed_camera
 from preprocess.rotations import exponential
@@ -81,10 +82,12 @@ def _direct(seconds: float, seed: int, size: int, fps: float) -> _Scene:
     return _Scene(face, camera, shapes, rotation, translation, torso, shut, samples, phones)
 
 
-def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0) -> ActorTruth:
+def film_actor(
+    out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0, light: Light = STUDIO
+) -> ActorTruth:
     """Film the actor speaking and write it as mp4 with sound; returns the truth."""
     scene = _direct(seconds, seed, size, fps)
-    stage, shapes = Stage(scene.face, scene.camera, seed), scene.shapes
+    stage, shapes = Stage(scene.face, scene.camera, seed, light=light), scene.shapes
     pixels = project(to_camera(shapes, scene.rotation, scene.translation), scene.camera)
     mattes: list[Array] = []
 
@@ -114,11 +117,17 @@ def film_actor(out: Path, *, seconds: float = 10.0, seed: int = 0, size: int = 5
 
 
 def cut_out_actor(
-    frames: list[int], *, seconds: float = 10.0, seed: int = 0, size: int = 512, fps: float = 25.0
+    frames: list[int],
+    *,
+    seconds: float = 10.0,
+    seed: int = 0,
+    size: int = 512,
+    fps: float = 25.0,
+    light: Light = STUDIO,
 ) -> Iterator[Array]:
     """The actor alone in frames of the film of the same arguments: [S, S, 4] uint8, colours premultiplied."""
     scene = _direct(seconds, seed, size, fps)
-    stage = Stage(scene.face, scene.camera, seed, before_black=True)
+    stage = Stage(scene.face, scene.camera, seed, before_black=True, light=light)
     for frame in frames:
         yield np.dstack(scene.draw(stage, frame))
 

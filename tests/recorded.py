@@ -27,6 +27,7 @@ from avatar.pipelines.dub import Dubbed
 from avatar.pipelines.evaluate import Evaluation
 from avatar.pipelines.option_table import Option
 from avatar.pipelines.options import Verb
+from avatar.scene.scene import Scene
 
 
 def invoke(*arguments: object) -> str:
@@ -134,6 +135,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["recipe"], name)  # the seed of a build
     if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
         return getattr(call["look"], name)
+    if name.startswith("background_") or name in ("place", "frame"):
+        return of_scene(call["look"].scene, name)
     if verb == "dub" and name in ("codec", "quality"):
         return getattr(call["dubbing"].coding, name)
     if name in ("body", "footage"):
@@ -182,6 +185,15 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     return call["out" if name == "output" else name]
 
 
+def of_scene(scene: Scene, name: str) -> Any:
+    """An option of a scene as it is typed."""
+    if name == "place":
+        return scene.place and str(scene.place.across)
+    if name == "frame":
+        return scene.frame and f"{scene.frame[1]}x{scene.frame[0]}"
+    return getattr(scene.backdrop, {"from": "start", "to": "stop"}.get(name := name.removeprefix("background_"), name))
+
+
 WORDS = {"pose": "still", "background": "#20a040", "consent": "signed", "start": "2s", "end": "7s", "select": "5s"}
 WORDS |= {
     "producer": "Studio",
@@ -195,6 +207,8 @@ WORDS |= {
     "language": "fr",
     "voice_url": "http://localhost:1",
     "voice_consent": "Ada agreed",
+    "place": "0.25",
+    "frame": "640x360",
 }
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
 SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
@@ -219,7 +233,7 @@ TOGETHER = {
     "label_seconds": {"label": "eu"},
     "body": {"footage": __file__},
     "footage": {"body": "footage"},
-}
+} | {f"background_{name}": {"background": "white"} for name in ("from", "to", "end", "pan", "sound")}
 """Options that mean nothing without another."""
 
 

@@ -26,10 +26,10 @@ from avatar.core.recipe import load_recipe
 from avatar.core.take import open_take, read_plate
 from avatar.motion.encoder import encoder_from_tensors
 from avatar.play.full_frame import open_stage
-from avatar.play.look import read_background
 from avatar.render import open_renderer
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 from avatar.render.nerf.settings import unpack_settings
+from avatar.scene.still import read_background
 from tests.test_core import make_avatar, make_motion
 
 MB = 1_000_000
@@ -74,7 +74,7 @@ def png_header(path: Path, width: int, height: int) -> Path:
 
 def test_a_background_of_900_megapixels(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has (too many|30000 x 30000) pixels.*; make it smaller first"):
-        read_background(str(png_header(tmp_path / "wall.png", 30000, 30000)), 64)
+        read_background(str(png_header(tmp_path / "wall.png", 30000, 30000)), (64, 64))
 
 
 def test_a_take_whose_plate_is_of_900_megapixels(tmp_path: Path) -> None:

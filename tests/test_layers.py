@@ -19,21 +19,25 @@ ROOMS = {
     "avatar.metrics": {"avatar.core", "cuda_ext"},
     "avatar.provenance": {"avatar.core"},
     "avatar.learn": {"avatar.core", "avatar.motion", "cuda_ext.limits", "cuda_ext.shapes"},
-    "avatar.play": {"avatar.core", "avatar.motion", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext"},
+    "avatar.scene": {"avatar.core"},
+    "avatar.play": {
+        "avatar.core", "avatar.motion", "avatar.provenance", "avatar.render", "avatar.scene", "avatar.voice",
+        "cuda_ext",
+    },
     "avatar.pipelines": {
         "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.provenance",
-        "avatar.render", "avatar.voice", "cuda_ext", "preprocess",
+        "avatar.render", "avatar.scene", "avatar.voice", "cuda_ext", "preprocess",
     },
     "avatar.batch": {
-        "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "cuda_ext",
-        "preprocess",
+        "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene",
+        "cuda_ext", "preprocess",
     },
     "avatar.serve": {
         "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
     },
     "avatar.studio": {
-        "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.serve",
-        "avatar.voice", "cuda_ext", "preprocess",
+        "avatar.core", "avatar.batch", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.scene",
+        "avatar.serve", "avatar.voice", "cuda_ext", "preprocess",
     },
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",

@@ -17,7 +17,7 @@ from avatar.core.controls import resolve_controls
 from avatar.core.files import UserError
 from avatar.core.media import write_wav
 from avatar.core.take import open_take, read_audio, read_frames, read_plate
-from avatar.play.look import read_background
+from avatar.scene.still import read_background
 from tests.actors import shorten
 from tests.conftest import Filmed
 
@@ -140,7 +140,7 @@ def test_postscript_is_no_picture(actor: Filmed, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process is started"))
     (tmp_path / "wall.png").write_bytes(POSTSCRIPT)
     with pytest.raises(UserError, match=r"wall\.png: is not a picture that can be read"):
-        read_background(str(tmp_path / "wall.png"), 64)
+        read_background(str(tmp_path / "wall.png"), (64, 64))
     take = shorten(actor.take, 5, tmp_path / "t")
     for place, read in (
         (take.root / "background.png", read_plate),

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from avatar.core.files import UserError
-from avatar.play.look import open_background, read_background
+from avatar.scene.background import open_background
+from avatar.scene.still import read_background
 
 RED, BLUE = (200, 30, 30), (30, 60, 200)
 
@@ -70,23 +71,23 @@ MADE: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("name", MADE)
 def test_it_looks_as_in_a_viewer(tmp_path: Path, name: str) -> None:
     MADE[name](tmp_path / name)
-    shown = read_background(str(tmp_path / name), 40).numpy().astype(int)
+    shown = read_background(str(tmp_path / name), (40, 40)).numpy().astype(int)
     assert np.abs(shown[4:16] - RED).max() <= 8
     assert np.abs(shown[24:36] - BLUE).max() <= 8
 
 
 def test_what_is_clear_is_white(tmp_path: Path) -> None:
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (read_background(str(tmp_path / "clear.png"), 8) == 255).all()
+    assert (read_background(str(tmp_path / "clear.png"), (8, 8)) == 255).all()
     with_clear = Image.new("P", (8, 8), 0)
     with_clear.putpalette([255, 0, 0])
     with_clear.save(tmp_path / "clear.gif", transparency=0)
-    assert (read_background(str(tmp_path / "clear.gif"), 8) == 255).all()
+    assert (read_background(str(tmp_path / "clear.gif"), (8, 8)) == 255).all()
 
 
 def test_sixteen_bits_of_grey_are_grey(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)).save(tmp_path / "deep.png")
-    assert (read_background(str(tmp_path / "deep.png"), 8) == 100).all()
+    assert (read_background(str(tmp_path / "deep.png"), (8, 8)) == 100).all()
 
 
 def test_a_profile_of_other_colours_is_used(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_profile_of_other_colours_is_used(tmp_path: Path) -> None:
         elif name == b"desc":
             profile = bytearray(bytes(profile).replace("sRGB".encode("utf-16-be"), "line".encode("utf-16-be")))
     Image.new("RGB", (8, 8), (128, 128, 128)).save(tmp_path / "linear.png", icc_profile=bytes(profile))
-    assert np.abs(read_background(str(tmp_path / "linear.png"), 8).numpy().astype(int) - 188).max() <= 2
+    assert np.abs(read_background(str(tmp_path / "linear.png"), (8, 8)).numpy().astype(int) - 188).max() <= 2
 
 
 @pytest.mark.parametrize("ending", ["gif", "png", "webp"])
@@ -111,7 +112,7 @@ def test_animations_move(tmp_path: Path, ending: str) -> None:
     pictures = [Image.new("RGB", (16, 16), colour) for colour in colours]
     more = {"lossless": True} if ending == "webp" else {}
     pictures[0].save(tmp_path / f"x.{ending}", save_all=True, append_images=pictures[1:], duration=200, loop=0, **more)
-    shown = list(islice(open_background(str(tmp_path / f"x.{ending}"), 8, 25.0), 17))  # type: ignore[arg-type]
+    shown = list(islice(open_background(str(tmp_path / f"x.{ending}"), (8, 8), 25.0), 17))  # type: ignore[arg-type]
     assert [int(frame[0, 0].argmax()) for frame in shown] == [0] * 5 + [1] * 5 + [2] * 5 + [0] * 2
 
 
@@ -123,5 +124,5 @@ def test_what_is_no_picture_is_said_in_a_line(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="not a picture") as refused:
-            open_background(str(tmp_path / name), 8, 25.0)
+            open_background(str(tmp_path / name), (8, 8), 25.0)
         assert "\n" not in str(refused.value)

@@ -138,7 +138,13 @@ def test_every_flag_reaches_what_it_names(
 def test_defaults_are_those_of_the_table(verb: Verb, pipelines: dict[Verb, Calls], tmp_path: Path) -> None:
     options = options_of(VERBS[verb])
     invoke(*command_line(verb, tmp_path, options[0], [sample(options[0], tmp_path, verb)[0]]))
-    without = {"start": 0.0, "budget": None, "recipe": "default", "controls": 1.0}  # where nothing is something
+    without = {
+        "start": 0.0,
+        "background_from": 0.0,
+        "budget": None,
+        "recipe": "default",
+        "controls": 1.0,
+    }  # where nothing is something
     without |= {name: OWN.get(name, field.default) for name, field in Controls.model_fields.items()}
     without |= {"seed": 0, "holdout": 0.0, "tracker": "auto"} if verb == "build" else {}
     for one in options:

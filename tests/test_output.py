@@ -18,7 +18,7 @@ from avatar.core.files import UserError
 from avatar.core.geometry import exponential
 from avatar.core.media import probe, read_video, write_wav
 from avatar.core.motion_space import Motion, RateConverter, concatenate, resample
-from avatar.play.look import Look, open_background
+from avatar.play.look import Look
 
 SIZE, FRAMES = 128, 12
 
@@ -141,14 +141,6 @@ def test_motion_at_another_rate_is_the_same_in_pieces(frames: int, fps: float, c
     assert len(whole) == len(streamed) == max(1, round(frames * fps / 25))
     for name in ("expression", "eyes", "rotation", "translation", "torso"):
         assert torch.allclose(getattr(whole, name), getattr(streamed, name), atol=1e-4), name
-
-
-def test_a_film_as_background_begins_anew(tmp_path: Path) -> None:
-    write_video(pictures(), tmp_path / "behind.mp4", fps=25)
-    behind = open_background(str(tmp_path / "behind.mp4"), 64, 25)
-    shown = [next(behind).float().mean() for _ in range(2 * FRAMES)]
-    assert shown[FRAMES - 1] > shown[0] + 20
-    assert shown[FRAMES] == pytest.approx(float(shown[0]), abs=1)
 
 
 def test_looks_that_contradict_themselves_are_refused() -> None:

@@ -23,6 +23,7 @@ from avatar.core.outputs import is_same
 from avatar.core.recipe import Recipe, parse
 from avatar.pipelines.option_table import options_of
 from avatar.pipelines.options import VERBS
+from avatar.pipelines.scene_options import Staged
 
 ENTRY = "entry "
 """Begins the name of a node that stands for all jobs of an entry; no path of ours begins with it."""
@@ -192,7 +193,7 @@ def _film_checks(job: Job, ending: str) -> Iterator[tuple[str, Callable[[], Any]
     names = {"label": "kind", "label_seconds": "seconds", "producer": "producer"}
     label: dict[str, Any] = {name: options[key] for key, name in names.items() if key in options}
     yield f"label {label}", partial(Label, **label)
-    view = {key: options.get(key) for key in ("size", "background", "full_frame", "orbit")}
+    view = {key: options.get(key) for key in ("size", "full_frame", "orbit", *Staged.model_fields, "background_sound")}
     if any(view.values()):
         made = job.files.get("background") == view["background"] and not os.path.exists(str(view["background"]))
         yield f"look {json.dumps(view)}", partial(_check_look, view, readable=not made)
@@ -213,9 +214,13 @@ def _check_recipe(values: dict[str, Any]) -> None:
 
 def _check_look(view: dict[str, Any], *, readable: bool) -> None:
     """readable: the background, if there is one, is a colour, or a file that exists already."""
-    from avatar.play.look import Look, open_background
+    import torch
 
-    behind = view["background"]
-    Look(view["size"], None, behind, bool(view["full_frame"]), view["orbit"] or 0.0)
+    from avatar.play.look import Look
+    from avatar.scene.background import open_background
+    from avatar.scene.scene import make_scene
+
+    behind, scene = view["background"], make_scene(view)
+    Look(view["size"], None, behind, bool(view["full_frame"]), view["orbit"] or 0.0, scene=scene)
     if readable and behind and behind != TRANSPARENT and not is_url(behind):
-        open_background(behind, 64, 25.0)
+        open_background(behind, (64, 64), 25.0, scene.backdrop, torch.zeros(64, 64, 3, dtype=torch.uint8))

@@ -15,7 +15,7 @@ from avatar.core.media_info import (
     probe,
     scan_packets,
 )
-from avatar.core.media_pictures import read_order, read_small, read_still, read_video, read_whole
+from avatar.core.media_pictures import read_filling, read_order, read_small, read_still, read_video, read_whole
 from avatar.core.media_samples import CHUNK, CLOCK, SAMPLE_RATE, SoundTrack, steady
 from avatar.core.media_sound import read_speech, write_wav
 from avatar.core.media_speech import find_speech
@@ -35,6 +35,7 @@ __all__ = [
     "is_cut_short",
     "measure",
     "probe",
+    "read_filling",
     "read_order",
     "read_small",
     "read_speech",

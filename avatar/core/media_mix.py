@@ -26,14 +26,23 @@ class Placed:
 
 
 def mix(
-    spoken: Sequence[Placed], under: SoundTrack, path: Path, *, level: float | None, stretch: Stretch, seconds: float
+    spoken: Sequence[Placed],
+    under: SoundTrack,
+    path: Path,
+    *,
+    level: float | None,
+    stretch: Stretch,
+    seconds: float,
+    again: bool = False,
 ) -> Path:
     """Write a wav of a length in seconds: a stretch of a sound, over which what is spoken lies.
 
     level: dB of the sound under what is spoken; None: silent there. Beside it the sound is as it was.
+    again: it begins anew at its end; then the stretch is all of it.
     Each keeps its own clock. Raises: UserError, with ffmpeg's reason, when it cannot be decoded.
     """
-    arguments = ["-v", "error", *stretch.options(under.info), *input_options(under.path)]
+    anew = ["-stream_loop", "-1"] if again else []
+    arguments = ["-v", "error", *anew, *stretch.options(under.info), *input_options(under.path)]
     parts = [f"[0:a:{under.track}]{_plain(under, stretch)},{_lowered(spoken, level)},apad[s0]"]
     for index, one in enumerate(spoken, start=1):
         arguments += [*one.sound.stretch.options(one.sound.info), *input_options(one.sound.path)]
@@ -68,4 +77,4 @@ def _lowered(spoken: Sequence[Placed], level: float | None) -> str:
         f"clip((abs(t-{(one.start + one.end) / 2:.3f})-{(one.end - one.start) / 2 - FADE:.3f})/{FADE},0,1)"
         for one in spoken
     )
-    return f"asetnsamples={FINE}:0,volume='{least:.6f}+{1 - least:.6f}*{beside}':eval=frame"
+    return f"asetnsamples={FINE}:0,volume='{least:.6f}+{1 - least:.6f}*{beside or 1}':eval=frame"

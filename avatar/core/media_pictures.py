@@ -111,6 +111,16 @@ def read_whole(
     yield from _read_raw(path, info, filters, (width, height), stretch, kind=kind)
 
 
+def read_filling(path: Path, *, height: int, width: int, fps: float, stretch: Stretch = WHOLE) -> Iterator[np.ndarray]:
+    """Frames [height, width, 3] uint8 RGB of the middle of a film that has these proportions, resampled in time."""
+    info = probe(path)
+    scale = max(width / info.width, height / info.height)
+    wide, high = max(width, round(info.width * scale)), max(height, round(info.height * scale))
+    filters = f"{_first_filters(info)}scale={wide}:{high}:flags=bicubic,setsar=1"
+    filters += f",crop={width}:{height}:{(wide - width) // 2}:{(high - height) // 2},{_at_rate(fps)},format=rgb24"
+    yield from _read_raw(path, info, filters, (width, height), stretch)
+
+
 def read_order(path: Path, frames: Sequence[int], *, fps: float, start: float = 0.0) -> Iterator[np.ndarray]:
     """Frames of `read_whole`, NV12, by their numbers, in any order; what runs backwards is decoded by the second.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-TRANSPARENT = "transparent"
+TRANSPARENT, BLUR, GRADIENT = "transparent", "blur", "gradient:"  # backgrounds that are no file
 Marker = TypeVar("Marker")
 
 
@@ -33,11 +33,16 @@ class NamesFile:
 
 
 def is_colour(value: str) -> bool:
-    """Whether a background is a colour such as `white`, `#20a040` or `hsl(120, 50%, 50%)`, or `transparent`."""
+    """Whether a background is a colour such as `white`, `#20a040` or `hsl(120, 50%, 50%)`, or made in another way.
+
+    Those are `transparent`, `blur`, `blur:0.03` and `gradient:#203040:white`.
+    """
     from PIL import ImageColor
 
+    if value in (TRANSPARENT, BLUR) or value.startswith((f"{BLUR}:", GRADIENT)):
+        return True
     try:
-        return value == TRANSPARENT or bool(ImageColor.getrgb(value))
+        return bool(ImageColor.getrgb(value))
     except ValueError:
         return False
 

@@ -168,6 +168,7 @@ def final_recipe(options: Build) -> Recipe:
 def look_of(options: View) -> Look:
     """How an avatar is shown. Raises: UserError for what cannot be shown together."""
     from avatar.play.look import Look
+    from avatar.scene.scene import make_scene
 
     footage = getattr(options, "footage", None)
     if (getattr(options, "body", "still") == "footage") != bool(footage):
@@ -181,6 +182,7 @@ def look_of(options: View) -> Look:
         orbit=options.orbit,
         coding=Coding(options.codec, options.quality),
         label=label_of(options),
+        scene=make_scene(options.model_dump()),
     )
 
 

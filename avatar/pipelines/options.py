@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 from avatar.core.coding import Codec, Quality
 from avatar.core.controls import CLIPS, Controls
 from avatar.core.label import LabelKind
-from avatar.core.named_files import BackgroundPath, ConsentPath, FilePath, TextPath
+from avatar.core.named_files import ConsentPath, FilePath, TextPath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings
 from avatar.pipelines.option_markers import (
     Duration,
@@ -23,6 +23,7 @@ from avatar.pipelines.option_markers import (
     recipe_sections,
     segment_sections,
 )
+from avatar.pipelines.scene_options import BehindSound, Staged
 
 Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say"]
 Captions = Literal["srt", "vtt", "burn"]
@@ -163,12 +164,9 @@ class Labelled(Settings):
     producer: Annotated[str | None, Given(metavar="NAME")] = Field(None, description="Maker, for cn's field AIGC.")
 
 
-class View(Labelled):
+class View(Labelled, Staged):
     """How an avatar is shown: what `render` and `speak` share."""
 
-    background: Annotated[BackgroundPath | None, Given(metavar="FILE|COLOUR|transparent")] = Field(
-        None, description="A picture, a video, a colour such as '#20a040' or 'white', or 'transparent'."
-    )
     size: Annotated[int | None, Given(default="as trained")] = Field(None, ge=64, le=2048, description="Pixels a side.")
     fps: Annotated[float | None, Given(default="as trained")] = Field(
         None, ge=5, le=120, description="Frames a second."
@@ -207,7 +205,7 @@ else:
     Control = create_model("Control", __base__=Settings, __module__=__name__, **_control_options())
 
 
-class Speak(Hardware, Control, View, Permission, Signing):
+class Speak(Hardware, Control, View, BehindSound, Permission, Signing):
     """Make an avatar say what a sound file says; any length."""
 
     speech: SpeechInput = Field(description=SPEECH)
@@ -322,7 +320,7 @@ class Dub(Hardware, Labelled, Permission, Signing):
     quality: Quality = Field("good", description="Of the encoding.")
 
 
-class Say(Hardware, Control, View, Permission, Signing):
+class Say(Hardware, Control, View, BehindSound, Permission, Signing):
     """Make an avatar say a text, by a voice."""
 
     text: TextInput = Field(description="Words, or a .txt, .ssml, .srt or .vtt file.")

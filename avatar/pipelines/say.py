@@ -18,13 +18,14 @@ from avatar.core.controls import Controls, resolve_controls
 from avatar.core.emotion import AUTO
 from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file, whole
-from avatar.core.media import CHUNK, SAMPLE_RATE
+from avatar.core.media import CHUNK, SAMPLE_RATE, SoundTrack, probe
 from avatar.core.outputs import check_output, files_among
 from avatar.core.picture_folder import check_film
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import open_speech
 from avatar.core.threads import torch_threads
 from avatar.motion.driver import drive
+from avatar.pipelines.film_sound import film_sound
 from avatar.pipelines.speech_film import with_clips
 from avatar.play.captions import Captioner
 from avatar.play.look import Look
@@ -119,15 +120,17 @@ def say(
         if saying.captions == "burn":
             captioner = Captioner(captions, player.shape, player.fps, saying.font)
             frames = (captioner.add(frame) for frame in frames)
-        count = write_video(
-            count_steps(frames, "say", round(made.seconds * player.fps), progress),
-            out,
-            fps=player.fps,
-            sound=None if made.silent else made.sound,
-            metadata=look.label.metadata(number),
-            coding=look.coding,
-            force=force,
-        )
+        voice = [] if made.silent else [SoundTrack(made.sound, probe(made.sound))]
+        with film_sound(look, voice, made.seconds) as tracks:
+            count = write_video(
+                count_steps(frames, "say", round(made.seconds * player.fps), progress),
+                out,
+                fps=player.fps,
+                sound=tracks,
+                metadata=look.label.metadata(number),
+                coding=look.coding,
+                force=force,
+            )
     if beside and saying.captions in ("srt", "vtt"):
         with whole(beside) as place:
             place.write_text(write_captions(captions, saying.captions), encoding="utf-8")

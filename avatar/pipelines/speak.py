@@ -18,6 +18,7 @@ from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
 from avatar.core.take import Take
 from avatar.core.threads import torch_threads
+from avatar.pipelines.film_sound import film_sound
 from avatar.pipelines.speech_film import Split, speech_number, take_number, with_clips
 from avatar.pipelines.track_file import TrackFile, open_track, read_track_file
 from avatar.play.composite import Pixels
@@ -68,15 +69,17 @@ def speak(
         else:
             frames = player.speak(sound.chunks(), pixels=_pixels(out))
         shown = count_steps(frames, "speak", round(sound.seconds * player.fps), progress)
-        return write_video(
-            shown,
-            out,
-            fps=player.fps,
-            sound=[sound.notice, sound.track] if sound.notice else sound.track,
-            metadata=look.label.metadata(number),
-            coding=look.coding,
-            force=force,
-        )
+        voice = [sound.notice, sound.track] if sound.notice else [sound.track]
+        with film_sound(look, voice, sound.seconds) as tracks:
+            return write_video(
+                shown,
+                out,
+                fps=player.fps,
+                sound=tracks,
+                metadata=look.label.metadata(number),
+                coding=look.coding,
+                force=force,
+            )
 
 
 def _warn_of_encoder(out: Path | None, look: Look, device: DeviceName) -> None:

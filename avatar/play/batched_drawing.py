@@ -14,7 +14,6 @@ from avatar.core.avatar_file import Avatar
 from avatar.core.files import UserError
 from avatar.core.motion_space import Motion
 from avatar.play.frame_graphs import Batch, Behind, FrameGraphs, Stretch, uses_graphs
-from avatar.play.look import resize_plate
 from avatar.play.transfer import Readback, upload
 from avatar.provenance.mark import Marker
 from avatar.render import open_renderer
@@ -22,6 +21,7 @@ from avatar.render.device import DeviceName, pick_device
 from avatar.render.features import Scaling
 from avatar.render.gaussian import GaussianRenderer
 from avatar.render.gaussian.renderer import splat_pose
+from avatar.scene.still import resize_plate
 from cuda_ext import ops
 
 

@@ -19,15 +19,19 @@ from avatar.core.motion_space import Motion, RateConverter, scale_torso
 from avatar.core.threads import torch_threads
 from avatar.play.composite import PAINT, Pixels
 from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, prepare, uses_graphs
+from avatar.play.framing import Framing
 from avatar.play.full_frame import Stage, open_stage, paste
 from avatar.play.label import Labeller
-from avatar.play.look import Look, open_background, resize_plate
+from avatar.play.look import Look
 from avatar.play.transfer import Readback
 from avatar.provenance.mark import BLOCK, Marker
 from avatar.render import open_renderer
 from avatar.render.base import Renderer
 from avatar.render.device import DeviceName, pick_device
 from avatar.render.gaussian import GaussianRenderer
+from avatar.scene.background import open_background, own_shape
+from avatar.scene.place import Place, usual_frame
+from avatar.scene.still import Shape, resize_plate
 
 FRAMES_AT_ONCE = {"cpu": 8, "cuda": 32}  # where there are no graphs
 ORBIT_SECONDS = 6.0
@@ -48,12 +52,13 @@ class Canvas:
     stage: Stage | None  # of a full frame
     device: torch.device
     graphs: FrameGraphs | None  # where batches are drawn by them
+    framing: Framing | None = None  # where the square stands in a larger picture
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of frames, px."""
         if self.stage is None:
-            return self.size, self.size
+            return self.framing.shape if self.framing else (self.size, self.size)
         height, width, _ = self.stage.still.shape
         return height, width
 
@@ -65,19 +70,37 @@ def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canv
     """
     if look.footage:
         raise UserError("a body from footage is for films of a speech: avatar.speak")
-    size, place = look.size or avatar.camera.size, pick_device(device)
-    stage = open_stage(avatar) if look.full_frame else None
+    place, framing = pick_device(device), _open_framing(look)
+    size = framing.side if framing else look.size or avatar.camera.size
+    stage, shape = open_stage(avatar) if look.full_frame else None, framing.shape if framing else (size, size)
     plate, film = resize_plate(avatar.plate, size), False
+    if framing and not look.background:
+        raise UserError("a person in a larger picture stands before another background; give --background")
     if look.background and not look.transparent:
-        picture = open_background(look.background, size, avatar.fps)  # what is wrong with it is said now
+        # what is wrong with it is said now
+        picture = open_background(look.background, shape, avatar.fps, look.scene.backdrop, avatar.plate)
         film = not isinstance(picture, Tensor)
         plate = picture if isinstance(picture, Tensor) else plate
+    elif framing:
+        plate = torch.zeros(*shape, 3, dtype=torch.uint8)
     renderer = open_renderer(avatar, size)
     renderer.to(place)
     behind, fps = Behind(plate.to(place), film), look.fps or avatar.fps
-    graphs = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0) if uses_graphs(renderer) else None
+    graphs = None
+    if framing is None and uses_graphs(renderer):
+        graphs = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0)
     lock, trained = threading.Lock(), avatar.camera.size
-    return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs)
+    return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs, framing)
+
+
+def _open_framing(look: Look) -> Framing | None:
+    scene = look.scene
+    if not scene.placed:
+        return None
+    own: Shape | None = None
+    if scene.frame is None and look.background:
+        own = own_shape(look.background)
+    return Framing(scene.frame or usual_frame(own), scene.place or Place())
 
 
 class Drawing:
@@ -92,7 +115,9 @@ class Drawing:
         draws them while the next motion is made.
         """
         self._canvas, self._rate, self._ahead = canvas, RateConverter(canvas.fps), ahead
-        self._pixels: Pixels = "rgba" if canvas.look.transparent else "rgb" if canvas.stage else pixels
+        self._pixels: Pixels = (
+            "rgba" if canvas.look.transparent else "rgb" if canvas.stage or canvas.framing else pixels
+        )
         self._film = _open_film(canvas)
         self._marker = None if mark is None else open_marker(canvas, mark)
         label = canvas.look.label
@@ -160,6 +185,11 @@ class Drawing:
         view = self._view(motion, len(frames))
         with canvas.lock, torch_threads(1), torch.inference_mode():
             rgb, alpha = canvas.renderer.render(motion, frames, view)
+            if framing := canvas.framing:
+                behind = canvas.behind.plate
+                if self._film:
+                    behind = torch.stack([next(self._film) for _ in frames]).to(canvas.device)
+                return framing.paint(rgb, alpha, behind, self._pixels)
             if self._film is None:
                 return paint(rgb, alpha, canvas.behind.plate).cpu().numpy()
             pairs = zip(rgb.split(1), alpha.split(1), strict=True)
@@ -183,7 +213,8 @@ def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:
     if not canvas.behind.film:
         return None
     assert canvas.look.background is not None
-    film = open_background(canvas.look.background, canvas.size, canvas.fps)
+    shape = canvas.framing.shape if canvas.framing else (canvas.size, canvas.size)
+    film = open_background(canvas.look.background, shape, canvas.fps, canvas.look.scene.backdrop)
     assert not isinstance(film, Tensor)
     return film
 

@@ -46,7 +46,7 @@ def open_view(canvas: Canvas, *, mark: int | None, label: Label, background: Col
 
 def check_live(canvas: Canvas) -> None:
     """Raise UserError for a canvas whose frames are not drawn live."""
-    if canvas.stage or canvas.behind.film or canvas.look.transparent or canvas.look.orbit:
+    if canvas.stage or canvas.behind.film or canvas.look.transparent or canvas.look.orbit or canvas.framing:
         raise UserError("live frames are square pictures over one background; leave full frames, films and orbits out")
 
 

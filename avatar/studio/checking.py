@@ -123,9 +123,9 @@ def check_sound(file: Path) -> dict[str, Any]:
 
 def check_background(file: Path) -> dict[str, Any]:
     """Raise UserError unless a file can stand behind a person."""
-    from avatar.play.look import open_background
+    from avatar.scene.background import open_background
 
-    opened = open_background(str(file), 64, 25.0)
+    opened = open_background(str(file), (64, 64), 25.0)
     if not hasattr(opened, "shape"):
         next(opened)  # the first frame of a film
     return {}

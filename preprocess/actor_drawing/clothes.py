@@ -7,7 +7,7 @@ import numpy as np
 
 from preprocess.actor_drawing.looks import Look
 from preprocess.actor_drawing.noise import blend, rough_noise, smooth_noise, step
-from preprocess.actor_drawing.raster import light
+from preprocess.actor_drawing.raster import Light
 
 Array = np.ndarray
 Outline = list[tuple[float, float]]  # shares of the picture's side
@@ -46,16 +46,17 @@ LAPEL: Outline = [
 STRIPES = 24  # across the picture
 
 
-def paint_body(size: int, look: Look, random: np.random.Generator) -> Array:
+def paint_body(size: int, look: Look, random: np.random.Generator, light: Light) -> Array:
     """Neck and clothes [S, S, 4] uint8 RGB and alpha, going on beyond the picture's bottom."""
     y, x = (np.mgrid[0:size, 0:size].astype(np.float32) + 0.5) / size
     edge = _shoulder_line(size)
     covered = ((y - edge) * size + 0.5).clip(0, 1)
     folds = _folds(x, y, random)
-    diffuse = _lit(x, y - edge, folds, 0.5 if look.clothes == "jacket" else 1.0)
+    normals = _cloth_normals(x, y - edge, folds, 0.5 if look.clothes == "jacket" else 1.0)
+    diffuse = _lit(normals, light)
     picture = {"shirt": _stripes, "sweater": _knit, "jacket": _tweed}[look.clothes](x, y, folds, look, random) * diffuse
     neck = _inside(NECK, size)
-    blend(picture, _neck(x, y, look, random), neck)
+    blend(picture, _neck(x, y, look, random, light), neck)
     trim = {"shirt": _shirt_collar, "sweater": _round_neck, "jacket": _lapels}[look.clothes]
     trim(picture, x, y, look, diffuse)
     shown = np.maximum(covered, neck)
@@ -95,14 +96,18 @@ def _folds(x: Array, y: Array, random: np.random.Generator) -> Array:
     return height + 0.7 * np.sin(17 * from_collar + 1.1 * warp) * np.exp(-np.square((below - 0.40) / 0.09))
 
 
-def _lit(x: Array, below: Array, folds: Array, depth: float) -> Array:
-    """What the cloth receives [S, S, 3]; below: share of the side below the shoulder's edge."""
+def _lit(normals: Array, light: Light) -> Array:
+    """What a form of normals [S, S, 3] receives [S, S, 3]."""
+    normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    return light(normals.reshape(-1, 3).astype(np.float32))[0].reshape(normals.shape)
+
+
+def _cloth_normals(x: Array, below: Array, folds: Array, depth: float) -> Array:
+    """Normals [S, S, 3] of the cloth; below: share of the side below the shoulder's edge."""
     size = len(x)
     down, right = np.gradient(cv2.GaussianBlur(folds, (0, 0), size / 170) * np.float32(depth * size / 60))
     across, up = 1.1 * (x - 0.5), np.exp(-below.clip(0, None) / 0.07)
-    normals = np.stack([across - right, -0.85 * up - 0.12 - down, -np.ones_like(x)], -1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return light(normals.reshape(-1, 3).astype(np.float32))[0].reshape(*x.shape, 3)
+    return np.stack([across - right, -0.85 * up - 0.12 - down, -np.ones_like(x)], -1)
 
 
 def _weave(x: Array, strength: float, random: np.random.Generator) -> Array:
@@ -138,13 +143,11 @@ def _tweed(x: Array, y: Array, folds: Array, look: Look, random: np.random.Gener
     return np.array(look.cloth, np.float32) * (1 + 0.12 * grain + 0.10 * herring)[..., None]
 
 
-def _neck(x: Array, y: Array, look: Look, random: np.random.Generator) -> Array:
+def _neck(x: Array, y: Array, look: Look, random: np.random.Generator, light: Light) -> Array:
     """Skin of a round neck with its tendons and the shade below the jaw."""
     size = x.shape
     across = ((x - 0.5) / (0.108 + 0.05 * (y - 0.7).clip(0, 1))).clip(-0.97, 0.97)
-    normals = np.stack([across, np.full_like(x, 0.18), -np.sqrt(1 - across**2)], -1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    diffuse = light(normals.reshape(-1, 3))[0].reshape(*size, 3)
+    diffuse = _lit(np.stack([across, np.full_like(x, 0.18), -np.sqrt(1 - across**2)], -1), light)
     skin = (
         np.array(look.skin, np.float32)
         * [0.95, 0.92, 0.91]

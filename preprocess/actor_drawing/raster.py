@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -11,15 +12,42 @@ Array = np.ndarray
 
 SHIFT = 4  # fractional bits of drawn corners
 FLAT_PX = 1e-2  # twice the area of a triangle that is seen from its edge
-KEY, FILL, RIM, HALF = (
-    (np.array(vector) / np.linalg.norm(vector)).astype(np.float32)
-    for vector in ((-0.42, -0.55, -0.72), (0.85, -0.1, -0.5), (0.7, -0.35, 0.6), (-0.42, -0.55, -1.72))
-)
-"""Unit vectors to the lights: a large one above and to the left, a weak one to the right, one behind the head;
-and between the first and the camera."""
+Light = Callable[[Array], tuple[Array, Array]]
+"""What unit normals [N, 3] towards the camera receive: diffuse RGB [N, 3], about 0 to 1.2, and highlight [N]."""
+Color = tuple[float, float, float]  # of light; or a direction
+
+
+@dataclass(frozen=True)
+class Lamps:
+    """The light of a film: a large lamp, a weak one beside it, one behind the head, and the walls."""
+
+    key: Color = (-0.42, -0.55, -0.72)  # towards it, of unit length: x right, y down, z away
+    key_light: Color = (0.70, 0.67, 0.63)
+    fill: Color = (0.85, -0.1, -0.5)
+    fill_light: Color = (0.13, 0.14, 0.16)
+    rim: Color = (0.7, -0.35, 0.6)
+    rim_light: Color = (0.16, 0.16, 0.17)
+    ambient: Color = (0.36, 0.37, 0.40)
+
+    def __call__(self, normals: Array) -> tuple[Array, Array]:
+        """A `Light`."""
+        toward = _unit(self.key)
+        key = (((normals @ toward)[:, None] + WRAP) / (1 + WRAP)).clip(0, 1)
+        fill = (normals @ _unit(self.fill)).clip(0, 1)[:, None] * np.array(self.fill_light, np.float32)
+        rim = np.square((normals @ _unit(self.rim)).clip(0, 1))[:, None] * np.array(self.rim_light, np.float32)
+        sky = (1 - 0.3 * normals[:, 1:2]) * np.array(self.ambient, np.float32)
+        mirrored = (normals @ _unit(np.array(self.key) - [0, 0, 1])).clip(0, 1)
+        wide = mirrored**2 * np.square(mirrored**2)  # Blinn's highlight, exponents 6 and 24
+        shine = SHEEN * wide + GLOSS * np.square(np.square(wide))
+        return sky + key * np.array(self.key_light, np.float32) + fill + rim, shine
+
+
+def _unit(vector: Color | Array) -> Array:
+    return (np.asarray(vector, np.float64) / np.linalg.norm(vector)).astype(np.float32)
+
+
+STUDIO = Lamps()  # above and to the left
 WRAP = np.array([0.34, 0.22, 0.17], np.float32)  # how far light of each colour goes round a form: red scatters most
-AMBIENT, KEY_LIGHT = np.array([0.36, 0.37, 0.40], np.float32), np.array([0.70, 0.67, 0.63], np.float32)
-FILL_LIGHT, RIM_LIGHT = np.array([0.13, 0.14, 0.16], np.float32), np.array([0.16, 0.16, 0.17], np.float32)
 GLOSS, SHEEN = 0.42, 0.12  # strength of the narrow and of the wide highlight
 
 
@@ -31,18 +59,6 @@ class Surface:
     places: Array  # [V, 2] float32, texels
     texture: Array  # [H, W, 4] uint8: RGB and gloss
     two_sided: bool = False
-
-
-def light(normals: Array) -> tuple[Array, Array]:
-    """What unit normals [N, 3] towards the camera receive: diffuse RGB [N, 3], about 0 to 1.2, and highlight [N]."""
-    key = (((normals @ KEY)[:, None] + WRAP) / (1 + WRAP)).clip(0, 1)
-    fill = (normals @ FILL).clip(0, 1)[:, None] * FILL_LIGHT
-    rim = np.square((normals @ RIM).clip(0, 1))[:, None] * RIM_LIGHT
-    sky = (1 - 0.3 * normals[:, 1:2]) * AMBIENT
-    mirrored = (normals @ HALF).clip(0, 1)
-    wide = mirrored**2 * np.square(mirrored**2)  # Blinn's highlight, exponents 6 and 24
-    shine = SHEEN * wide + GLOSS * np.square(np.square(wide))
-    return sky + key * KEY_LIGHT + fill + rim, shine
 
 
 def triangle_image(pixels: Array, depth: Array, surface: Surface, size: tuple[int, ...]) -> Array:
@@ -81,7 +97,7 @@ def interpolate(image: Array, pixels: Array, surface: Surface, values: Array) ->
     return at, edges[:, :width] + to_second * edges[:, width : 2 * width] + to_third * edges[:, 2 * width :]
 
 
-def draw(canvas: Array, pixels: Array, depth: Array, normals: Array, surface: Surface) -> None:
+def draw(canvas: Array, pixels: Array, depth: Array, normals: Array, surface: Surface, light: Light = STUDIO) -> None:
     """Draw a lit surface into a canvas [S, S, 4] uint8. pixels [V, 2], depth [V] cm, normals [V, 3] of the camera."""
     top, left = np.floor(pixels.min(0)[::-1]).astype(int).clip(0)
     bottom, right = np.ceil(pixels.max(0)[::-1]).astype(int) + 2

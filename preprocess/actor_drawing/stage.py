@@ -13,7 +13,7 @@ from preprocess.actor_drawing.head import make_head, make_long_hair
 from preprocess.actor_drawing.looks import look_of
 from preprocess.actor_drawing.loose_hairs import make_loose_hairs
 from preprocess.actor_drawing.openings import draw_eyes, draw_lashes, draw_mouth
-from preprocess.actor_drawing.raster import Surface, draw
+from preprocess.actor_drawing.raster import STUDIO, Light, Surface, draw
 from preprocess.actor_drawing.skin import TEXTURE_SCALE, paint_head
 
 Array = np.ndarray
@@ -25,14 +25,16 @@ JAW_SHADOW, JAW_SHADOW_CM = 0.45, 1.5  # how dark, how far below and how soft
 class Stage:
     """Draws one frame. Works at twice the size, then averages."""
 
-    def __init__(self, face: ActorFace, camera: Camera, seed: int, *, before_black: bool = False) -> None:
-        self._face, self._size, self._look = face, camera.size, look_of(seed)
+    def __init__(
+        self, face: ActorFace, camera: Camera, seed: int, *, before_black: bool = False, light: Light = STUDIO
+    ) -> None:
+        self._face, self._size, self._look, self._light = face, camera.size, look_of(seed), light
         self._camera = camera.scaled(OVERSAMPLE * camera.size)
         self._large = self._camera.size
         random = np.random.default_rng(seed + 1)
         wall = _paint_wall(self._large, random) * np.uint8(not before_black)
         self._empty = np.dstack([wall, np.zeros_like(wall[..., 0])])
-        self._body = paint_body(self._large, self._look, random)
+        self._body = paint_body(self._large, self._look, random, light)
         self._head = make_head(face, self._look)
         texture = paint_head(self._head, self._look, TEXTURE_SCALE * camera.size, random)
         self._surface = _cover(self._head.triangles, self._head.places, texture)
@@ -56,12 +58,11 @@ class Stage:
         if self._long_hair:
             hair, hair_normals, surface = self._long_hair
             hair = to_camera(hair, rotation, translation)
-            draw(
-                canvas, project(hair, self._camera), hair[:, 2], (hair_normals @ rotation.T).astype(np.float32), surface
-            )
+            turned = (hair_normals @ rotation.T).astype(np.float32)
+            draw(canvas, project(hair, self._camera), hair[:, 2], turned, surface, self._light)
         draw_eyes(canvas, posed, self._camera, shut, self._look)
         draw_mouth(canvas, posed, rotation, self._camera)
-        draw(canvas, project(points, self._camera), points[:, 2], normals, self._surface)
+        draw(canvas, project(points, self._camera), points[:, 2], normals, self._surface, self._light)
         draw_lashes(canvas, posed, self._camera, shut, self._look)
         small = cv2.resize(canvas, (self._size, self._size), interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])

@@ -64,11 +64,11 @@ def test_settings_that_name_a_file_know_it() -> None:
     expected = {
         "preprocess": {"landmarker", "consent"},
         "build": {"recipe", "consent"},
-        "evaluate": {"lpips", "face_network", "syncnet"},
+        "evaluate": {"lpips", "face_network", "syncnet", "landmarker"},
     }
     expected |= {
         "render": {"background", "revoked", "sign", "sign_key", "sign_command"},
-        "motion": {"style", "pose", "controls", "revoked"},
+        "motion": {"style", "pose", "expression_from", "controls", "revoked"},
     }
     expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
     expected["dub"] = (expected["render"] - {"background"}) | {"segments"}

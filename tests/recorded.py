@@ -172,6 +172,9 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["speech"], {"speech": "path", "audio_track": "track", "announce": "notice"}.get(name, name))
     if name in ("lpips", "face_network", "syncnet") or (verb, name) == ("evaluate", "landmarker"):
         return getattr(call["further"].networks, {"face_network": "identity"}.get(name, name))
+    if verb == "evaluate" and name in ("reader", "words"):
+        reading = call["further"].networks.reading
+        return reading and getattr(reading, {"reader": "program"}.get(name, name))
     if name in ("registered", "published"):
         return getattr(call["further"], name)
     if verb == "say" and name in ("text", "speed", "captions", "caption_font"):
@@ -207,6 +210,7 @@ WORDS |= {
     "language": "fr",
     "voice_url": "http://localhost:1",
     "voice_consent": "Ada agreed",
+    "reader": "avhubert",
     "place": "0.25",
     "frame": "640x360",
 }
@@ -226,11 +230,13 @@ ENDINGS = {
 SETTINGS = {
     "controls": ("gaze: 0.25", 0.25),
     "recipe": ("name: mine", "mine"),
+    "words": ("hello there", "hello there"),
     "segments": ("intro: {start: 1, end: 2, speech: said.wav}", "intro"),
 }
 """What stands in a file of settings, and what arrives of it."""
 TOGETHER = {
     "label_seconds": {"label": "eu"},
+    "words": {"reader": "avhubert"},
     "body": {"footage": __file__},
     "footage": {"body": "footage"},
 } | {f"background_{name}": {"background": "white"} for name in ("from", "to", "end", "pan", "sound")}

@@ -64,7 +64,7 @@ def test_settings_that_name_a_file_know_it() -> None:
     expected = {
         "preprocess": {"landmarker", "consent"},
         "build": {"recipe", "consent"},
-        "evaluate": {"lpips", "face_network", "syncnet", "landmarker"},
+        "evaluate": {"lpips", "face_network", "syncnet", "landmarker", "words"},
     }
     expected |= {
         "render": {"background", "revoked", "sign", "sign_key", "sign_command"},

@@ -258,8 +258,12 @@ def target_of(options: Render) -> Target:
 
 def further_of(options: Evaluate) -> Further:
     """What is measured beside the usual figures."""
+    from avatar.metrics.reading import LipReading
     from avatar.pipelines.networks import Further, Networks
 
-    networks = (options.lpips, options.face_network, options.syncnet, options.landmarker)
-    places = (Path(place) if place else None for place in networks)
-    return Further(Networks(*places), options.registered, options.published)
+    files = (options.lpips, options.face_network, options.syncnet)
+    lpips, identity, syncnet = (Path(place) if place else None for place in files)
+    words = Path(options.words).read_text(encoding="utf-8") if options.words else ""
+    reading = LipReading(options.reader, words) if options.reader else None
+    landmarker = Path(options.landmarker) if options.landmarker else None
+    return Further(Networks(lpips, identity, syncnet, reading, landmarker), options.registered, options.published)

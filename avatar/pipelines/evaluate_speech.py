@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatar.core.encode import Coding, write_video
 from avatar.core.lips import CURVES, POSITIONS, best_correlation, lip_curves, protrusion_curve, seen_lip_positions
 from avatar.core.media import SAMPLE_RATE
 from avatar.core.motion_space import Motion, concatenate, load_space
@@ -25,6 +27,7 @@ from avatar.metrics import (
     lip_jerkiness,
     lip_vertex_error,
 )
+from avatar.metrics.reading import LipReading, read_film, split_words, word_error_rate
 from avatar.metrics.syncnet import SyncNet
 from avatar.motion.behaviour import PRESSED_WHOLLY, detrend
 from avatar.motion.features import compute
@@ -84,6 +87,8 @@ def compare_lips(
         scores += compare_closures(found[seen], real[seen], _closure_of(player, take)[driven_frames][seen])
     if seen.any():
         scores.append(Score(AUDIO_ONLY, "landmarks", "LMD", landmark_distance(found[seen], real[seen]), "px"))
+    if networks.reading:
+        scores += compare_words(networks.reading, (drawn, pictures.numpy()), take.fps)
     if networks.landmarker:
         scores += compare_by_landmarker(networks.landmarker, drawn, pictures.numpy())
     if networks.syncnet and seen.all():
@@ -118,6 +123,28 @@ def compare_by_landmarker(file: Path, driven: Iterable[np.ndarray], real: Iterab
     both = found & there
     if int(both.sum()) > 1:
         yield from compare_seen_lips(ours[both], theirs[both], f"lips seen by {file.name}")
+
+
+def compare_words(
+    reading: LipReading, films: tuple[Iterable[np.ndarray], Iterable[np.ndarray]], fps: float
+) -> Iterator[Score]:
+    """Word error rates of a program that reads the driven and the real film [T, S, S, 3], without sound.
+
+    Of each against what is said, where that is known; and of the driven against what it reads off the real one.
+    """
+    with TemporaryDirectory() as folder:
+        texts = []
+        for name, film in zip(("driven", "real"), films, strict=True):
+            place = Path(folder) / f"{name}.mp4"
+            write_video(film, place, fps=fps, coding=Coding(quality="best"))
+            texts.append(split_words(read_film(reading.program, place)))
+    driven, real = texts
+    said = split_words(reading.words)
+    for what, read in (("", driven), (", real", real)) if said else ():
+        yield Score(AUDIO_ONLY, "words", f"error rate{what}", word_error_rate(read, said), f"of {len(said)} words")
+    if real:
+        rate = word_error_rate(driven, real)
+        yield Score(AUDIO_ONLY, "words", "error rate against the real film's", rate, f"of {len(real)} words")
 
 
 def compare_closures(driven: Tensor, real: Tensor, closure: Tensor) -> Iterator[Score]:

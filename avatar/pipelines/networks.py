@@ -12,6 +12,7 @@ from torch import Tensor
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.metrics.identity import Identity
 from avatar.metrics.lpips import Lpips, find_weights
+from avatar.metrics.reading import LipReading
 from avatar.metrics.syncnet import SyncNet
 
 
@@ -22,6 +23,7 @@ class Networks:
     lpips: Path | None = None  # folder with the weights; None: torch's cache, when they are there
     identity: Path | None = None  # ONNX file of a face network
     syncnet: Path | None = None  # weights of SyncNet
+    reading: LipReading | None = None  # by a program
     landmarker: Path | None = None  # MediaPipe Tasks `.task` file, which had no part in making the avatar
 
 
@@ -41,6 +43,7 @@ class LoadedNetworks:
     lpips: Lpips | None
     identity: Identity | None
     syncnet: SyncNet | None
+    reading: LipReading | None
     landmarker: Path | None
 
 
@@ -51,6 +54,7 @@ def load_networks(networks: Networks) -> LoadedNetworks:
         Lpips(weights) if weights else None,
         Identity(networks.identity) if networks.identity else None,
         SyncNet(networks.syncnet) if networks.syncnet else None,
+        networks.reading,
         networks.landmarker,
     )
 

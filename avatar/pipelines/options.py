@@ -290,6 +290,12 @@ class Evaluate(Hardware, Output):
     landmarker: Annotated[FilePath | None, Given(metavar="FILE.task")] = Field(
         None, description="A face landmarker of MediaPipe Tasks, to read the lips of both films by, too."
     )
+    reader: Annotated[str | None, Given(metavar="PROGRAM")] = Field(
+        None, description="Reads words off both films: called with a film, writes what it reads to stdout."
+    )
+    words: Annotated[FilePath | None, Given(metavar="FILE.txt")] = Field(
+        None, description="What is said in the frames, for the reader's word error rates."
+    )
     registered: bool = Field(False, description="Also with the pose fitted to each picture (25 frames, a minute).")
     published: bool = Field(False, description="Also as papers measure: true torso, H.264, 20 mouth points.")
 

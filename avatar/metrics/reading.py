@@ -22,11 +22,17 @@ class LipReading:
     words: str = ""  # what is said
 
 
-def read_film(program: str, film: Path) -> str:
-    """What a program reads off a silent film of a face. Raises: UserError when it cannot be run or fails."""
+def find_program(program: str) -> str:
+    """The path of a program. Raises: UserError when there is none that can be run."""
     found = shutil.which(program)
     if found is None:
         raise UserError(f"reader: '{program}' is no program that can be run; give its path, and chmod +x it")
+    return found
+
+
+def read_film(program: str, film: Path) -> str:
+    """What a program reads off a silent film of a face. Raises: UserError when it cannot be run or fails."""
+    found = find_program(program)
     try:
         done = subprocess.run([found, str(film)], capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:

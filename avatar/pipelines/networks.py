@@ -12,7 +12,7 @@ from torch import Tensor
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.metrics.identity import Identity
 from avatar.metrics.lpips import Lpips, find_weights
-from avatar.metrics.reading import LipReading
+from avatar.metrics.reading import LipReading, find_program
 from avatar.metrics.syncnet import SyncNet
 
 
@@ -50,6 +50,8 @@ class LoadedNetworks:
 def load_networks(networks: Networks) -> LoadedNetworks:
     """Raises: UserError when one is something else."""
     weights = find_weights(networks.lpips)
+    if networks.reading:
+        find_program(networks.reading.program)
     return LoadedNetworks(
         Lpips(weights) if weights else None,
         Identity(networks.identity) if networks.identity else None,

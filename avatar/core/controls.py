@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # what a control may be is known without torch, for the comma
     from avatar.core.avatar_file import Avatar
 
 # Deviation of the logarithm of how far lips and brows move, and how fast the head, in three seconds of speech about the
-# person's own mean: 321 stretches of 29 people (docs/figures.md, "Manner").
+# person's own mean: 321 stretches of 29 people (docs/lab/speech.md, "Manner from the voice").
 USUAL_SPREAD = {"mouth_gain": 0.20, "head": 0.24, "temperature": 0.12}
 MANNERS = {"auto": 0.0, "calm": -1.0, "lively": 1.0}
 """Manners of speaking, in these deviations."""

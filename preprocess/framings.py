@@ -8,6 +8,7 @@ squares are taken to have is so many of their sides: a framing has a focal lengt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,11 +44,12 @@ class _Shot:
 
 
 def find_framings(
-    video: Path, info: VideoInfo, looks: Looks, *, size: int, fps: float, stretch: Stretch
+    video: Path, info: VideoInfo, looks: Looks, *, size: Callable[[float], int], fps: float, stretch: Stretch
 ) -> tuple[Framing, ...]:
-    """The framings of a clip, in order, each of some frames at `fps`, for pictures of `size` px.
+    """The framings of a clip, in order, each of some frames at `fps`.
 
-    info: of the stretch. What belongs to none of them, being short, has the crop of the most usual one.
+    size: px a side of the pictures, by the side of the usual crop in the source. info: of the stretch. What belongs to
+    none of them, being short, has the crop of the most usual one.
     """
     length, shots = round(info.seconds * fps), list[_Shot]()
     if len(changes := _changes(looks)) <= MOST_CHANGES:
@@ -57,13 +59,17 @@ def find_framings(
         shots = [_Shot(a, b, _boxes_within(looks, a / fps * rate, b / fps * rate)) for a, b in pairwise(borders)]
     groups = _group([shot for shot in shots if shot.boxes], round(LEAST_SECONDS * fps))
 
-    def crop_of(boxes: list[Box], in_faces: float | None = None) -> tuple[float, float, float]:
-        return round_crop(choose_crop(boxes, info.width, info.height, in_faces), size)
-
-    if len(groups) < 2:
-        return (Framing(0, length, crop_of([box for box in looks if box])),)
     boxes = [[box for shot in group for box in shot.boxes] for group in groups]
-    usual = crop_of(boxes[0])
+    boxes = boxes if len(groups) > 1 else [[box for box in looks if box]]
+    first = choose_crop(boxes[0], info.width, info.height)
+    pixels = size(first[2])
+    usual = round_crop(first, pixels)
+    if len(groups) < 2:
+        return (Framing(0, length, usual),)
+
+    def crop_of(boxes: list[Box], in_faces: float) -> tuple[float, float, float]:
+        return round_crop(choose_crop(boxes, info.width, info.height, in_faces), pixels)
+
     in_faces = usual[2] / float(np.median([max(box[2:]) for box in boxes[0]]))  # so that all faces are as large
     crops = [usual, *(crop_of(of_group, in_faces) for of_group in boxes[1:])]
     numbers = {shot.start: number for number, group in enumerate(groups) for shot in group}

@@ -64,9 +64,11 @@ def make_photo_take(
     if out.exists():
         return reuse_take(out, source, request.record(), 0.0)
     detector = open_detector(request.tracker, device)
-    views = [_view(photo, request, detector) for photo in photos]
+    crops = [_crop(photo, request.face, detector) for photo in photos]
+    size = request.size_of(max(side for _, _, side in crops))
+    views = [_view(photo, crop, size, detector) for photo, crop in zip(photos, crops, strict=True)]
     detector.close()
-    views, track, camera = _fit(views, request.size)
+    views, track, camera = _fit(views, size)
     key = json.dumps([version("avatar-builder"), source["sha256"], request.record()])
     with resumable(out, key) as part:
         _write(part, views, track, camera, source, request)
@@ -85,18 +87,21 @@ def _source(photos: Sequence[Photo], consent: str) -> dict[str, str]:
     }
 
 
-def _view(photo: Photo, request: TakeRequest, detector: PersonDetector) -> _View:
-    """Raises: UserError without a human face."""
+def _crop(photo: Photo, which: str, detector: PersonDetector) -> tuple[float, float, float]:
+    """The square about the person. Raises: UserError without a human face."""
     height, width = photo.picture.shape[:2]
-    box = _find_face(photo, request.face, detector)
-    crop = choose_crop([box], width, height)
-    picture = cut_out(photo.picture, crop, request.size)
+    return choose_crop([_find_face(photo, which, detector)], width, height)
+
+
+def _view(photo: Photo, crop: tuple[float, float, float], size: int, detector: PersonDetector) -> _View:
+    """Raises: UserError without a human face."""
+    picture = cut_out(photo.picture, crop, size)
     points = detector.landmarks(np.stack([picture] * SETTLING))[-1]
     if points is None:
         raise UserError(f"{photo.name}: the face cannot be followed; use a photo that shows all of it, from the front")
     mask = detector.masks(picture[None])[0]
     x, y = (points[:, :2] / 2).round().astype(int).T.clip(0, len(mask) - 1)
-    _, _, unlike = fit_photos(torch.from_numpy(points[None]).float(), load_space(), request.size)
+    _, _, unlike = fit_photos(torch.from_numpy(points[None]).float(), load_space(), size)
     check_human(float(mask[y, x].mean()), unlike, photo.name)
     return _View(photo, crop, picture, points, mask)
 

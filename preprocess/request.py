@@ -8,11 +8,11 @@ from pathlib import Path
 from avatar.core.consent import NOT_STATED, check_source, describe
 from avatar.core.files import UserError, check_readable, digest_file
 from avatar.core.media import WHOLE, Stretch
+from avatar.core.recipe import LEAST_SIZE, MOST_SIZE, SIZE_STEP, CropSize
 from avatar.core.take import Take, open_take, with_holdout, write_take
 
 FACES = ("auto", "left", "right", "largest")
 ONLY_TRACKER = ("tracker", "facemesh")  # of Takes before there was a choice; the present ones find the same
-LEAST_SIZE, SIZE_STEP = 64, 16  # px; encoders work in blocks of 16
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TakeRequest:
 
     tracker: str = "auto"  # of `detectors.DETECTORS`
     face: str = "auto"  # of FACES
-    size: int = 512  # px a side
+    size: CropSize = 512  # px a side
     consent: str = NOT_STATED  # who agreed to what; it travels with the take and every avatar made of it
     stretch: Stretch = WHOLE  # the part of the clip to use
     audio_track: int | None = None  # from 1 on; None: the one with speech
@@ -32,7 +32,7 @@ class TakeRequest:
     def __post_init__(self) -> None:
         if self.face not in FACES:
             raise UserError(f"--face: '{self.face}' is unknown; choose one of {', '.join(FACES)}")
-        if self.size % SIZE_STEP or self.size < LEAST_SIZE:
+        if self.size != "native" and (self.size % SIZE_STEP or self.size < LEAST_SIZE):
             fits = max(LEAST_SIZE, self.size // SIZE_STEP * SIZE_STEP)
             raise UserError(
                 f"--size: {self.size} is no multiple of {SIZE_STEP} from {LEAST_SIZE} on, which films need; try {fits}"
@@ -41,6 +41,12 @@ class TakeRequest:
             raise UserError(f"--select: {self.seconds:g} s is nothing to train on; give more, or leave it out")
         if self.landmarker:
             check_readable(self.landmarker, "landmarker")
+
+    def size_of(self, side: float) -> int:
+        """Pixels a side of the Take whose crop has a side of so many px in the source."""
+        if self.size == "native":
+            return min(MOST_SIZE, max(LEAST_SIZE, int(side) // SIZE_STEP * SIZE_STEP))
+        return self.size
 
     def record(self) -> dict[str, str]:
         """All that changes what is made, as plain text under the options' names; a Take remembers it.

@@ -98,18 +98,19 @@ def make_take(
     with resumable(out, key) as part:
         with stages.time("find face"):
             looks = pick_face(find_faces(video, info, detector, request.stretch), request.face, str(video))
-            framings = find_framings(video, info, looks, size=request.size, fps=FPS, stretch=request.stretch)
+            framings = find_framings(video, info, looks, size=request.size_of, fps=FPS, stretch=request.stretch)
+            size = request.size_of(main_crop(framings)[2])
         observations = first_pass.load_observations(part)
         if observations is None:
             with stages.time("landmarks and mattes"):
-                observations = _observe(video, info, request, framings, TakeFolder(part), detector, progress)
+                observations = _observe(video, info, request, framings, size, TakeFolder(part), detector, progress)
         seen = observations.found
         read = request.stretch.start + len(seen) / FPS
         wanted = min(announced, request.stretch.stop or announced)
         missing = announced if is_cut_short(video, info, wanted, read) else 0.0
         check_faces(seen, FPS, str(video))
         train, test = split_frames(len(seen), holdout)
-        clip = _Clip(video, info, TakeFolder(part), request, source, framings, missing, train, test, stages)
+        clip = _Clip(video, info, TakeFolder(part), request, source, framings, size, missing, train, test, stages)
         track = _finish(clip, observations, open_sync, progress)
         del observations  # an hour of them is large, and so is what comes now
         save_track(track, part / "track.safetensors")
@@ -122,11 +123,12 @@ def _observe(
     info: VideoInfo,
     request: TakeRequest,
     framings: tuple[Framing, ...],
+    size: int,
     folder: TakeFolder,
     detector: PersonDetector,
     progress: Progress,
 ) -> FrameObservations:
-    frames = read_framings(video, info, framings, size=request.size, fps=FPS, stretch=request.stretch)
+    frames = read_framings(video, info, framings, size=size, fps=FPS, stretch=request.stretch)
     landmarks = open_landmarker(request.landmarker, FPS).landmarks if request.landmarker else detector.landmarks
     networks = Networks(landmarks, detector.masks, detector.batch)
     observations = first_pass.observe(frames, round(info.seconds * FPS), folder, networks, progress)
@@ -145,6 +147,7 @@ class _Clip:
     request: TakeRequest
     source: dict[str, str]
     framings: tuple[Framing, ...]
+    size: int  # px a side
     announced: float  # s, where the file holds less than it says; else 0
     train: range
     test: range
@@ -217,7 +220,7 @@ def _describe(clip: _Clip, observations: FrameObservations, fitted: _Fitted, sou
     framing = clip.number_framings(len(track))
     bad = _find_bad_spans(observations, framing, track) + sound.spans
     quality = measure_track(track, bad) | sound.quality | plate.quality()
-    quality["source_eye_px"] = quality["eye_px"] * min(1.0, main_crop(clip.framings)[2] / clip.request.size)
+    quality["source_eye_px"] = quality["eye_px"] * min(1.0, main_crop(clip.framings)[2] / clip.size)
     quality["mouth_covered"] = float(covered([s for s in bad if s.reason == MOUTH_COVERED], len(track)).mean())
     quality["torso_held"] = fitted.held
     quality["captions"] = float(has_caption(observations.descriptions).mean())
@@ -252,7 +255,7 @@ def _fit(clip: _Clip, observations: FrameObservations, usual: Array, progress: P
             torch.from_numpy(landmarks),
             torch.from_numpy(found),
             load_space(),
-            size=clip.request.size,
+            size=clip.size,
             fps=FPS,
             texture=texture,
         )

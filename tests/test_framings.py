@@ -47,7 +47,7 @@ def film(path: Path, zoom: Callable[[int], float]) -> None:
 
 
 def find(path: Path, looks: list[Box | None]) -> tuple[Framing, ...]:
-    return find_framings(path, probe(path), looks, size=256, fps=FPS, stretch=WHOLE)
+    return find_framings(path, probe(path), looks, size=lambda _: 256, fps=FPS, stretch=WHOLE)
 
 
 def is_close(frame: int) -> bool:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +15,9 @@ from avatar.core.files import UserError
 from avatar.core.lines import parse_mapping, read_mapping
 from avatar.core.named_files import BackgroundPath, FilePath
 
+LEAST_SIZE, MOST_SIZE, SIZE_STEP = 64, 1024, 16  # px; encoders work in blocks of 16
+CropSize = Annotated[int, Field(ge=LEAST_SIZE, le=MOST_SIZE, multiple_of=SIZE_STEP)] | Literal["native"]
+"""Pixels a side of a square crop, or as many as the source has there, up to the most."""
 MOST_SECONDS = 300.0  # of a training that ends by itself: on two slow cores it may take that long
 MOST_SEED = 2**62  # torch takes 64 bits, and some seeds are another one plus a number
 
@@ -80,8 +83,10 @@ class Recipe(Settings):
     budget_seconds: float | None = Field(None, gt=0)  # training time; None: until more of it buys nothing
     steps: int | None = Field(None, ge=1)  # of training, in place of a time: then the same seed gives the same file
     holdout: float = Field(0.0, ge=0, le=0.9)  # last part of the clip, never trained on
-    size: int = Field(512, ge=64, le=1024, multiple_of=16)  # px a side of the Take that is made of a video
-    train_size: int | None = Field(None, ge=64, le=1024, multiple_of=16)  # px a side of what is learned; the Take's own
+    size: CropSize = 512  # px a side of the Take that is made of a video
+    train_size: int | None = Field(
+        None, ge=LEAST_SIZE, le=MOST_SIZE, multiple_of=SIZE_STEP
+    )  # px a side of what is learned; the Take's own
     mouth_from: float = Field(1.0, ge=0, le=1)  # share of the budget after which the mouth counts much more
     renderer: dict[str, Any] = Field(default_factory=lambda: {"kind": "gaussian"})
     tracker: str = "auto"

@@ -15,7 +15,7 @@ from avatar.core.label import Label
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import named_files
 from avatar.core.outputs import check_inputs, check_output
-from avatar.core.recipe import Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
+from avatar.core.recipe import CropSize, Recipe, Settings, load_recipe, parse, parse_duration, without_aliases
 from avatar.pipelines.option_table import options_of, settings_files
 from avatar.pipelines.options import (
     Agreement,
@@ -122,13 +122,17 @@ def take_request(options: Preprocess) -> TakeRequest:
     return TakeRequest(
         tracker=options.tracker,
         face=options.face,
-        size=options.size,
+        size=_size_of(options.size),
         audio_track=options.audio_track,
         consent=consent_of(options),
         stretch=Stretch(start or 0.0, end),
         seconds=select,
         landmarker=Path(options.landmarker) if options.landmarker else None,
     )
+
+
+def _size_of(text: str) -> CropSize:
+    return "native" if text == "native" else int(text)
 
 
 def consent_of(options: Agreement) -> str:
@@ -160,6 +164,7 @@ def final_recipe(options: Build) -> Recipe:
     given = options.recipe or {}
     recipe = load_recipe(Path(given)) if isinstance(given, str) else parse(Recipe, given, "recipe")
     changes: dict[str, Any] = {name: getattr(options, name) for name in ("steps", "holdout", "seed", "tracker")}
+    changes["size"] = _size_of(options.size) if options.size else None
     changes["budget_seconds"] = parse_duration(options.budget, "--budget") if options.budget else None
     changed = {name: value for name, value in changes.items() if value is not None}
     return parse(Recipe, recipe.model_dump() | changed | {"file": recipe.file}, "recipe")

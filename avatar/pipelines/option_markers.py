@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from avatar.core.controls import Controls
 from avatar.core.files import UserError
-from avatar.core.recipe import Recipe, Settings, parse_duration
+from avatar.core.recipe import LEAST_SIZE, MOST_SIZE, SIZE_STEP, Recipe, Settings, parse_duration
 from avatar.core.segments import SegmentSettings
 
 Role = Literal["input", "output", "option"]
@@ -70,4 +70,14 @@ def recipe_sections(values: Mapping[str, Any]) -> Sections:
     return sections
 
 
+def _pixels(value: Any) -> Any:
+    """A size as a text: `native`, or a number that pictures can have. Raises: ValueError."""
+    if value != "native":
+        number = int(value) if str(value).isdigit() else 0
+        if number % SIZE_STEP or not LEAST_SIZE <= number <= MOST_SIZE:
+            raise ValueError(f"must be native, or a multiple of {SIZE_STEP} between {LEAST_SIZE} and {MOST_SIZE}")
+    return str(value)
+
+
+Pixels = Annotated[str, BeforeValidator(_pixels, json_schema_input_type=str | int), Given(metavar="PIXELS|native")]
 Duration = Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float), Given(metavar="DURATION")]

@@ -19,6 +19,7 @@ from avatar.pipelines.option_markers import (
     Duration,
     FileOfSettings,
     Given,
+    Pixels,
     control_sections,
     recipe_sections,
     segment_sections,
@@ -39,6 +40,7 @@ FILMS = (".mp4", ".mov", ".webm")
 AVATAR, SPEECH = "An avatar file.", "Any sound or video file that ffmpeg reads."
 DEVICE = "The processor, or an NVIDIA GPU; auto: the GPU if nothing is missing for it."
 FACE = "Which face, when there are several all the way; auto: the largest, with a warning."
+CROP_SIZE = "Pixels a side of the square crop, 64 to 1024; native: as many as the source has there, up to 1024."
 TRACKER = (
     "What runs the networks that find face and person: torch, or MediaPipe itself; auto: the faster on the device."
 )
@@ -88,7 +90,7 @@ class Preprocess(Hardware, Agreement):
         description="A clip of one person speaking."
     )
     output: Annotated[FilePath, Given(("-o", "--out"), "TAKE_DIR", "output")] = Field(description="Folder to make.")
-    size: int = Field(512, ge=64, le=1024, multiple_of=16, description="Pixels a side of the square crop.")
+    size: Pixels = Field("512", description=CROP_SIZE)
     holdout: float = Field(0.1, ge=0, le=0.9, description="Last part of the clip kept for testing.")
     face: Face = Field("auto", description=FACE)
     start: Duration | None = Field(None, description="Where to begin, such as 12s or 1m.")
@@ -120,6 +122,9 @@ class Build(Hardware, Agreement):
     )
     steps: int | None = Field(
         None, ge=1, description="Training steps in place of a time; then the same seed gives the same file."
+    )
+    size: Annotated[Pixels | None, Given(metavar="PIXELS|native", default="the recipe's")] = Field(
+        None, description=CROP_SIZE
     )
     holdout: Annotated[float | None, Given(default="the recipe's")] = Field(
         None, ge=0, le=0.9, description="Last part of the clip, never trained on."

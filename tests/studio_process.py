@@ -26,6 +26,7 @@ HERE = (sys.executable, "-m", "tests.studio_process")
 WORKER = (*HERE, "work")
 STEPS, STEP_SECONDS = 8, 0.02  # of a job
 WAIT_SECONDS = 60.0
+QUICK = "8s"  # that a build in two minutes may take here
 FAILS = b"fail"  # in what a job reads: it fails
 
 
@@ -52,11 +53,16 @@ def expected(source: bytes) -> bytes:
     return source[: len(source) // STEPS] * STEPS
 
 
-def run_server(folder: Path, port: int, worker: Sequence[str]) -> None:
-    """Serve with workers at a port; 0: a free one."""
+def run_server(folder: Path, port: int, *, real: bool) -> None:
+    """Serve at a port, 0: a free one; real: with workers that do the work, in little time."""
+    from avatar.batch.local import WORKER as REAL
+    from avatar.studio.films import QUALITIES
     from avatar.studio.server import Address, serve
     from avatar.studio.studio import Studio
 
+    if real:
+        QUALITIES["quick"] = {"budget": QUICK}
+    worker = REAL if real else WORKER
     with contextlib.suppress(KeyboardInterrupt):
         serve(Studio(folder, worker=worker), Address(port=port), lambda url: print(url, flush=True))
 
@@ -157,8 +163,6 @@ if __name__ == "__main__":
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     os.environ["AVATAR_LOG"] = "off"
     if sys.argv[1] == "serve":
-        from avatar.batch.local import WORKER as REAL
-
-        run_server(Path(sys.argv[2]), int(sys.argv[3]), REAL if "real" in sys.argv[4:] else WORKER)
+        run_server(Path(sys.argv[2]), int(sys.argv[3]), real="real" in sys.argv[4:])
     else:
         work(write_slowly)

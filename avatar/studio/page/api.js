@@ -34,19 +34,26 @@ export const person = (key, rest = "") => `/api/people/${encodeURIComponent(key)
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A file, or a recording that still grows, on its way to the server; goes on where a connection was lost. */
+const HOLDS = ["offline", "disk"]; // what an upload waits for to be mended, and goes on then
+
+/** A file, or a recording that still grows, on its way to the server; goes on where it was held up. */
 export class Upload {
-  constructor(kind, name, { size = null, onprogress = () => {} } = {}) {
-    Object.assign(this, { kind, name, size, onprogress, parts: [], sent: 0, ended: false, stopped: false });
+  /** onprogress(sent, size); onhold(error): why it waits just now, null when it goes on. */
+  constructor(kind, name, { size = null, onprogress = () => {}, onhold = () => {} } = {}) {
+    Object.assign(this, { kind, name, size, onprogress, onhold, parts: [], sent: 0, ended: false, stopped: false });
   }
 
-  /** Send a file; resolves to the upload's id. A file that was sent in part before goes on. */
-  static async file(kind, file, onprogress) {
-    const upload = new Upload(kind, file.name, { size: file.size, onprogress });
+  /** A file on its way, once it is run; one that was sent in part before goes on. */
+  static of(kind, file, calls = {}) {
+    const upload = new Upload(kind, file.name, { size: file.size, ...calls });
     upload.memory = `upload ${kind} ${file.name} ${file.size} ${file.lastModified}`;
     upload.push(file);
     upload.end();
-    return upload.run();
+    return upload;
+  }
+
+  static file(kind, file, calls) {
+    return Upload.of(kind, file, calls).run();
   }
 
   push(blob) {
@@ -62,24 +69,42 @@ export class Upload {
     this.stopped = true;
   }
 
+  /** Send all there is; resolves to the upload's id, or to null when it was stopped. */
   async run() {
-    await this.begin();
+    await this.insist(() => this.begin());
     while (!this.stopped) {
       const all = this.whole?.size ?? 0;
-      if (this.sent < all) await this.sendPiece();
+      if (this.sent < all) await this.insist(() => this.sendPiece());
       else if (this.ended) break;
       else await wait(100);
     }
     if (this.stopped) return null;
-    await post(`/api/uploads/${this.id}/finish`);
+    await this.insist(() => post(`/api/uploads/${this.id}/finish`));
     if (this.memory) localStorage.removeItem(this.memory);
     return this.id;
+  }
+
+  /** Try again while the studio is away or the disk is full. */
+  async insist(act) {
+    for (;;) {
+      try {
+        await act();
+        if (this.held) this.onhold(null);
+        this.held = null;
+        return;
+      } catch (error) {
+        if (!HOLDS.includes(error.code) || this.stopped) throw error;
+        if (this.held !== error.code) this.onhold(error);
+        this.held = error.code;
+        await wait(1000);
+      }
+    }
   }
 
   async begin() {
     const before = this.memory && localStorage.getItem(this.memory);
     if (before) {
-      const state = await get(`/api/uploads/${before}`).catch(() => null);
+      const state = await get(`/api/uploads/${before}`).catch((error) => { if (error.code === "offline") throw error; });
       if (state && !state.whole) {
         Object.assign(this, { id: before, piece: 4e6, sent: state.received });
         return;
@@ -97,21 +122,18 @@ export class Upload {
       this.sent = (await response.json()).received;
     } catch (error) {
       if (error.code === "offset") this.sent = error.values.received;
-      else if (error.code === "offline") {
-        await wait(1000);
-        const state = await get(`/api/uploads/${this.id}`).catch(() => null);
-        if (state) this.sent = state.received;
-      } else throw error;
+      else throw error; // what came of the piece before is told by the next answer, as an offset
     }
     this.onprogress(this.sent, this.size);
   }
 }
 
-/** What is in a file that has come, once it was looked at. */
+/** What is in a file that has come, once it was looked at; null when nobody waits any more. Throws why it is of no use. */
 export async function checked(id, isOver = () => false) {
   while (!isOver()) {
     try {
       const found = await get(`/api/uploads/${id}/check`);
+      if (found.error) throw new Refused(found, 200);
       if (found.checked) return found;
     } catch (error) {
       if (error.code !== "offline") throw error;

@@ -34,6 +34,7 @@ class Create {
   }
 
   choose(unfinished) {
+    this.upload?.stop();
     const file = pickFile(CLIPS, (one) => this.useFile(one));
     const drop = droppable(h("div.drop", {},
       h("div.choices", {},
@@ -65,19 +66,20 @@ class Create {
 
   async useActor() {
     this.drawForm(t("actor-name"), "nobody");
-    fill(this.verdict, h("p.busy", {}, t("filming-actor")), bar(null, t("filming-actor")));
+    const { verdict } = this;
+    fill(verdict, h("p.busy", {}, t("filming-actor")), bar(null, t("filming-actor")));
     try {
       const made = await post("/api/actor");
-      await this.check(made.id);
+      if (this.verdict === verdict) await this.check(made.id);
     } catch (error) {
-      this.fail(error);
+      if (this.verdict === verdict) this.fail(error);
     }
   }
 
   async film() {
     this.camera = camera({
       onstart: (name) => {
-        this.upload = new Upload("clip", name);
+        this.upload = new Upload("clip", name, { onhold: (error) => error && say(explain(error), "bad") });
         this.sending = this.upload.run();
         this.sending.catch((error) => say(explain(error), "bad"));
       },
@@ -91,12 +93,12 @@ class Create {
         try {
           const id = await this.sending;
           localStorage.removeItem(RECORDING);
-          await this.check(id);
+          if (id) await this.check(id);
         } catch (error) {
           this.fail(error);
         }
       },
-      onback: () => { this.upload?.stop(); this.choose(null); },
+      onback: () => this.choose(null),
     });
     fill(this.element, this.camera.element);
     await this.camera.open();
@@ -104,11 +106,16 @@ class Create {
 
   async useFile(file) {
     this.drawForm("", "");
-    const place = h("div");
-    fill(this.verdict, h("p.busy", {}, t("sending", { name: file.name })), place);
+    const words = t("sending", { name: file.name });
+    const place = h("div", {}, bar(0, words)), held = h("p.problem", { role: "alert" });
+    fill(this.verdict, h("p.busy", {}, words), place, held);
+    this.upload = Upload.of("clip", file, {
+      onprogress: (sent, size) => fill(place, bar(sent / size, words)),
+      onhold: (error) => { held.textContent = error ? explain(error) : ""; },
+    });
     try {
-      const id = await Upload.file("clip", file, (sent, size) => fill(place, bar(sent / size, t("sending", { name: file.name }))));
-      await this.check(id);
+      const id = await this.upload.run();
+      if (id) await this.check(id);
     } catch (error) {
       this.fail(error);
     }
@@ -121,6 +128,8 @@ class Create {
 
   drawForm(name, who) {
     this.values = { who, quality: "good" };
+    this.wanted = this.checkedId = null; // of the clip before
+    this.usable = this.force = false;
     this.verdict = h("div.verdict", { "aria-live": "polite" });
     this.name = h("input", { id: "name", value: name, maxlength: 200, autocomplete: "name", required: true,
       oninput: () => this.ready() });
@@ -175,9 +184,9 @@ class Create {
   async check(id) {
     fill(this.verdict, h("h2", {}, t("looking")), h("p.quiet", {}, t("looking-hint")), bar(null, t("looking")),
       h("div.thumbs.ghost", {}, Array.from({ length: 6 }, () => h("span"))));
-    const found = await checked(id, () => this.left);
-    if (!found) return;
-    if (found.error) throw found;
+    this.wanted = id;
+    const found = await checked(id, () => this.left || this.wanted !== id);
+    if (!found || this.wanted !== id) return;
     this.checkedId = id;
     this.usable = found.usable || this.force;
     this.drawVerdict(id, found);

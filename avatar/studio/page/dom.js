@@ -13,7 +13,7 @@ export function h(what, attributes = {}, ...children) {
     else if (name in element && !name.startsWith("aria") && typeof value !== "string") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  element.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
   return element;
 }
 
@@ -52,7 +52,7 @@ export function button(words, onclick, { sign = null, kind = "", ...rest } = {})
 }
 
 export function fill(place, ...children) {
-  place.replaceChildren(...children.flat().filter(Boolean));
+  place.replaceChildren(...children.flat(Infinity).filter(Boolean));
   return place;
 }
 

@@ -15,32 +15,31 @@ export async function personPage(frame, key, tab) {
   const element = h("section.one", {},
     h("div.title", {}, one.poster && h("img.face", { src: one.poster, alt: "" }), h("h1", {}, one.name),
       h("nav.tabs", { "aria-label": one.name }, tabsOf(frame, one).map(link))), body);
-  const view = tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one, body);
+  const view = tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one);
   fill(body, view.element);
   return { title: one.name, element, leave: () => view.leave?.() };
 }
 
 /** Speaking, where there is an avatar; else its build, which becomes speaking when it is done. */
-async function firstView(frame, one, body) {
+async function firstView(frame, one) {
   if (one.avatars.length) return speakView(frame, one);
-  const view = { element: h("div.building"), leave: null };
-  let inner = null;
+  const view = { element: h("div.building") };
   let left = false;
   let shown = null;
-  view.leave = () => { left = true; inner?.leave?.(); };
+  view.leave = () => { left = true; };
   frame.watch(async (queue) => {
+    if (left) return;
     const job = queue.jobs.find((job) => job.person === one.key && job.kind === "build");
-    if (inner || left) return;
     if (job) {
       shown = drawBuild(view.element, job, shown, frame);
       return;
     }
     const now = await get(person(one.key)).catch(() => null);
-    if (left || inner || !now) return;
+    if (left || !now) return;
     if (now.avatars.length) {
+      left = true;
       say(t("built", { name: now.name }), "good");
-      inner = await speakView(frame, now);
-      fill(body, inner.element);
+      frame.redraw(); // with the pages that only who can speak has
     } else if (!view.element.children.length || shown) {
       shown = null;
       fill(view.element, notBuilt(frame, now));

@@ -66,7 +66,7 @@ export class Preview {
 
   async draw(index) {
     const blob = this.frames[Math.min(index, this.frames.length - 1)];
-    if (!blob || this.drawing) return;
+    if (!blob || this.drawing || blob === this.drawn) return;
     this.drawing = true;
     try {
       const picture = await createImageBitmap(blob);
@@ -76,6 +76,7 @@ export class Preview {
       }
       this.canvas.getContext("2d").drawImage(picture, 0, 0);
       picture.close();
+      this.drawn = blob;
     } finally {
       this.drawing = false;
     }

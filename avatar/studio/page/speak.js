@@ -151,7 +151,7 @@ class Speak {
   }
 
   async add(kind, file) {
-    const id = await Upload.file(kind, file, () => {});
+    const id = await Upload.file(kind, file);
     return (await post(person(this.one.key, `/add/${kind}`), { upload: id })).name;
   }
 

@@ -8,7 +8,7 @@ export async function verifyPage() {
   const look = async (file) => {
     fill(result, h("p.busy", {}, t("verifying", { name: file.name })), bar(null, t("verifying", { name: file.name })));
     try {
-      const id = await Upload.file("verify", file, () => {});
+      const id = await Upload.file("verify", file);
       fill(result, finding(await post("/api/verify", { upload: id })));
     } catch (error) {
       fill(result, h("p.problem", { role: "alert" }, explain(error)));

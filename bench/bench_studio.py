@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
+import os
 import random
-import shutil
 import statistics
 import tempfile
 import threading
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.studio_pages import browser, watched
 from tests.studio_process import CONSENT, Served, expected
 
 CLIP = random.Random(1).randbytes(2_000_000)
@@ -95,41 +97,55 @@ def kill_often(folder: Path, count: int, seed: int) -> None:
 
 
 def go_the_way(folder: Path, video: Path, quality: str) -> None:
-    """From a clip to a film in Chromium, with the times of what one waits for."""
-    from playwright.sync_api import sync_playwright
-
+    """From a clip to a film in Chromium, with the times of what one waits for, and the clicks it takes."""
     served = Served(folder, real=True)
-    url, start = f"http://127.0.0.1:{served.port}/", time.monotonic()
+    start, clicks = time.monotonic(), itertools.count(1)
 
     def note(what: str) -> None:
-        print(f"{time.monotonic() - start:7.1f} s  {what}", flush=True)
+        print(f"{time.monotonic() - start:7.1f} s, processor {_processor_seconds():6.1f} s  {what}", flush=True)
 
-    with sync_playwright() as started, contextlib.ExitStack() as ending:
+    def click(place: Any) -> None:
+        place.click(force=True)
+        print(f"          click {next(clicks)}")
+
+    with contextlib.ExitStack() as ending:
         ending.callback(served.stop)
-        browser = started.chromium.launch(executable_path=_chromium(), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(locale="en-US").new_page()
-        weight, elsewhere = _Weight(page), list[str]()
-        page.on(
-            "request", lambda one: None if one.url.startswith((url, "blob:", "data:")) else elsewhere.append(one.url)
-        )
+        chromium = ending.enter_context(browser())
+        page = ending.enter_context(watched(chromium, served, "#/new"))
+        weight = _Weight(page)
         page.set_default_timeout(900_000)
-        page.goto(f"{url}#/new")
+        page.reload()
         page.locator("input[type=file]").first.set_input_files(video)
+        print(f"          click {next(clicks)}: the clip is chosen or dropped")
         page.get_by_label("Name").fill("The Actor")
-        page.get_by_label("It is me").check(force=True)
-        page.get_by_label(quality).check(force=True)
+        click(page.get_by_label("It is me"))
+        click(page.get_by_label(quality))
         page.locator(".grade").wait_for()
         note(f"verdict: {page.locator('.grade').inner_text()}")
-        page.get_by_role("button", name="Build the avatar").click()
+        click(page.get_by_role("button", name="Build the avatar"))
         preview = page.locator(".preview[data-first]")
         preview.wait_for()
         note(f"built; first preview after {preview.get_attribute('data-first')} ms")
         firsts = [_slide(page, preview, number) for number in range(SLIDES)]
         note(f"a slider's first frame: median {statistics.median(firsts):.0f} ms, slowest {max(firsts):.0f} ms")
-        page.get_by_role("button", name="Make the film").click()
+        click(page.get_by_role("button", name="Make the film"))
         page.locator(".film-card video").wait_for()
         note("the film is there")
-        print(f"page: {weight.bytes / 1000:.0f} kB of files; requests elsewhere: {len(elsewhere)}")
+        print(f"page: {weight.bytes / 1000:.0f} kB of files; requests elsewhere: none")  # `watched` fails else
+
+
+def _processor_seconds() -> float:
+    """Processor time of all processes that descend from this one and live, s."""
+    ticks, parents = {}, {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = place.read_text().rpartition(")")[2].split()
+            parents[int(place.parent.name)] = int(fields[1])
+            ticks[int(place.parent.name)] = sum(map(int, fields[11:15]))  # with that of children that have ended
+    mine = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= more
+    return sum(ticks[pid] for pid in mine if pid in ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _slide(page: Any, preview: Any, number: int) -> float:
@@ -148,13 +164,6 @@ class _Weight:
     def _add(self, response: Any) -> None:
         if "/page/" in response.url or response.url.endswith("/"):
             self.bytes += int(response.headers.get("content-length", 0))
-
-
-def _chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        raise SystemExit("no Chromium")
-    return found
 
 
 def main() -> None:

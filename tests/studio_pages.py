@@ -1,4 +1,4 @@
-"""Pages of the studio in Chromium, for tests that look at them; where neither it nor playwright is installed, they skip."""
+"""Pages of the studio in Chromium, for tests that look at them; without Chromium or playwright they skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way in Chromium: filmed, looked at, agreed, built, spoken; then a text, talking, figures, origin, deletion."""
+"""The whole way in Chromium: filmed, looked at, built, spoken; then a text, talking, figures, origin, deletion."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.studio_process import Served
 
 PATIENCE = 180_000  # ms for what takes long: looking at a clip, a build
 FILMED_SECONDS = 9.0
+LENGTH = "(film) => new Promise((found) => { film.onloadedmetadata = () => found(film.duration); film.load(); })"
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
 
 
@@ -82,9 +83,7 @@ def test_from_a_text_to_nothing_left(furnished: Served) -> None:
         page.locator(".film-card video").wait_for()
         (film,) = (folder / "films").glob("*.mp4")
         assert (folder / "texts" / f"{film.stem}.txt").read_text() == "Hello. This is a test."
-        assert page.locator(".film-card video").evaluate(
-            "(one) => new Promise((found) => one.readyState ? found(one.duration) : one.onloadedmetadata = () => found(one.duration))"
-        ) > 1  # fmt: skip
+        assert page.locator(".film-card video").evaluate(LENGTH) > 1
 
         page.get_by_role("link", name="Talk").click()
         page.get_by_role("button", name="Start").click()

@@ -174,10 +174,12 @@ def serve(studio: Studio, address: Address, started: Callable[[str], None]) -> N
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Lets go of connections that stay open as soon as it is asked to end."""
+        """Lets go of connections that stay open, or wait for a helper, as soon as it is asked to end."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             studio.stopping.set()
+            studio.drawer.stop()
+            studio.looker.stop()
             super().handle_exit(sig, frame)
 
     app = make_app(studio, address)

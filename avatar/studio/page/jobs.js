@@ -1,7 +1,7 @@
 // A job of the queue, as it is shown everywhere: what it is, how far, how long, what to do when it fails.
 import { post, text } from "./api.js";
 import { ask, bar, button, doing, duration, fill, h } from "./dom.js";
-import { t } from "./texts.js";
+import { advice, t } from "./texts.js";
 
 export const isActive = (job) => job.state === "waiting" || job.state === "running";
 const path = (job, rest) => `/api/queue/${encodeURIComponent(job.id)}/${rest}`;
@@ -44,7 +44,7 @@ export function actionsOf(job, frame) {
 
 /** Why a job failed, as a sentence of its own; the flag of the command line is a button here. */
 export function reasonOf(job) {
-  return job.reason.replace(/, or build all the same with --force/, "").replace(/; see \S+report\.html/, "");
+  return advice(job.reason.replace(/, or build all the same with --force/, "").replace(/; see \S+report\.html/, ""));
 }
 
 export function jobCard(job, frame) {

@@ -68,7 +68,7 @@ function drawBuild(place, job, shown, frame) {
   drawStages(next.stages, job);
   drawPicture(next, job);
   fill(place,
-    h("div.halves", {}, next.picture,
+    h("div.halves", {}, (isActive(job) || job.picture) && next.picture,
       h("div.card", {}, h("h2", {}, t(isActive(job) ? "building" : "build-failed")), isActive(job) && next.stages, next.progress,
         isActive(job) && h("p.quiet", {}, t("may-close")), actionsOf(job, frame))));
   return next;

@@ -7,7 +7,8 @@ const QUIET_MS = 110; // after a change, so that a slider in motion asks once
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export class Preview {
-  constructor(key) {
+  /** poster: the address of a picture to show until the first frame is there. */
+  constructor(key, poster) {
     this.key = key;
     this.canvas = h("canvas", { role: "img", "aria-label": t("preview"), width: 320, height: 320 });
     this.said = h("p.said", { role: "status" });
@@ -17,6 +18,14 @@ export class Preview {
     this.element = h("div.preview", {}, this.canvas, this.said, this.button);
     this.frames = [];
     this.fps = 25;
+    if (poster) this.drawPoster(poster);
+  }
+
+  async drawPoster(poster) {
+    const picture = new Image();
+    picture.src = poster;
+    await picture.decode().catch(() => {});
+    if (!this.drawn && picture.width) this.canvas.getContext("2d").drawImage(picture, 0, 0, this.canvas.width, this.canvas.height);
   }
 
   /** Draw with other settings, soon. */

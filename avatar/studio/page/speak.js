@@ -20,7 +20,7 @@ class Speak {
   constructor(frame, one) {
     this.frame = frame;
     this.one = one;
-    this.preview = new Preview(one.key);
+    this.preview = new Preview(one.key, one.poster);
     const [voice] = frame.about.voices;
     this.settings = { speech: one.speech[0]?.name || "sample", background: "own", value: "", size: "usual", controls: {}, emotion: "",
       text: "", voice: voice?.voice || "", language: voice?.languages[0] || "", captions: "" };

@@ -20,12 +20,13 @@ from typing import Any
 from avatar.batch.work import Made, Task
 from avatar.batch.worker import serve as work
 from avatar.core.files import UserError, remove_leftovers, whole
+from avatar.studio.child import end_with_stdin
 
 HERE = (sys.executable, "-m", "tests.studio_process")
 WORKER = (*HERE, "work")
 STEPS, STEP_SECONDS = 8, 0.02  # of a job
 WAIT_SECONDS = 60.0
-QUICK = "8s"  # that a build in two minutes may take here
+QUICK = "8s"  # that the training of a build of one frame takes here
 FAILS = b"fail"  # in what a job reads: it fails
 
 
@@ -60,7 +61,7 @@ def run_server(folder: Path, port: int, *, real: bool) -> None:
     from avatar.studio.studio import Studio
 
     if real:
-        QUALITIES["quick"] = {"budget": QUICK}
+        QUALITIES["preview"] = {"preview": True, "budget": QUICK}
     worker = REAL if real else WORKER
     with contextlib.suppress(KeyboardInterrupt):
         serve(Studio(folder, worker=worker), Address(port=port), lambda url: print(url, flush=True))
@@ -79,6 +80,7 @@ class Served:
         """Start it, or start it again."""
         self.process = subprocess.Popen(
             [*HERE, "serve", str(self.folder), str(port), *(["real"] if self._real else [])],
+            stdin=subprocess.PIPE,  # which ends with this process, and it with that
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -162,6 +164,7 @@ if __name__ == "__main__":
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     os.environ["AVATAR_LOG"] = "off"
     if sys.argv[1] == "serve":
+        end_with_stdin()
         run_server(Path(sys.argv[2]), int(sys.argv[3]), real="real" in sys.argv[4:])
     else:
         work(write_slowly)

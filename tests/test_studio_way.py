@@ -37,7 +37,7 @@ def test_from_the_camera_to_a_film(actor: Filmed, tmp_path: Path) -> None:
             page.locator(".record").click()
             page.get_by_label("Name").fill("The Actor")
             assert page.get_by_label("It is me").is_checked()
-            page.get_by_label("2 min").check(force=True)
+            page.get_by_label("½ min").check(force=True)
             page.locator(".grade").wait_for()
             assert page.locator(".thumbs img").count() >= 6
             page.get_by_role("button", name="Build the avatar").click()

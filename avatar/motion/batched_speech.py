@@ -28,7 +28,7 @@ class SpeechStream:
 
 
 class BatchedSpeech:
-    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make. One thread at a time."""
+    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make; each by one thread at a time."""
 
     def __init__(
         self, models: Sequence[SpeechToMotion], device: torch.device, precision: torch.dtype | None = None
@@ -36,7 +36,7 @@ class BatchedSpeech:
         """precision: of the backbone's products; None: the fastest that the device has."""
         self._device, self._models = device, list(models)
         self._backbone = LiveBackbone(device, precision)
-        self._heads = [LiveHead(one.encoder, device, precision) for one in models]
+        self._heads = [LiveHead(one.encoder, device) for one in models]
         self._directions = [one.encoder.directions.to(device) for one in models]
         self._decoders = [
             decoder_from_tensors({name: value.to(device) for name, value in decoder_tensors(one.model.decoder).items()})

@@ -49,7 +49,7 @@ class LiveSpeech:
     def __init__(self, speech: SpeechToMotion, precision: torch.dtype | None = None) -> None:
         """precision: of the backbone's products; None: the fastest."""
         self._speech, self._stream = speech, LiveStream()
-        self._backbone, self._head = LiveBackbone(precision=precision), LiveHead(speech.encoder, precision=precision)
+        self._backbone, self._head = LiveBackbone(precision=precision), LiveHead(speech.encoder)
 
     @torch.no_grad()
     def __call__(self, window: Tensor, frames: slice) -> MouthMotion:
@@ -215,10 +215,8 @@ def _together(parts: Sequence[Tensor | None]) -> Tensor:
 class LiveHead:
     """An encoder's own layers, for the last frames of streams."""
 
-    def __init__(self, encoder: Encoder, device: torch.device = CPU, precision: torch.dtype | None = None) -> None:
-        """precision: of products; None: the fastest that the device has."""
-        placed = encoder if device == CPU else deepcopy(encoder).to(device)
-        self._convolutions = _Convolutions(placed, precision or fast_precision(device))
+    def __init__(self, encoder: Encoder, device: torch.device = CPU) -> None:
+        self._convolutions = _Convolutions(encoder if device == CPU else deepcopy(encoder).to(device))
 
     def __call__(self, backbone: Tensor, count: int) -> EncoderOutput:
         """The last `count` motion frames [B, T, ...] of the `tail` [B, n, W] of streams."""
@@ -229,11 +227,11 @@ class LiveHead:
 class _Convolutions:
     """An encoder's convolutions as matrix products: for a few frames several times as fast as torch's own."""
 
-    def __init__(self, encoder: Encoder, precision: torch.dtype) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         lips = encoder.lips
-        self._fine = [_Block(block, precision) for block in encoder.fine if isinstance(block, Block)]
-        self._coarse = [_Block(block, precision) for block in encoder.coarse if isinstance(block, Block)]
-        self._first, self._down = (_Convolution(one, precision) for one in (encoder.first, encoder.down))
+        self._fine = [_Block(block) for block in encoder.fine if isinstance(block, Block)]
+        self._coarse = [_Block(block) for block in encoder.coarse if isinstance(block, Block)]
+        self._first, self._down = _Convolution(encoder.first), _Convolution(encoder.down)
         self._articulation = _Convolution(encoder.articulation)
         self._lips = [_Convolution(part) for part in (lips.linear, lips.first, lips.second)]
 
@@ -252,9 +250,8 @@ class _Convolutions:
 
 
 class _Block:
-    def __init__(self, block: Block, precision: torch.dtype) -> None:
-        self._norm = block.norm
-        self._mix, self._out = _Convolution(block.mix, precision), _Convolution(block.out, precision)
+    def __init__(self, block: Block) -> None:
+        self._norm, self._mix, self._out = block.norm, _Convolution(block.mix), _Convolution(block.out)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         return hidden + self._out(functional.gelu(self._mix(self._norm(hidden))))
@@ -263,17 +260,16 @@ class _Block:
 class _Convolution:
     """A convolution over time of [B, T, I], zeros beyond the ends."""
 
-    def __init__(self, convolution: nn.Conv1d, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, convolution: nn.Conv1d) -> None:
         weight = convolution.weight.detach()  # [O, I, k]
         self._kernel, self._dilation = weight.shape[2], convolution.dilation[0]
-        self._weight = weight.transpose(1, 2).flatten(1).to(precision).contiguous()  # [O, k I]
+        self._weight = weight.permute(2, 1, 0).reshape(-1, len(weight)).contiguous()  # [k I, O]
         assert convolution.bias is not None
-        self._bias = convolution.bias.detach().to(precision)
+        self._bias = convolution.bias.detach()
 
     def __call__(self, values: Tensor) -> Tensor:
         if self._kernel == 1:
             return self._product(values)
-        values = values.to(self._weight.dtype)
         reach = self._dilation * (self._kernel // 2)
         padded, count = functional.pad(values, (0, 0, reach, reach)), values.shape[1]
         taps = [padded[:, at * self._dilation : at * self._dilation + count] for at in range(self._kernel)]
@@ -284,4 +280,4 @@ class _Convolution:
         return self._product(values.unflatten(1, (-1, self._kernel)).flatten(2))
 
     def _product(self, values: Tensor) -> Tensor:
-        return functional.linear(values.to(self._weight.dtype), self._weight, self._bias).to(torch.float32)
+        return torch.addmm(self._bias, values.flatten(0, 1), self._weight).unflatten(0, values.shape[:2])

@@ -1,4 +1,4 @@
-"""The studio's figures: kills at random moments, the page's weight, a slider's first frame, clip to film.
+"""The studio's figures: kills at random moments, a slider's first frame, clip to film, clicks.
 
 python -m bench.bench_studio kills --count 20
 python -m bench.bench_studio way --video clip.mp4 --quality 'As it needs'      needs Chromium and playwright
@@ -112,9 +112,7 @@ def go_the_way(folder: Path, video: Path, quality: str) -> None:
         ending.callback(served.stop)
         chromium = ending.enter_context(browser())
         page = ending.enter_context(watched(chromium, served, "#/new"))
-        weight = _Weight(page)
         page.set_default_timeout(900_000)
-        page.reload()
         page.locator("input[type=file]").first.set_input_files(video)
         print(f"          click {next(clicks)}: the clip is chosen or dropped")
         page.get_by_label("Name").fill("The Actor")
@@ -131,7 +129,6 @@ def go_the_way(folder: Path, video: Path, quality: str) -> None:
         click(page.get_by_role("button", name="Make the film"))
         page.locator(".film-card video").wait_for()
         note("the film is there")
-        print(f"page: {weight.bytes / 1000:.0f} kB of files; requests elsewhere: none")  # `watched` fails else
 
 
 def _processor_seconds() -> float:
@@ -152,18 +149,6 @@ def _slide(page: Any, preview: Any, number: int) -> float:
     page.locator("#slider-head").fill(f"{0.3 + 0.2 * number:.1f}")
     page.locator(f".preview[data-changes='{number + 2}']").wait_for()
     return float(preview.get_attribute("data-first"))
-
-
-class _Weight:
-    """Bytes of the page's own files."""
-
-    def __init__(self, page: Any) -> None:
-        self.bytes = 0
-        page.on("response", self._add)
-
-    def _add(self, response: Any) -> None:
-        if "/page/" in response.url or response.url.endswith("/"):
-            self.bytes += int(response.headers.get("content-length", 0))
 
 
 def main() -> None:

@@ -28,7 +28,10 @@ class SpeechStream:
 
 
 class BatchedSpeech:
-    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make; each by one thread at a time."""
+    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make.
+
+    Several threads may push, each its own streams.
+    """
 
     def __init__(
         self, models: Sequence[SpeechToMotion], device: torch.device, precision: torch.dtype | None = None

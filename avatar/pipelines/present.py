@@ -29,12 +29,12 @@ from avatar.presenter.compose import Composer, Shot, arrangements
 from avatar.presenter.decks import Sources, open_deck
 from avatar.presenter.directions import Directed, Layout, read_directions
 from avatar.presenter.free_space import Places
-from avatar.presenter.inserts import film_sounds, films_of
+from avatar.presenter.inserts import film_sounds, films_of, open_clip
 from avatar.presenter.joining import Chapter, join_parts
 from avatar.presenter.layouts import Arrangement, Aspect, Frame, Shape, frame_size
 from avatar.presenter.meeting import meet
 from avatar.presenter.parts import PART, Finish, Part, PartMaker
-from avatar.presenter.person import Person, natural_shape
+from avatar.presenter.person import Person, is_cut, natural_shape
 from avatar.presenter.pptx_deck import named
 from avatar.presenter.scenes import Deck, Scene
 from avatar.presenter.soundtrack import Laid, write_soundtrack
@@ -200,8 +200,11 @@ class _Film:
         self._said, self._store = said, store
         lines = asked.lines // DRAFT if asked.draft else asked.lines
         self._size = frame_size(asked.aspect or deck.front.get("aspect", "16:9"), lines)
-        self.frames = sum(one.frames for one in said)
-        self._starts = [sum(one.frames for one in said[:index]) for index in range(len(said))]
+        self._intro, self._outro = (open_clip(brand.files.get(name), FPS) for name in ("intro", "outro"))
+        first = self._intro.frames if self._intro else 0
+        self._starts = [first + sum(one.frames for one in said[:index]) for index in range(len(said))]
+        self._end = first + sum(one.frames for one in said)
+        self.frames = self._end + (self._outro.frames if self._outro else 0)
         spoken = (
             later
             for start, one in zip(self._starts, said, strict=True)
@@ -220,7 +223,7 @@ class _Film:
         """Move and draw all scenes that are not there yet."""
         silhouette = person.silhouette()
         shape = self._asked.shape or natural_shape(silhouette)
-        frame = Frame(*self._size, shape)
+        frame = Frame(*self._size, shape, is_cut(silhouette))
         gallery = Gallery(self._deck, frame)
         timed = [one.timed for one in self._said]
         places = Places(frame, self._deck.pictures.aspect, silhouette)
@@ -236,8 +239,12 @@ class _Film:
             done += count
             progress("present", done, self.frames)
 
+        if self._intro:
+            parts.append(maker.make_clip(self._intro, drawn))
         for part in self._parts(mover, shots):
             parts.append(maker.make(part, drawn))
+        if self._outro:
+            parts.append(maker.make_clip(self._outro, drawn))
         return _Drawn(parts, maker.made)
 
     def _finish(self, number: int, shape: Shape) -> Finish:
@@ -262,12 +269,14 @@ class _Film:
             films = films_of(said.timed.scene, own, FPS)
             for at in range(0, said.frames, PART):
                 stop = min(at + PART, said.frames)
-                yield Part(steps[at:stop], motion[slice(at, stop)], start + at, films.part(at), films.seen(at))
+                shown = start + at - self._starts[0]
+                yield Part(steps[at:stop], motion[slice(at, stop)], start + at, shown, films.part(at), films.seen(at))
             before, placed = motion[slice(said.frames - 2, None)], steps[-1][1]
 
     def write(self, made: _Drawn, out: Path, number: int, folder: Path) -> None:
         """Join parts, sound and chapters."""
-        sounds = []
+        sounds = self._intro.sounds(0.0, FPS) if self._intro else []
+        sounds += self._outro.sounds(self._end / FPS, FPS) if self._outro else []
         for start, said in zip(self._starts, self._said, strict=True):
             if said.sound is not None:
                 room = said.frames / FPS - said.lead
@@ -276,7 +285,7 @@ class _Film:
         sounds.sort(key=lambda one: one.start)
         wav = folder / "sound.wav"
         write_soundtrack(sounds, self.frames / FPS, wav)
-        stops = [*self._starts[1:], self.frames]
+        stops = [*self._starts[1:], self._end]
         chapters = [
             Chapter(said.timed.scene.title, start / FPS, stop / FPS)
             for said, start, stop in zip(self._said, self._starts, stops, strict=True)

@@ -50,7 +50,7 @@ class Present(Hardware, Control, Labelled, Voiced, Permission, DeckInput, Signin
     aspect: Annotated[Literal["16:9", "9:16", "1:1"] | None, Given(default="the script's, else 16:9")] = Field(
         None, description="Shape of the frame."
     )
-    lines: int = Field(1080, ge=180, le=2160, multiple_of=4, description="Pixels of the frame's shorter side.")
+    lines: int = Field(1080, ge=128, le=2160, multiple_of=4, description="Pixels of the frame's shorter side.")
     layout: Annotated[Literal["corner", "side", "full", "slide"] | None, Given(default="the script's, else corner")] = (
         Field(None, description="How the film begins: person in a corner, beside the slide, alone, or not there.")
     )

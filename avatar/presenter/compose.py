@@ -73,6 +73,11 @@ class Composer:
         self._masks: dict[tuple[int, float, float], Tensor] = {}
         self._markers: dict[Box, Marker] = {}
 
+    @property
+    def number(self) -> int | None:
+        """The number of the mark."""
+        return self._backdrop.number
+
     def frames(
         self, steps: Sequence[tuple[Shot, Arrangement]], motion: Motion, films: Films | None = None
     ) -> Iterator[Array]:

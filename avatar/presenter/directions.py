@@ -71,7 +71,7 @@ def _with_cues(text: str, where: str) -> tuple[str, list[Direction]]:
 
     def exchange(found: re.Match[str]) -> str:
         if found[1] is None:
-            return found[0]
+            return {"\\[": OPENS, "\\]": CLOSES}.get(found[0], found[0])
         here = f"{where}, line {1 + text.count(chr(10), 0, found.start())}"
         given = _read(found[1], here)
         if isinstance(given, str):

@@ -66,6 +66,39 @@ def films_of(scene: Scene, shots: Sequence[Shot], fps: float) -> SceneFilms:
     return SceneFilms(scene.films, shots[0].placed, fps)
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A film that is shown by itself, before or after all scenes."""
+
+    path: Path
+    frames: int
+
+    def pictures(self, width: int, height: int, fps: float) -> Iterator[Array]:
+        """Its frames [H, W, 3] uint8, as large as they fit, on black."""
+        info = probe(self.path)
+        scale = min(width / info.width, height / info.height)
+        wide, high = (max(2, 2 * round(one * scale / 2)) for one in (info.width, info.height))
+        left, top = (width - wide) // 2, (height - high) // 2
+        frames = read_small(self.path, width=min(wide, width), height=min(high, height), fps=fps)
+        whole = np.zeros((height, width, 3), np.uint8)
+        for _ in range(self.frames):
+            picture = next(frames, None)
+            if picture is not None:
+                whole = np.zeros((height, width, 3), np.uint8)
+                whole[top : top + len(picture), left : left + picture.shape[1]] = picture
+            yield whole
+
+    def sounds(self, start: float, fps: float) -> list[Laid]:
+        """Its sound, from a second of the film on."""
+        info = probe(self.path)
+        return [Laid(SoundTrack(self.path, info), start, self.frames / fps)] if info.has_audio else []
+
+
+def open_clip(path: Path | None, fps: float) -> Clip | None:
+    """A clip of a file; None for none."""
+    return None if path is None else Clip(path, max(1, round(probe(path).seconds * fps)))
+
+
 def film_sounds(scene: Scene, start: float, seconds: float, spoken: bool) -> list[Laid]:
     """The sound of a scene's films: under what is said, or alone. start, seconds: of the scene in the film."""
     found = []

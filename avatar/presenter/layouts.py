@@ -15,7 +15,7 @@ BAND = 0.16  # of the frame that a slide leaves free beside it, from which on th
 STANDING, TILE = 0.44, 0.32  # of the frame's height: the square of a cut-out person, of a circle or box in a corner
 MARGIN, GAP = 0.025, 0.02  # of the frame's shorter side: of tiles from its edges; of a scaled slide
 PANEL, TALL = 0.27, 1.25  # of a wide frame's width: the person beside a slide; of a tall one's: a person alone
-ROUND = 0.08  # of a box's side: its corners
+ROUND, FADE = 0.08, 0.12  # of a box's side: its corners; of shoulders that end at a cut-out square's sides
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Frame:
     width: int
     height: int
     shape: Shape
+    cut: bool = False  # whether the person's shoulders end at the sides of their square
 
     @property
     def short(self) -> int:
@@ -161,7 +162,7 @@ def _under(frame: Frame, aspect: float, corner: Corner) -> Arrangement:
     free = room - side
     top = min(free / 2, 0.12 * frame.height) if frame.width < frame.height else 0.0
     spare = frame.width - side - 2 * gap
-    left = gap + spare * (0.5 if spare < 0.3 * frame.width else 0.9 if corner.right else 0.1)
+    left = gap + spare * (0.5 if spare < 0.3 * frame.width else 1.0 if corner.right else 0.0)
     stands = frame.height - side - gap if frame.shape == "cutout" else top + high + gap + (free - top) / 2
     placed = _person(frame, left, stands, side, tile=True)
     return replace(placed, slide_left=(frame.width - wide) / 2, slide_top=top, slide_width=wide, slide_height=high)
@@ -170,7 +171,7 @@ def _under(frame: Frame, aspect: float, corner: Corner) -> Arrangement:
 def _full(frame: Frame) -> Arrangement:
     side = min(frame.height, TALL * frame.width)
     left, top = (frame.width - side) / 2, frame.height - side
-    fade = 0.14 if left > 0 and frame.shape != "cutout" else 0.0
+    fade = FADE if left > 0 and frame.cut else 0.0
     placed = Arrangement(0, 0, frame.width, frame.height, 0.0, left, top, side, 0.0, 0.0, fade, 1.0)
     return replace(placed, slide_left=0.0, slide_top=0.0)
 
@@ -179,4 +180,5 @@ def _person(frame: Frame, left: float, top: float, side: float, *, tile: bool = 
     """A person's square; tile: a circle becomes a box, which shows more of a large one."""
     radius = {"cutout": 0.0, "circle": ROUND if tile else 0.5, "box": ROUND}[frame.shape]
     fill = 0.0 if frame.shape == "cutout" else 1.0
-    return Arrangement(0, 0, 1, 1, 1.0, left, top, side, radius, fill, 0.0, 1.0)
+    fade = FADE if frame.cut and not fill else 0.0
+    return Arrangement(0, 0, 1, 1, 1.0, left, top, side, radius, fill, fade, 1.0)

@@ -11,13 +11,17 @@ import numpy as np
 
 from avatar.core.coding import Coding
 from avatar.core.encode import write_video
+from avatar.core.files import digest_file
 from avatar.core.label import Label
 from avatar.core.motion_space import MOTION_NAMES, Motion
 from avatar.play.captions import Captioner
 from avatar.play.label import Labeller
 from avatar.presenter.compose import Composer, Films, Shot
+from avatar.presenter.inserts import Clip
 from avatar.presenter.layouts import Arrangement
+from avatar.presenter.stage import coded_picture
 from avatar.presenter.store import Store, content_key
+from avatar.provenance.mark import mark_frames
 from avatar.voice.subtitles import Caption
 
 PART = 200  # frames, 8 s: what a killed run makes again, and what a change of a slide's end costs its neighbour
@@ -45,6 +49,7 @@ class Part:
     steps: Sequence[Step]
     motion: Motion
     first: int  # of its frames, in the film
+    shown: int  # frames of scenes before it: a label counts from the first one
     films: Films | None
     films_seen: str  # names what films show in it
 
@@ -64,8 +69,8 @@ class Part:
         return [Caption(one.text, round(one.start - start, 4), round(one.stop - start, 4)) for one in near]
 
     def label(self, finish: Finish) -> tuple[Label, int]:
-        """The film's label, and for how many frames of the part it has been shown before; 0 where that is all one."""
-        return finish.label, self.first if finish.label.kind == "cn" or finish.label.seconds is not None else 0
+        """The film's label, and for how many frames it has been shown before; 0 where that is all one."""
+        return finish.label, self.shown if finish.label.kind == "cn" or finish.label.seconds is not None else 0
 
 
 def _seen(step: Step) -> Step:
@@ -89,6 +94,20 @@ class PartMaker:
             write_video(self._frames(part, drawn), place, fps=self._finish.fps, coding=self._finish.coding, force=True)
             self.made += len(part.steps)
         return place, len(part.steps)
+
+    def make_clip(self, clip: Clip, drawn: Callable[[int], None]) -> tuple[Path, int]:
+        """As `make`, of a film that is shown by itself."""
+        finish, (height, width) = self._finish, self._shape
+        key = content_key("clip", digest_file(clip.path), clip.frames, finish.coding, finish.fps, finish.look)
+        place = self._store.place("part", key, ".mp4")
+        if not place.is_file():
+            frames = map(coded_picture, clip.pictures(width, height, finish.fps))
+            number = self._composer.number
+            marked = frames if number is None else mark_frames(frames, number)
+            write_video(marked, place, fps=finish.fps, coding=finish.coding, force=True)
+            self.made += clip.frames
+        drawn(clip.frames)
+        return place, clip.frames
 
     def _frames(self, part: Part, drawn: Callable[[int], None]) -> Iterator[Array]:
         finish = self._finish

@@ -61,7 +61,12 @@ class Person:
         return np.asarray(alpha.amax((0, 1)).numpy() > 0.1)
 
 
+def is_cut(silhouette: np.ndarray) -> bool:
+    """Whether a person's shoulders end at the sides of the square."""
+    return max(float(silhouette[:, column].mean()) for column in (1, -2)) > CUT
+
+
 def natural_shape(silhouette: np.ndarray) -> Shape:
     """`cutout` for a person who ends inside the square's sides and stands on its bottom edge; else `circle`."""
-    sides = max(float(silhouette[:, column].mean()) for column in (1, -2))
-    return "cutout" if sides <= CUT and float(silhouette[-2].mean()) >= STANDS else "circle"
+    stands = float(silhouette[-2].mean()) >= STANDS
+    return "cutout" if stands and not is_cut(silhouette) else "circle"

@@ -174,10 +174,11 @@ def record(
     kept: list[tuple[float, Chunk]] = []
     samples = rate = done = 0
     with wave.open(str(place), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))  # so that it can be closed when nothing was said
         for chunk in synthesize(passages, voice, speed=saying.speed):
             if not samples:
                 rate = chunk.rate
-                file.setparams((1, 2, rate, 0, "NONE", ""))
+                file.setframerate(rate)
             if chunk.rate != rate:
                 raise UserError(f"voice {saying.voice.voice}: changes its rate from {rate} to {chunk.rate} Hz")
             if chunk.spoken:

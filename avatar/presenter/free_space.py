@@ -68,12 +68,16 @@ class Places:
 
     def __init__(self, frame: Frame, aspect: float, silhouette: Silhouette) -> None:
         self._frame, self._aspect, self._silhouette = frame, aspect, silhouette
+        self._regions: dict[tuple[Corner, float, tuple[int, int]], Array] = {}
         self._corners = [one for one in CORNERS if one.bottom or frame.shape != "cutout"]
 
     def free(self, edges: Array, corner: Corner, size: float) -> bool:
         """Whether the person covers nothing of a slide's edges [h, w] there."""
-        placed = arrange(self._frame, self._aspect, "corner", corner, size)
-        return int((region(self._frame, placed, self._silhouette, edges.shape) & edges).sum()) <= STRAY  # type: ignore[arg-type]
+        key = (corner, size, (edges.shape[0], edges.shape[1]))
+        if key not in self._regions:
+            placed = arrange(self._frame, self._aspect, "corner", corner, size)
+            self._regions[key] = region(self._frame, placed, self._silhouette, key[2])
+        return int((self._regions[key] & edges).sum()) <= STRAY
 
     def choose(self, slides: Sequence[Array], sides: Sequence[str | None]) -> list[Standing]:
         """For each scene in the corner layout: slides: its edges; sides: `left`, `right`, or None where none was asked.

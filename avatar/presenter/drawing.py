@@ -23,6 +23,7 @@ OFFICE = ("soffice", "libreoffice")
 OFFICE_SECONDS = 600.0  # that LibreOffice may take for a deck; 100 slides take ten
 EMU_A_PIXEL = 9525  # of a slide at scale 1: 96 px an inch
 LAST = -1  # after all builds
+ROUNDING = 1e-3  # px by which sizes may be off
 
 
 class PptxPictures:
@@ -37,17 +38,19 @@ class PptxPictures:
     def draw(self, slide: int, build: int, width: int, height: int) -> Image.Image:
         """As `SlidePictures`."""
         deck = self._open(build)
-        whole = deck.width_emu / EMU_A_PIXEL
+        whole = deck.width_emu / EMU_A_PIXEL, deck.height_emu / EMU_A_PIXEL
+        scale = min(width / whole[0], height / whole[1])
         try:
-            png = deck.render_png(slide - 1, scale=min(width, height * self.aspect) / whole)
+            png = deck.render_png(slide - 1, scale=scale)
         except Exception as error:  # its errors share no class
             raise UserError(f"{self._where}, slide {slide}: cannot be drawn ({str(error)[:80]})") from error
         if png.skipped_images and build == LAST:
             warnings.warn(
                 f"{self._where}, slide {slide}: {png.skipped_images} pictures could not be drawn", stacklevel=2
             )
-        with Image.open(io.BytesIO(png.bytes)) as image:
-            return image.convert("RGB")
+        with Image.open(io.BytesIO(png.bytes)) as image:  # without pixels that the slide covers in part
+            wide, high = (max(1, int(side * scale + ROUNDING)) for side in whole)
+            return image.convert("RGB").crop((0, 0, wide, high))
 
     def _open(self, build: int) -> Any:
         if build not in self._opened:

@@ -25,7 +25,7 @@ ROOMS = {
         "cuda_ext",
     },
     "avatar.presenter": {
-        "avatar.core", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
+        "avatar.core", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene", "avatar.voice", "cuda_ext",
     },
     "avatar.pipelines": {
         "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.presenter",

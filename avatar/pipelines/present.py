@@ -21,7 +21,7 @@ from avatar.core.progress import Progress, no_progress
 from avatar.core.threads import torch_threads
 from avatar.pipelines.present_scenes import FPS, Mover, SaidScene, Speaker, say_scenes
 from avatar.pipelines.say import Saying, captions_file, reads_sentiment
-from avatar.pipelines.speech_film import with_style
+from avatar.pipelines.speech_film import with_clips
 from avatar.play.captions import find_font
 from avatar.play.player import check_space
 from avatar.presenter.brand import Brand, read_brand
@@ -119,7 +119,7 @@ def present(
         opened = open_deck(deck, asked.sources, Path(folder))
         brand = read_brand(asked.brand)
         scenes = directed_scenes(opened, asked, auto=reads_sentiment(asked.saying, controls))
-        avatar, controls = with_style(avatar, controls, out=out, progress=progress)
+        avatar, controls = with_clips(avatar, controls, out=out, progress=progress)
         store = Store(store_folder(place))
         said = say_scenes(scenes, Speaker(asked.saying, store), asked.silent or USUAL_SILENCE, str(deck), progress)
         film = _Film(avatar, opened, asked, brand, said, store)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from avatar.core.files import UserError
 from avatar.core.pictures import PictureTooLargeError, open_picture
-from avatar.play.look import as_shown
 from avatar.presenter.builds import write_build
 from avatar.presenter.extra import need
 from avatar.presenter.fonts import Registered
+from avatar.scene.still import as_shown
 
 OFFICE = ("soffice", "libreoffice")
 OFFICE_SECONDS = 600.0  # that LibreOffice may take for a deck; 100 slides take ten

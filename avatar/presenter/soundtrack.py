@@ -75,7 +75,9 @@ class _Reader:
 def _decode(track: SoundTrack) -> Generator[Array, None, None]:
     """Samples [n, 2] float32 at RATE."""
     with steady(track) as sound:
-        pan = f"pan={sound.mix}," if sound.mix else ""
+        mixed = f"pan={sound.mix}," if sound.mix else ""
+        mono = bool(sound.mix) or sound.channels == 1
+        pan = mixed + ("pan=stereo|c0=c0|c1=c0," if mono else "")  # as loud in both; ffmpeg lowers it by 3 dB
         filters = f"{sound.stretch.filters(sound.info, 'a')}{pan}aresample={RATE}:async=1:first_pts=0"
         arguments = ["-v", "error", *sound.stretch.options(sound.info), *input_options(sound.path)]
         arguments += ["-map", f"0:a:{sound.track}", "-af", filters, "-ac", "2", "-f", "f32le", "-"]

@@ -274,6 +274,10 @@ TOGETHER = {
 """Options that mean nothing without another."""
 
 
+PLAIN = ("avatar", "take", "style", "expression_from", "speech", "announce", "text", "footage", "deck")
+"""Files that arrive as they were typed."""
+
+
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
     """A value of an option, other than its default, as it is typed and as it should arrive."""
     if one.type is Path:
@@ -285,8 +289,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), expected
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "expression_from", "speech", "announce", "text", "footage")
-        plain = one.name in ("avatar", "take", "style", "speech", "announce", "text", "footage", "deck")
+        plain = one.name in PLAIN
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from avatar.pipelines.build import build
     from avatar.pipelines.dub import Dubbing, dub
     from avatar.pipelines.evaluate import evaluate
+    from avatar.pipelines.present import Presenting, present
     from avatar.pipelines.say import Saying, say
     from avatar.pipelines.speak import reenact, speak
     from avatar.pipelines.style import learn_style
@@ -43,6 +44,7 @@ _HOMES = {
     "Motion": "avatar.core.motion_space",
     "MotionSpace": "avatar.core.motion_space",
     "Player": "avatar.play.player",
+    "Presenting": "avatar.pipelines.present",
     "Recipe": "avatar.core.recipe",
     "Saying": "avatar.pipelines.say",
     "Session": "avatar.play.session",
@@ -62,6 +64,7 @@ _HOMES = {
     "load_motion": "avatar.core.motion_space",
     "make_take": "avatar.pipelines.takes",
     "open_take": "avatar.core.take",
+    "present": "avatar.pipelines.present",
     "read_speech": "avatar.core.media",
     "reenact": "avatar.pipelines.speak",
     "say": "avatar.pipelines.say",
@@ -81,6 +84,7 @@ __all__ = [
     "Motion",
     "MotionSpace",
     "Player",
+    "Presenting",
     "Recipe",
     "Saying",
     "Session",
@@ -100,6 +104,7 @@ __all__ = [
     "load_motion",
     "make_take",
     "open_take",
+    "present",
     "read_speech",
     "reenact",
     "resolve_controls",

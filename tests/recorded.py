@@ -27,6 +27,8 @@ from avatar.pipelines.dub import Dubbed
 from avatar.pipelines.evaluate import Evaluation
 from avatar.pipelines.option_table import Option
 from avatar.pipelines.options import Verb
+from avatar.pipelines.present import Presented, Presenting
+from avatar.presenter.brand import read_brand
 from avatar.scene.scene import Scene
 
 
@@ -109,7 +111,7 @@ def record_pipelines(patch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
     patch.setattr("avatar.core.consent.check_permission", ask)
     patch.setattr("avatar.core.consent.read_revoked", lambda place: frozenset([str(place)]))
     patch.setattr("avatar.pipelines.signing.signed_output", ask_to_sign)
-    for name in ("film_of_speech", "film_of_take", "film_of_dub", "film_of_text"):
+    for name in ("film_of_speech", "film_of_take", "film_of_dub", "film_of_text", "film_of_deck"):
         patch.setattr(f"avatar.pipelines.signing.{name}", lambda avatar, *_: avatar)
     patch.setattr("avatar.pipelines.speech_film.film_rate", lambda *_: 25.0)
     patch.setattr("avatar.core.take.open_take", lambda place: SimpleNamespace(place=str(place), fps=25.0))
@@ -123,16 +125,38 @@ def record_pipelines(patch: pytest.MonkeyPatch) -> dict[Verb, Calls]:
         "evaluate": ("avatar.pipelines.evaluate.evaluate", evaluation),
         "dub": ("avatar.pipelines.dub.dub", lambda _: Dubbed(1, 0, 25.0)),
         "say": ("avatar.pipelines.say.say", lambda _: 1),
+        "present": ("avatar.pipelines.present.present", lambda _: Presented(1, 1, 25.0, 1, ())),
     }
     return {verb: record(patch, place, answer) for verb, (place, answer) in answers.items()}
+
+
+ASKED = ("use", "revoked", "sign", "sign_key", "sign_command", "tsa", "unsigned")
+"""Options that the avatar's stub notes."""
+
+
+def arrived_of_deck(asked: Presenting, name: str) -> Any:
+    """Where an option of `present` is in what it is called with."""
+    if name in ("script", "sounds", "recording", "times", "fonts"):
+        return getattr(asked.sources, name)
+    if name in ("speed", "captions", "caption_font"):
+        return getattr(asked.saying, {"caption_font": "font"}.get(name, name))
+    if name == "language" or name.startswith("voice"):
+        return getattr(asked.saying.voice, name.removeprefix("voice_"))
+    if name in ("codec", "quality"):
+        return getattr(asked.coding, name)
+    if name in ("label", "label_seconds", "producer"):
+        return getattr(asked.label, {"label": "kind", "label_seconds": "seconds"}.get(name, name)) or None
+    return read_brand(asked.brand).settings.colour if name == "brand" and asked.brand else getattr(asked, name)
 
 
 def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
     """Where an option of a verb is in the arguments of its pipeline."""
     if name in Controls.model_fields:
-        if verb in ("speak", "motion", "say"):
+        if verb in ("speak", "motion", "say", "present"):
             return getattr(call["controls"], name)
         return getattr(call["recipe"], name)  # the seed of a build
+    if verb == "present" and name not in ("avatar", "controls", "device", "force", "output", "deck", *ASKED):
+        return arrived_of_deck(call["presenting"], name)
     if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
         return getattr(call["look"], name)
     if name.startswith("background_") or name in ("place", "frame"):
@@ -151,7 +175,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["look"].coding, name)
     if name in ("label", "label_seconds", "producer"):
         return getattr(call["look"].label, {"label": "kind", "label_seconds": "seconds"}.get(name, name)) or None
-    if name in ("use", "revoked", "sign", "sign_key", "sign_command", "tsa", "unsigned"):
+    if name in ASKED:
         return call["avatar"].asked[name]
     if name in ("own", "synthetic"):
         record = parse_text(call["request"].consent)
@@ -181,6 +205,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return getattr(call["text"], {"caption_font": "font"}.get(name, name))
     if verb == "say" and (name in ("language", "silent") or name.startswith("voice")):
         return getattr(call["text"].voice, name.removeprefix("voice_"))
+    if name == "deck":
+        return str(call["deck"])
     if name in ("avatar", "take"):
         return call[name].place
     if name == "controls":
@@ -213,9 +239,12 @@ WORDS |= {
     "reader": "avhubert",
     "place": "0.25",
     "frame": "640x360",
+    "times": "0, 2.5",
+    "slides": "2,4-5",
+    "silent": "4s",
 }
 ALIASED = {"blink_mode": ("none", 0.0), "drv_pose": ("static", "still")}  # converted values
-SECONDS = {"start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
+SECONDS = {"silent": 4.0, "start": 2.0, "end": 7.0, "select": 5.0, "budget": 90.0}
 ENDINGS = {
     "build": "x.avatar",
     "speak": "x.mov",
@@ -224,6 +253,7 @@ ENDINGS = {
     "evaluate": "x.json",
     "dub": "x.mov",
     "say": "x.mov",
+    "present": "x.mov",
 }
 
 
@@ -231,6 +261,7 @@ SETTINGS = {
     "controls": ("gaze: 0.25", 0.25),
     "recipe": ("name: mine", "mine"),
     "words": ("hello there", "hello there"),
+    "brand": ("colour: navy", "navy"),
     "segments": ("intro: {start: 1, end: 2, speech: said.wav}", "intro"),
 }
 """What stands in a file of settings, and what arrives of it."""
@@ -241,6 +272,10 @@ TOGETHER = {
     "footage": {"body": "footage"},
 } | {f"background_{name}": {"background": "white"} for name in ("from", "to", "end", "pan", "sound")}
 """Options that mean nothing without another."""
+
+
+PLAIN = ("avatar", "take", "style", "expression_from", "speech", "announce", "text", "footage", "deck")
+"""Files that arrive as they were typed."""
 
 
 def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
@@ -254,7 +289,7 @@ def sample(one: Option, folder: Path, verb: Verb) -> tuple[str, Any]:
             return str(place), expected
         if one.given.role == "option":
             place.touch()
-        plain = one.name in ("avatar", "take", "style", "expression_from", "speech", "announce", "text", "footage")
+        plain = one.name in PLAIN
         return str(place), str(place) if plain else place
     if get_origin(one.type) is Literal:
         choice = next(choice for choice in get_args(one.type) if choice != one.default)

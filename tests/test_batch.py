@@ -20,7 +20,7 @@ from avatar.batch.plan import make_plan
 from avatar.batch.scheduler import Scheduler
 from avatar.core.files import UserError
 from avatar.pipelines.option_table import options_of
-from avatar.pipelines.options import VERBS
+from avatar.pipelines.verbs import VERBS
 
 
 def make_studio(folder: Path) -> Path:

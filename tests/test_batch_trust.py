@@ -18,7 +18,8 @@ from avatar.core.consent import Consent, avatar_id
 from avatar.core.files import UserError
 from avatar.core.media import write_wav
 from avatar.core.progress import no_progress
-from avatar.pipelines.options import VERBS, Verb
+from avatar.pipelines.options import Verb
+from avatar.pipelines.verbs import VERBS
 from avatar.provenance.sign import sidecar_name
 from tests.conftest import Filmed
 from tests.test_consent import GIVEN

@@ -18,7 +18,8 @@ from avatar.core.files import UserError
 from avatar.core.picture_folder import save_each
 from avatar.core.progress import no_progress
 from avatar.pipelines.option_table import Option, options_of
-from avatar.pipelines.options import VERBS, Build, Render, Speak, Verb
+from avatar.pipelines.options import Build, Render, Speak, Verb
+from avatar.pipelines.verbs import VERBS
 from tests.recorded import OWN, TOGETHER, Calls, arrived, record_pipelines, sample
 
 OPTIONS = [(verb, one) for verb in VERBS for one in options_of(VERBS[verb])]

@@ -11,7 +11,8 @@ import avatar.cli
 from avatar.cli.options import print_device
 from avatar.core.files import UserError
 from avatar.pipelines.doctor import examine
-from avatar.pipelines.options import VERBS, Hardware
+from avatar.pipelines.options import Hardware
+from avatar.pipelines.verbs import VERBS
 from avatar.render import device
 from avatar.render.nerf import backends
 from cuda_ext import native

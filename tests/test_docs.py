@@ -26,7 +26,7 @@ from avatar.cli.options import read_options
 from avatar.core.files import UserError
 from avatar.core.media import write_wav
 from avatar.core.recipe import Settings
-from avatar.pipelines.options import VERBS
+from avatar.pipelines.verbs import VERBS
 from tests.conftest import Filmed
 
 ROOT = Path(__file__).parent.parent

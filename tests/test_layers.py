@@ -24,9 +24,12 @@ ROOMS = {
         "avatar.core", "avatar.motion", "avatar.provenance", "avatar.render", "avatar.scene", "avatar.voice",
         "cuda_ext",
     },
+    "avatar.presenter": {
+        "avatar.core", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene", "avatar.voice", "cuda_ext",
+    },
     "avatar.pipelines": {
-        "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.provenance",
-        "avatar.render", "avatar.scene", "avatar.voice", "cuda_ext", "preprocess",
+        "avatar.core", "avatar.learn", "avatar.metrics", "avatar.motion", "avatar.play", "avatar.presenter",
+        "avatar.provenance", "avatar.render", "avatar.scene", "avatar.voice", "cuda_ext", "preprocess",
     },
     "avatar.batch": {
         "avatar.core", "avatar.pipelines", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene",
@@ -67,6 +70,9 @@ HEAVY: dict[str, str | tuple[str, ...]] = {
     "ray": "avatar.batch.cluster",
     "fsspec": "avatar.batch.storage",
     "sqlite3": ("avatar.batch.journal", "avatar.provenance.log"),
+    "pptx": "avatar.presenter",
+    "pypdfium2": "avatar.presenter",
+    "betteroffice_pptx": "avatar.presenter",
     "rich": "avatar.cli.batch_table",
     "c2pa": "avatar.provenance",
     "cryptography": "avatar.provenance",

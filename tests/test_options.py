@@ -21,7 +21,8 @@ from avatar.core.named_files import NamesFile, marked
 from avatar.core.recipe import Recipe
 from avatar.pipelines.option_markers import FileOfSettings
 from avatar.pipelines.option_table import Option, options_of
-from avatar.pipelines.options import VERBS, Verb
+from avatar.pipelines.options import Verb
+from avatar.pipelines.verbs import VERBS
 from avatar.play import look
 from avatar.render.nerf import NerfSettings
 from preprocess import request
@@ -78,6 +79,9 @@ def test_settings_that_name_a_file_know_it() -> None:
         "voice_model",
         "voice_like",
     }
+    voice = {"caption_font", "voice_files", "voice_model", "voice_like"}
+    expected["present"] = (expected["motion"] | expected["render"] | voice) - {"background"}
+    expected["present"] |= {"script", "sounds", "recording", "fonts", "brand"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
         options = {one.name for one in options_of(verb) if one.given.role == "option"}

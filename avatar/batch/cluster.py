@@ -30,6 +30,7 @@ CPUS: dict[Kind, int] = {
     "evaluate": 2,
     "dub": 2,
     "say": 2,
+    "present": 2,
 }
 """CPUs of a job that does not name a number, where nodes have as many."""
 JOBS_PER_CPU = 2  # submitted at a time: enough that no node waits for this process

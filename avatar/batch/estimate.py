@@ -37,6 +37,7 @@ GUESSES: dict[Kind, Rate] = {
     "evaluate": Rate(3.0, 20_000, 5.0),
     "dub": Rate(3.0, 1_000_000, 8.0),
     "say": Rate(0.8, 350_000, 2.0),
+    "present": Rate(1.0, 100_000, 5.0),
 }
 """Roughly, of two plain cores, as long as a batch has measured nothing."""
 SECONDS_A_LETTER = 1 / 15  # of a text: 150 words of six letters a minute
@@ -132,7 +133,9 @@ def _timed_by(job: Job) -> str:
     """The file whose length a job takes its time from."""
     if "take" in job.inputs and Path(job.inputs["take"]).suffix not in (".csv", ".motion"):
         return str(Path(job.inputs["take"]) / "audio.wav")
-    return job.inputs[{"preprocess": "video", "say": "text", "render": "take"}.get(job.kind, "speech")]
+    return job.inputs[
+        {"preprocess": "video", "say": "text", "present": "deck", "render": "take"}.get(job.kind, "speech")
+    ]
 
 
 def _folders(jobs: Iterable[Job]) -> set[Path]:

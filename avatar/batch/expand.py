@@ -36,7 +36,7 @@ from avatar.core.lines import Entry, read_entries, read_mapping
 from avatar.core.recipe import parse_duration
 from avatar.pipelines.arguments import files_of, with_files, with_own_names
 from avatar.pipelines.option_table import settings_files
-from avatar.pipelines.options import VERBS
+from avatar.pipelines.verbs import VERBS
 
 MAGIC = re.compile(r"[*?\[]")
 PLACE = re.compile(r"\{([^{}]*)\}")

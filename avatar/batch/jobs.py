@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, create_model
 from avatar.core.recipe import MOST_SECONDS, Settings, parse_duration
 from avatar.pipelines.option_markers import Duration
 from avatar.pipelines.option_table import options_of
-from avatar.pipelines.options import VERBS, Verb
+from avatar.pipelines.options import Verb
+from avatar.pipelines.verbs import VERBS
 
 Kind = Verb
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
@@ -34,6 +35,7 @@ LIMITS: dict[Kind, float] = {
     "evaluate": 3600.0,
     "dub": 2 * 3600.0,
     "say": 3600.0,
+    "present": 6 * 3600.0,
 }
 """Seconds after which a job counts as hung; a build has them beside twice its budget."""
 
@@ -56,6 +58,7 @@ NEEDS: dict[Kind, Need] = {
     "evaluate": Need(memory=2.0),
     "dub": Need(memory=2.0),
     "say": Need(memory=2.0),
+    "present": Need(memory=2.0),
 }
 
 

@@ -22,8 +22,8 @@ from avatar.core.named_files import TRANSPARENT
 from avatar.core.outputs import is_same
 from avatar.core.recipe import Recipe, parse
 from avatar.pipelines.option_table import options_of
-from avatar.pipelines.options import VERBS
 from avatar.pipelines.scene_options import Staged
+from avatar.pipelines.verbs import VERBS
 
 ENTRY = "entry "
 """Begins the name of a node that stands for all jobs of an entry; no path of ours begins with it."""
@@ -175,7 +175,7 @@ def _checks(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
                 yield f"ending {job.kind} {row.name} {found}", partial(_refuse, text)
     if job.kind == "motion" and "layout" in options and ending != ".csv":
         yield f"layout {ending}", partial(_refuse, f"layout: is of columns, which '{ending}' lacks; write .csv")
-    if job.kind in ("speak", "render", "dub", "say"):
+    if job.kind in ("speak", "render", "dub", "say", "present"):
         yield from _film_checks(job, ending)
 
 

@@ -110,7 +110,9 @@ def _log_link(record: Record, folder: Path, page: Path) -> str | Link:
 def _thumbnails(done: Sequence[Record]) -> str:
     """A frame from the middle of films, evenly chosen."""
     films = [
-        record for record in done if record.kind in ("speak", "render", "dub", "say") and not is_url(record.output)
+        record
+        for record in done
+        if record.kind in ("speak", "render", "dub", "say", "present") and not is_url(record.output)
     ]
     chosen = [films[index] for index in np.linspace(0, len(films) - 1, min(len(films), MOST_PICTURES)).astype(int)]
     pictures = [(record.id, picture) for record in chosen if (picture := _middle(Path(record.output))) is not None]

@@ -21,7 +21,9 @@ from avatar.core.controls import CLIPS, clip_take
 from avatar.core.files import UserError, remove_folder, remove_leftovers
 from avatar.core.progress import Progress, no_progress
 from avatar.pipelines import arguments
-from avatar.pipelines.options import VERBS, Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Say, Speak
+from avatar.pipelines.options import Build, Dub, Evaluate, Motion, Permission, Preprocess, Render, Say, Speak
+from avatar.pipelines.present_options import Present
+from avatar.pipelines.verbs import VERBS
 from avatar.provenance.sign import sidecar_name
 
 if TYPE_CHECKING:
@@ -209,6 +211,29 @@ def _say(options: Say, replaces: bool, progress: Progress) -> Made:
     return Made(frames / (look.fps or avatar.fps))
 
 
+def _present(options: Present, replaces: bool, progress: Progress) -> Made:
+    from avatar.pipelines import signing
+    from avatar.pipelines.present import present
+
+    avatar, deck, out = _permitted(options), Path(options.deck), Path(options.output)
+    presenting, controls = arguments.presenting_of(options), arguments.controls_of(avatar, options)
+    if replaces:
+        _remove_clip_takes(options.output)
+    film = signing.film_of_deck(avatar, deck, presenting, controls)
+    with signing.signed_output(options, film, out) as place:
+        made = present(
+            avatar,
+            deck,
+            place,
+            presenting=presenting,
+            controls=controls,
+            device=options.device,
+            force=options.force,
+            progress=progress,
+        )
+    return Made(made.frames / made.fps)
+
+
 def _remove_clip_takes(output: str) -> None:
     """Takes of the clips that an output took its style and expression from, which may have been others."""
     for control in CLIPS:
@@ -309,6 +334,7 @@ RUN: dict[Kind, Callable[[Any, bool, Progress], Made]] = {
     "evaluate": _evaluate,
     "dub": _dub,
     "say": _say,
+    "present": _present,
 }
 """What does a verb with its options, whether what stands at its outputs may be replaced, and who is called with its
 progress."""

@@ -37,6 +37,7 @@ PLACES = {
     "demo": Place("make", "The whole way once: a clip becomes an avatar, and the avatar speaks."),
     "speak": Place("drive", "Make an avatar say what a sound file says; any length."),
     "say": Place("drive", "Make an avatar say a text, by a voice."),
+    "present": Place("present", "Make a film of a deck and its speaker notes, with the avatar's person in it."),
     "render": Place("drive", "Re-enact a Take's own track; PNGs are named by the Take's frame index."),
     "motion": Place("drive", "Speech to motion only."),
     "export": Place(

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from avatar.core.recipe import Settings
 from avatar.pipelines.option_table import Option, options_of
-from avatar.pipelines.options import VERBS
+from avatar.pipelines.verbs import VERBS
 
 LEAD = """# Options
 

@@ -19,6 +19,7 @@ class Coding:
 
     codec: Codec = "h264"
     quality: Quality = "good"
+    still: bool = False  # most of each picture stays as it was, as in films of slides
 
 
 def check_target(path: Path, coding: Coding, *, transparent: bool) -> None:

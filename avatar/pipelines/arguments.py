@@ -30,7 +30,9 @@ from avatar.pipelines.options import (
     Say,
     Speak,
     View,
+    Voiced,
 )
+from avatar.pipelines.present_options import Present
 
 if TYPE_CHECKING:
     from avatar.core.avatar_file import Avatar
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from avatar.core.speech_file import SpeechFile
     from avatar.pipelines.dub import Dubbing
     from avatar.pipelines.networks import Further
+    from avatar.pipelines.present import Presenting
     from avatar.pipelines.say import Saying
     from avatar.pipelines.speak import Target
     from avatar.play.look import Look
@@ -225,6 +228,35 @@ def speech_of(options: Speak) -> SpeechFile:
 
 def saying_of(options: Say) -> Saying:
     """What an avatar says, and by whom."""
+    return _voiced(options, options.text, silent=options.silent)
+
+
+def presenting_of(options: Present) -> Presenting:
+    """How a deck becomes a film. Raises: UserError."""
+    from avatar.pipelines.present import Presenting
+    from avatar.presenter.decks import Sources
+
+    names = ("script", "sounds", "recording", "fonts")
+    places = {name: Path(place) for name in names if (place := getattr(options, name)) is not None}
+    return Presenting(
+        saying=_voiced(options, ""),
+        sources=Sources(**places, times=options.times),
+        aspect=options.aspect,
+        lines=options.lines,
+        layout=options.layout,
+        shape=options.shape,
+        brand=options.brand,
+        slides=options.slides,
+        silent=parse_duration(options.silent, "--silent") if options.silent else None,
+        read_titles=options.read_titles,
+        draft=options.draft,
+        coding=Coding(options.codec, options.quality),
+        label=label_of(options),
+        beside=Path(options.output),
+    )
+
+
+def _voiced(options: Voiced, text: str, *, silent: bool = False) -> Saying:
     from avatar.pipelines.say import Saying
     from avatar.voice.engines import VoiceChoice
 
@@ -238,10 +270,10 @@ def saying_of(options: Say) -> Saying:
         model=model,
         like=like,
         consent=options.voice_consent,
-        silent=options.silent,
+        silent=silent,
     )
     font = Path(options.caption_font) if options.caption_font else None
-    return Saying(options.text, voice, options.speed, options.captions, font)
+    return Saying(text, voice, options.speed, options.captions, font)
 
 
 def controls_of(avatar: Avatar, options: Control) -> Controls:

@@ -26,7 +26,7 @@ from avatar.pipelines.option_markers import (
 )
 from avatar.pipelines.scene_options import BehindSound, Staged
 
-Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say"]
+Verb = Literal["preprocess", "build", "speak", "render", "motion", "evaluate", "dub", "say", "present"]
 Captions = Literal["srt", "vtt", "burn"]
 Layout = Literal["motion", "arkit", "livelink"]
 Face = Literal["auto", "left", "right", "largest"]
@@ -331,13 +331,9 @@ class Dub(Hardware, Labelled, Permission, Signing):
     quality: Quality = Field("good", description="Of the encoding.")
 
 
-class Say(Hardware, Control, View, BehindSound, Permission, Signing):
-    """Make an avatar say a text, by a voice."""
+class Voiced(Settings):
+    """Who says a text, and how it is captioned."""
 
-    text: TextInput = Field(description="Words, or a .txt, .ssml, .srt or .vtt file.")
-    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
-        description="Film (.mp4, .mov, .webm), or a folder for PNGs."
-    )
     voice: Annotated[str, Given(metavar="ENGINE[:NAME]")] = Field(
         "hibari", description="hibari, kokoro:NAME, espeak:NAME, http:NAME or command:PROGRAM."
     )
@@ -349,7 +345,6 @@ class Say(Hardware, Control, View, BehindSound, Permission, Signing):
     caption_font: Annotated[FilePath | None, Given(metavar="FILE.ttf", default="one of the system's")] = Field(
         None, description="Font of captions in the picture."
     )
-    silent: bool = Field(False, description="Lips alone, without sound.")
     voice_files: Annotated[FilePath | None, Given(metavar="TGZ|DIR")] = Field(None, description="Voices of kokoro.")
     voice_model: Annotated[FilePath | None, Given(metavar="FILE.onnx", default="the package's")] = Field(
         None, description="Model of kokoro."
@@ -363,18 +358,16 @@ class Say(Hardware, Control, View, BehindSound, Permission, Signing):
     voice_consent: Annotated[str | None, Given(metavar="TEXT")] = Field(
         None, description="Who agreed that their voice is taken on, and to what."
     )
+
+
+class Say(Hardware, Control, View, BehindSound, Permission, Voiced, Signing):
+    """Make an avatar say a text, by a voice."""
+
+    text: TextInput = Field(description="Words, or a .txt, .ssml, .srt or .vtt file.")
+    output: Annotated[FilePath, Given(("-o", "--out"), "OUT.mp4", "output")] = Field(
+        description="Film (.mp4, .mov, .webm), or a folder for PNGs."
+    )
+    silent: bool = Field(False, description="Lips alone, without sound.")
     full_frame: bool = Field(False, description="The whole picture of the source clip.")
 
     aliases: ClassVar[Mapping[str, Alias]] = {**View.aliases, **CONTROL_ALIASES}
-
-
-VERBS: dict[Verb, type[Settings]] = {
-    "preprocess": Preprocess,
-    "build": Build,
-    "speak": Speak,
-    "render": Render,
-    "motion": Motion,
-    "evaluate": Evaluate,
-    "dub": Dub,
-    "say": Say,
-}

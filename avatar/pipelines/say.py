@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from avatar.provenance.identity import film_number
 from avatar.render.device import DeviceName
 from avatar.voice.engines import VoiceChoice, open_voice
 from avatar.voice.engines import speak as synthesize
-from avatar.voice.passages import Chunk, Passage
+from avatar.voice.passages import Chunk, Passage, Voice
 from avatar.voice.script import MARKUP, SUBTITLES, read_script
 from avatar.voice.sentiment import with_sentiment
 from avatar.voice.subtitles import CaptionKind, make_captions, write_captions
@@ -158,16 +158,27 @@ def say_number(avatar: Avatar, saying: Saying, controls: Controls, look: Look) -
     return film_number(avatar, "say", saying.digest, *voice, controls.model_dump_json(), look.seen)
 
 
-def record(saying: Saying, passages: list[Passage], place: Path, progress: Progress = no_progress) -> Recording:
-    """Have a script said, sentence by sentence; memory holds its phones alone. Raises: UserError."""
-    voice = open_voice(saying.voice)
+def record(
+    saying: Saying,
+    passages: Sequence[Passage],
+    place: Path,
+    progress: Progress = no_progress,
+    *,
+    voice: Voice | None = None,
+) -> Recording:
+    """Have a script said, sentence by sentence; memory holds its phones alone. Raises: UserError.
+
+    voice: one that is open already.
+    """
+    voice = voice or open_voice(saying.voice)
     kept: list[tuple[float, Chunk]] = []
     samples = rate = done = 0
     with wave.open(str(place), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))  # so that it can be closed when nothing was said
         for chunk in synthesize(passages, voice, speed=saying.speed):
             if not samples:
                 rate = chunk.rate
-                file.setparams((1, 2, rate, 0, "NONE", ""))
+                file.setframerate(rate)
             if chunk.rate != rate:
                 raise UserError(f"voice {saying.voice.voice}: changes its rate from {rate} to {chunk.rate} Hz")
             if chunk.spoken:

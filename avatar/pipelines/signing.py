@@ -21,6 +21,7 @@ from avatar.core.progress import Progress, no_progress
 from avatar.core.speech_file import SpeechFile
 from avatar.core.take import Take
 from avatar.pipelines.options import Signing
+from avatar.pipelines.present import Presenting, present_number
 from avatar.pipelines.say import Saying, say_number
 from avatar.pipelines.speak import Target, speak
 from avatar.pipelines.speech_film import (
@@ -34,6 +35,7 @@ from avatar.pipelines.speech_film import (
 )
 from avatar.pipelines.track_file import TrackFile
 from avatar.play.look import Look
+from avatar.presenter.decks import file_digest
 from avatar.provenance import log
 from avatar.provenance.keys import INSTALL, KEY, SigningKeys, keys_folder, read_keys
 from avatar.provenance.sign import SIGNABLE, Film, digest, sidecar_name, signed
@@ -60,6 +62,20 @@ def film_of_text(avatar: Avatar, saying: Saying, controls: Controls, look: Look)
         made["voice_consent_sha256"] = hashlib.sha256(saying.voice.consent.encode()).hexdigest()
     facts = _facts(avatar, say_number(avatar, saying, controls, look), look) | made
     return Film(facts, _background(look), composite=_filmed_pixels(look))
+
+
+def film_of_deck(avatar: Avatar, deck: Path, asked: Presenting, controls: Controls) -> Film:
+    """What the manifest of a film of a deck says. Raises: UserError when there is no such file."""
+    if not deck.is_dir():
+        check_readable(deck, "deck")
+    sources = [one for one in (asked.sources.script, asked.sources.recording) if one is not None]
+    for file in sources:
+        check_readable(file, "file")
+    made = {"deck_sha256": file_digest(deck), "voice": asked.saying.voice.voice, "seed": controls.seed}
+    if asked.saying.voice.consent:
+        made["voice_consent_sha256"] = hashlib.sha256(asked.saying.voice.consent.encode()).hexdigest()
+    facts = _facts(avatar, present_number(avatar, deck, asked, controls), Look(label=asked.label)) | made
+    return Film(facts, [*([] if deck.is_dir() else [deck]), *sources], composite=True)
 
 
 def film_of_take(avatar: Avatar, take: Take | TrackFile, split: Split, look: Look) -> Film:

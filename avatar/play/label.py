@@ -82,6 +82,11 @@ class Labeller:
         self._left_over = None if seconds is None else round(seconds * fps)
         self._height = height
 
+    def skip(self, frames: int) -> None:
+        """Count frames that were labelled elsewhere, before the next one."""
+        if self._left_over is not None:
+            self._left_over -= frames
+
     def add(self, frame: np.ndarray) -> np.ndarray:
         """The same frame with the label drawn into it: RGB [H, W, 3], RGB and alpha, or NV12 [3 H / 2, W]; uint8."""
         if self._left_over is not None:

@@ -15,7 +15,7 @@ from avatar.batch.jobs import KINDS
 from avatar.batch.journal import state_folder
 from avatar.core.files import whole
 from avatar.pipelines.option_table import options_of
-from avatar.pipelines.options import VERBS
+from avatar.pipelines.verbs import VERBS
 from avatar.studio.errors import RefusalError, not_found
 
 NAME = "studio.jsonl"

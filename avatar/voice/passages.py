@@ -20,6 +20,8 @@ class Part:
     emphasised: bool = False
     emotion: Emotion | None = None  # None: nothing was asked for
     look: str | None = None  # a key of `avatar.core.emotion.LOOKS`
+    begins: tuple[int, ...] = ()  # numbers of cues, the caller's own, at its first word
+    ends: tuple[int, ...] = ()  # and of those at the end of its last one
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return arrived_of_deck(call["presenting"], name)
     if name in ("size", "fps", "background", "full_frame", "orbit") and "look" in call:
         return getattr(call["look"], name)
-    if name.startswith("background_") or name in ("place", "frame"):
+    if name.startswith("background_") or name in ("place", "frame", "light", "grade"):
         return of_scene(call["look"].scene, name)
     if verb == "dub" and name in ("codec", "quality"):
         return getattr(call["dubbing"].coding, name)
@@ -220,6 +220,8 @@ def of_scene(scene: Scene, name: str) -> Any:
         return scene.place and str(scene.place.across)
     if name == "frame":
         return scene.frame and f"{scene.frame[1]}x{scene.frame[0]}"
+    if name in ("light", "grade"):
+        return getattr(scene, name)
     return getattr(scene.backdrop, {"from": "start", "to": "stop"}.get(name := name.removeprefix("background_"), name))
 
 
@@ -238,6 +240,8 @@ WORDS |= {
     "voice_consent": "Ada agreed",
     "reader": "avhubert",
     "place": "0.25",
+    "light": "left",
+    "grade": "match",
     "frame": "640x360",
     "times": "0, 2.5",
     "slides": "2,4-5",

@@ -50,7 +50,8 @@ ROOMS = {
 }  # fmt: skip
 HEAVY: dict[str, str | tuple[str, ...]] = {
     "mediapipe": "preprocess.mediapipe_detector",
-    "cv2": "preprocess",
+    "cv2": ("preprocess", "avatar.scene.surroundings"),
+    "OpenEXR": "avatar.scene.surroundings",
     "pi_heif": "preprocess.photo_files",
     "ffmpeg": "avatar.core.encode",
     "imageio_ffmpeg": "avatar.core.media_command",

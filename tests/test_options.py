@@ -68,11 +68,11 @@ def test_settings_that_name_a_file_know_it() -> None:
         "evaluate": {"lpips", "face_network", "syncnet", "landmarker", "words"},
     }
     expected |= {
-        "render": {"background", "revoked", "sign", "sign_key", "sign_command"},
+        "render": {"background", "light", "grade", "revoked", "sign", "sign_key", "sign_command"},
         "motion": {"style", "pose", "expression_from", "controls", "revoked"},
     }
     expected["speak"] = expected["motion"] | expected["render"] | {"announce", "footage"}
-    expected["dub"] = (expected["render"] - {"background"}) | {"segments"}
+    expected["dub"] = (expected["render"] - {"background", "light", "grade"}) | {"segments"}
     expected["say"] = (expected["speak"] - {"announce", "footage"}) | {
         "caption_font",
         "voice_files",

@@ -14,6 +14,7 @@ from torch import Tensor
 from avatar.core.deflate import deflate, inflate
 from avatar.core.files import UserError, check_readable, open_tensors, stream_safetensors
 from avatar.core.geometry import Camera
+from avatar.core.light import ClipLight
 from avatar.core.motion_space import MOTION_NAMES, Motion, check_motion_values
 from avatar.core.ranges import (
     DAMAGE,
@@ -74,6 +75,7 @@ class Avatar:
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # left, top, side in px of it: where the avatar belongs
     matte: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.uint8))  # [H, W] of the frame's person
     trained_on: TrainedOn | None = None  # None: not known
+    light: ClipLight | None = None  # that the clip was filmed in; None: not known
     file: str = field(default="", compare=False)  # where this was read, for errors
 
     def __repr__(self) -> str:
@@ -108,6 +110,9 @@ def save_avatar(avatar: Avatar, path: Path | str) -> None:
     }
     if (seen := avatar.trained_on) is not None:
         header["trained_on"] = {"clip": seen.clip, "spans": seen.spans, "stop": seen.stop}
+    if (light := avatar.light) is not None:
+        header["light"] = {"explained": light.explained}
+        tensors |= {"light.normals": light.normals.half(), "light.matrices": light.matrices}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     packed, header["deflated"] = deflate(plain)
     note = {"format": FORMAT.tag, "reader": FORMAT.since, "avatar": json.dumps(header)}
@@ -205,7 +210,16 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> Avatar:
         crop=(left, top, side),
         matte=pictures["matte"],
         trained_on=_trained_on(header["trained_on"]),
+        light=_light(header.get("light"), part("light.")),
     )
+
+
+def _light(values: dict[str, Any] | None, tensors: dict[str, Tensor]) -> ClipLight | None:
+    if values is None:
+        return None
+    normals, matrices = tensors["normals"].float(), tensors["matrices"].float()
+    check_shapes("light", {"normals": (normals, "N 3"), "matrices": (matrices, "3 4 4")})
+    return ClipLight(normals, matrices, number(values["explained"], "light.explained", 0, 1))
 
 
 def _trained_on(values: dict[str, Any] | None) -> TrainedOn | None:

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 TRANSPARENT, BLUR, GRADIENT = "transparent", "blur", "gradient:"  # backgrounds that are no file
+NAMED_LIGHTS = ("keep", "room", "background", "left", "right", "top", "window", "ring", "warm", "cool")
+GRADES = ("none", "match")
 Marker = TypeVar("Marker")
 
 
@@ -47,10 +49,17 @@ def is_colour(value: str) -> bool:
         return False
 
 
+def is_light_name(value: str) -> bool:
+    """Whether a light is a name, with a strength or without."""
+    return value.partition(":")[0] in NAMED_LIGHTS
+
+
 FilePath = Annotated[str, NamesFile()]
 PosePath = Annotated[str, NamesFile(prefix="take:")]
 ConsentPath = Annotated[str, NamesFile(unless=lambda text: not text.endswith(".json"))]
 TextPath = Annotated[str, NamesFile(unless=lambda text: not text.endswith((".txt", ".ssml", ".xml", ".srt", ".vtt")))]
+LightPath = Annotated[str, NamesFile(unless=is_light_name)]
+GradePath = Annotated[str, NamesFile(unless=lambda text: text in GRADES)]
 BackgroundPath = Annotated[str, NamesFile(unless=is_colour)]
 
 

@@ -41,6 +41,7 @@ from avatar.pipelines.turning import trusted_turn
 from avatar.pipelines.watch import TrainingView
 from avatar.play.look import Look
 from avatar.render.device import DeviceName, pick_device
+from avatar.render.gaussian.clip_light import find_clip_light
 from avatar.render.kinds import TrainableKind, trainable_kind
 from avatar.render.near_plate import complete_plate
 from avatar.render.schedule import Schedule
@@ -206,6 +207,8 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
             )
         with stages.time("speech model"):
             speech, style = adapted.result()
+    with stages.time("light"):
+        light = find_clip_light(trainable.renderer(), take, track)
     with stages.time("save"):
         frame, matte = read_frame(take.still_path)
     made_of = take.source
@@ -226,6 +229,7 @@ def _learn(plan: _Plan, take: Take, out: Path, progress: Progress, stages: Stage
         crop=take.crop,
         matte=matte,
         trained_on=trained_on(take),
+        light=light,
     )
 
 

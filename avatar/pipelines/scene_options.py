@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from avatar.core.named_files import BackgroundPath
+from avatar.core.named_files import NAMED_LIGHTS, BackgroundPath, GradePath, LightPath
 from avatar.core.recipe import Settings
 from avatar.pipelines.option_markers import Given
 
@@ -36,6 +36,12 @@ class Staged(Settings):
     )
     frame: Annotated[str | None, Given(metavar="WIDTHxHEIGHT", default="the square; with --place the background's")] = (
         Field(None, description="The picture's size in px, with --place.")
+    )
+    light: Annotated[LightPath, Given(metavar="NAME[:STRENGTH]|FILE")] = Field(
+        "keep", description=f"{', '.join(NAMED_LIGHTS)}; or a file of lights (.yaml) or a panorama (.hdr, .exr)."
+    )
+    grade: Annotated[GradePath, Given(metavar="none|match|FILE.cube")] = Field(
+        "none", description="Colours of the person: white and exposure near the background's, or a table."
     )
 
 

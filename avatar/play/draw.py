@@ -22,6 +22,7 @@ from avatar.play.frame_graphs import IN_FLIGHT, Batch, Behind, FrameGraphs, prep
 from avatar.play.framing import Framing
 from avatar.play.full_frame import Stage, open_stage, paste
 from avatar.play.label import Labeller
+from avatar.play.lighting import Lighting, Lit, open_lit
 from avatar.play.look import Look
 from avatar.play.transfer import Readback
 from avatar.provenance.mark import BLOCK, Marker
@@ -53,6 +54,7 @@ class Canvas:
     device: torch.device
     graphs: FrameGraphs | None  # where batches are drawn by them
     framing: Framing | None = None  # where the square stands in a larger picture
+    lit: Lit | None = None  # where light or colours are another than they were filmed in
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,11 +88,11 @@ def open_canvas(avatar: Avatar, look: Look, device: DeviceName = "auto") -> Canv
     renderer = open_renderer(avatar, size)
     renderer.to(place)
     behind, fps = Behind(plate.to(place), film), look.fps or avatar.fps
-    graphs = None
-    if framing is None and uses_graphs(renderer):
+    lit, graphs = open_lit(avatar, renderer, look, fps, framing), None
+    if framing is None and lit is None and uses_graphs(renderer):
         graphs = FrameGraphs(renderer.blendshapes, behind, turned=look.orbit > 0)
     lock, trained = threading.Lock(), avatar.camera.size
-    return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs, framing)
+    return Canvas(renderer, lock, look, size, trained, fps, behind, stage, place, graphs, framing, lit)
 
 
 def _open_framing(look: Look) -> Framing | None:
@@ -119,6 +121,7 @@ class Drawing:
             "rgba" if canvas.look.transparent else "rgb" if canvas.stage or canvas.framing else pixels
         )
         self._film = _open_film(canvas)
+        self._lighting = Lighting(canvas.lit) if canvas.lit else None
         self._marker = None if mark is None else open_marker(canvas, mark)
         label = canvas.look.label
         self._labeller = None if label.kind == "none" else Labeller(label, *canvas.shape, canvas.fps)
@@ -181,19 +184,25 @@ class Drawing:
         return _swing(orbit, done, count, motion.fps) if orbit else None
 
     def _render(self, motion: Motion, frames: range) -> np.ndarray:
-        canvas, paint = self._canvas, PAINT[self._pixels]
+        canvas = self._canvas
         view = self._view(motion, len(frames))
         with canvas.lock, torch_threads(1), torch.inference_mode():
-            rgb, alpha = canvas.renderer.render(motion, frames, view)
-            if framing := canvas.framing:
-                behind = canvas.behind.plate
-                if self._film:
-                    behind = torch.stack([next(self._film) for _ in frames]).to(canvas.device)
-                return framing.paint(rgb, alpha, behind, self._pixels)
-            if self._film is None:
-                return paint(rgb, alpha, canvas.behind.plate).cpu().numpy()
-            pairs = zip(rgb.split(1), alpha.split(1), strict=True)
-            return torch.cat([paint(*pair, next(self._film).to(canvas.device)) for pair in pairs]).cpu().numpy()
+            pictures = [next(self._film) for _ in frames] if self._film else [canvas.behind.plate]
+            rgb, alpha = self._draw(motion, frames, view, pictures)
+            behind = torch.stack(pictures).to(canvas.device) if self._film else canvas.behind.plate
+            if canvas.framing:
+                return canvas.framing.paint(rgb, alpha, behind, self._pixels)
+            return PAINT[self._pixels](rgb, alpha, behind).cpu().numpy()
+
+    def _draw(
+        self, motion: Motion, frames: range, view: Tensor | None, pictures: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        renderer = self._canvas.renderer
+        if self._lighting is None or not isinstance(renderer, GaussianRenderer):
+            return renderer.render(motion, frames, view)
+        part = motion[slice(frames.start, frames.stop)].to(self._canvas.device)
+        turn = None if view is None else view.to(self._canvas.device)
+        return renderer.render(motion, frames, view, self._lighting.recolour(part, pictures, turn))
 
 
 def open_marker(canvas: Canvas, number: int) -> Marker | None:

@@ -45,6 +45,10 @@ class Framing:
         whole[:, self._rows, self._columns] = square[:, self._inner_rows, self._inner_columns]
         return whole.cpu().numpy()
 
+    def behind(self, picture: Tensor) -> Tensor:
+        """What of a picture [H, W, 3] lies behind the person."""
+        return picture[self._rows, self._columns]
+
     def _bend(self, drawn: Tensor) -> Tensor:
         """Squares [B, 4, S, S] whose shoulders fall below the lower edge before the square cuts them off."""
         width = max(2, round(BEND * self.side))

@@ -41,6 +41,8 @@ class Look:
             raise UserError("a full frame and footage keep place and light; leave the options of the scene out")
         if self.scene.placed and self.size:
             raise UserError("--size: is of the square alone; the person's size is that of --place")
+        if self.scene.light.partition(":")[0] == "background" and (not self.background or self.transparent):
+            raise UserError("--light background: goes with --background FILE, whose light it is")
         if self.scene.backdrop != Backdrop() and not self.background:
             raise UserError("how the background moves goes with --background FILE")
         if not 0 <= self.orbit <= MOST_ORBIT:
@@ -50,9 +52,9 @@ class Look:
 
     @property
     def files(self) -> list[str]:
-        """What is read: the background, where it is no colour, and the footage."""
+        """What is read: the background, where it is no colour, the footage, light and colours."""
         background = [self.background] if self.background and not is_colour(self.background) else []
-        return [*background, *([self.footage] if self.footage else [])]
+        return [*background, *([self.footage] if self.footage else []), *self.scene.files]
 
     @property
     def seen(self) -> str:

@@ -46,8 +46,12 @@ def open_view(canvas: Canvas, *, mark: int | None, label: Label, background: Col
 
 def check_live(canvas: Canvas) -> None:
     """Raise UserError for a canvas whose frames are not drawn live."""
-    if canvas.stage or canvas.behind.film or canvas.look.transparent or canvas.look.orbit or canvas.framing:
-        raise UserError("live frames are square pictures over one background; leave full frames, films and orbits out")
+    look = canvas.look
+    if canvas.stage or canvas.behind.film or look.transparent or look.orbit or canvas.framing or canvas.lit:
+        raise UserError(
+            "live frames are square pictures over one background, lit as filmed; leave full frames, films, orbits, "
+            "places and lights out"
+        )
 
 
 def draw_together(canvas: Canvas, motions: Sequence[Motion], views: Sequence[View]) -> list[np.ndarray]:

@@ -6,6 +6,8 @@ torso's by its rigidity. Source of the splatting itself: Kerbl et al. 2023, 3D G
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -61,10 +63,21 @@ class GaussianRenderer:
         return splat_pose(motion.to(self.device), self._scaling, self.camera.focal)
 
     @torch.no_grad()
-    def render(self, motion: Motion, frames: range, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S]."""
+    def render(
+        self,
+        motion: Motion,
+        frames: range,
+        view: Tensor | None = None,
+        recolour: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw frames of a motion: rgb [B, 3, S, S] premultiplied 0..1, alpha [B, 1, S, S].
+
+        recolour: from the colours of splats [B, N, 3] to those that are drawn.
+        """
         turn = None if view is None else view_of(view.to(self.device))
         splats = ops.place_splats(self._blendshapes, self.pose(motion[slice(frames.start, frames.stop)]), turn)
+        if recolour:
+            splats = (*splats[:-1], recolour(splats[-1]))
         return rasterize(self.rasterizer, *splats, camera=self.camera)
 
     @torch.no_grad()

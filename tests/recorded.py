@@ -182,6 +182,8 @@ def arrived(verb: Verb, call: dict[str, Any], name: str) -> Any:
         return (record and record.subject) if name == "own" else bool(record and record.kind == "synthetic")
     if name in ("face", "audio_track", "consent", "preview") and verb == "build":
         return getattr(call["request"], name)
+    if verb in ("preprocess", "build") and name == "size":
+        return str((call["request"] if verb == "preprocess" else call["recipe"]).size)
     if verb == "preprocess" and name not in ("video", "output", "holdout", "device"):
         wanted = call["request"]
         moved = {"start": wanted.stretch.start, "end": wanted.stretch.stop, "select": wanted.seconds}
@@ -239,6 +241,7 @@ WORDS |= {
     "voice_url": "http://localhost:1",
     "voice_consent": "Ada agreed",
     "reader": "avhubert",
+    "size": "640",
     "place": "0.25",
     "light": "left",
     "grade": "match",

@@ -52,7 +52,6 @@ def test_limits_are_those_of_what_is_called() -> None:
     assert option("speak", "orbit").most == look.MOST_ORBIT
     assert option("preprocess", "consent").default == option("build", "consent").default == NOT_STATED
     assert get_args(option("preprocess", "face").type) == request.FACES
-    assert option("preprocess", "size").least == request.LEAST_SIZE
     assert option("motion", "head").most == 2
     with pytest.raises(UserError, match="'head' must lie between 0 and 2"):
         importlib.import_module("avatar.core.recipe").parse(Controls, {"head": 2.1}, "controls")
@@ -80,7 +79,7 @@ def test_settings_that_name_a_file_know_it() -> None:
         "voice_like",
     }
     voice = {"caption_font", "voice_files", "voice_model", "voice_like"}
-    expected["present"] = (expected["motion"] | expected["render"] | voice) - {"background"}
+    expected["present"] = (expected["motion"] | expected["render"] | voice) - {"background", "light", "grade"}
     expected["present"] |= {"script", "sounds", "recording", "fonts", "brand"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()
@@ -150,7 +149,7 @@ def test_defaults_are_those_of_the_table(verb: Verb, pipelines: dict[Verb, Calls
         "controls": 1.0,
     }  # where nothing is something
     without |= {name: OWN.get(name, field.default) for name, field in Controls.model_fields.items()}
-    without |= {"seed": 0, "holdout": 0.0, "tracker": "auto"} if verb == "build" else {}
+    without |= {"seed": 0, "holdout": 0.0, "tracker": "auto", "size": "512"} if verb == "build" else {}
     for one in options:
         if one.given.role == "option":
             expected = without[one.name] if one.default is None and one.name in without else one.default
@@ -184,7 +183,7 @@ def test_folders_of_render_are_named_by_the_take(pipelines: dict[Verb, Calls], t
             "'drv_aud' is another name of 'speech', which is given too",
         ),
         (["build", "v.mp4", "-o", "x.avatar", "--budget", "soon"], "--budget: 'soon' is not a duration"),
-        (["preprocess", "v.mp4", "-o", "t", "--size", "100"], "--size: input should be a multiple of 16, not 100"),
+        (["preprocess", "v.mp4", "-o", "t", "--size", "100"], "--size: must be native, or a multiple of 16 between 64 and 1024"),
         (["speak", "a", "s", "-o", "x.mp4", "--pose", "nearby"], "--pose: must be generated, still or take:DIR"),
         (["speak", "a", "s", "-o", "x.mp4", "--pose", "still", "--drv_pose", "static"], "another name of 'pose'"),
     ],

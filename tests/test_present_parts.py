@@ -90,14 +90,14 @@ def test_a_film_in_a_slide_plays_in_its_place(tmp_path: Path) -> None:
     assert shown is not None
     levels = []
     for number in range(40):
-        ((picture, left, top),) = shown(number)
+        ((picture, left, top),) = shown(number, shot().placed)
         assert (left, top, picture.shape) == (160, 180, (180, 320, 3))
         levels.append(float(picture.mean()))
     assert np.all(np.diff(levels[:24]) > 4), "frame by frame"
     assert levels[30] == levels[39] == levels[24], "and keeps its last picture"
     later = films.part(10)
     assert later is not None
-    assert later(0)[0][0].mean() == pytest.approx(levels[10], abs=0.5), "a part begins where it is in the film"
+    assert later(0, shot().placed)[0][0].mean() == pytest.approx(levels[10], abs=0.5), "a part begins in its midst"
     under, alone = (film_sounds(scene, 3.0, 5.0, spoken)[0] for spoken in (True, False))
     assert under.start == 3.0
     assert under.gain < 0.2 < alone.gain == 1.0

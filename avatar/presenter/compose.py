@@ -21,8 +21,8 @@ AT_ONCE = 4  # frames of a person that are drawn together
 FINER = 4  # times the size at which a mask is drawn, so that its edge is smooth
 
 Array = np.ndarray
-Films = Callable[[int], Sequence[tuple[Array, int, int]]]
-"""Of a frame's number: pictures of films [h, w, 3] uint8, and where their left and top edges lie, even px."""
+Films = Callable[[int, Arrangement], Sequence[tuple[Array, int, int]]]
+"""Of a frame's number and arrangement: pictures of films [h, w, 3] uint8, and their left and top edges, even px."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Shot:
     picture: str  # names the slide's picture: its digest
     placed: Arrangement
     load: Callable[[], Image.Image] = field(compare=False, repr=False)  # the picture, for its slide's size
-    moves: bool = True  # goes over from what was shown before in MOVE_SECONDS; False: at once
+    own: bool = True  # whether the picture is the scene's own slide, in which its films play
 
 
 def arrangements(
@@ -54,10 +54,7 @@ def arrangements(
             if origin == current.placed:
                 origin = None
         share = (number - began + 1) / move
-        if origin is None or share >= 1 or not current.moves:
-            placed = current.placed
-        else:
-            placed = between(origin, current.placed, share)
+        placed = current.placed if origin is None or share >= 1 else between(origin, current.placed, share)
         yield current, placed
 
 
@@ -93,7 +90,7 @@ class Composer:
             parts = self._parts(placed, motion[slice(start, stop)])
             for number in range(start, stop):
                 frame = still.coded.copy()
-                for rgb, left, top in films(number) if films and placed == shot.placed else ():
+                for rgb, left, top in films(number, placed) if films and shot.own and placed == shot.placed else ():
                     frame = self._put(frame, coded_picture(rgb), left, top)
                 if parts is not None:
                     frame = self._put_person(frame, still, parts, number - start)

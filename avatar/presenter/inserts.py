@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from avatar.core.media import SoundTrack, probe, read_small
 from avatar.presenter.compose import Films, Shot
@@ -22,7 +23,7 @@ class SceneFilms:
     """The films of a scene, as its frames show them; each keeps its last picture when it is over."""
 
     films: tuple[SlideFilm, ...]
-    placed: Arrangement  # of the slide; films are shown while it stands there
+    placed: Arrangement  # of the slide at the scene's beginning
     fps: float
 
     def seen(self, at: int) -> str:
@@ -33,32 +34,34 @@ class SceneFilms:
         """Pictures of the frames from one of the scene on, which must be asked for in order."""
         if not self.films:
             return None
-        readers = [_Reader(film.path, self._box(film), self.fps, at) for film in self.films]
-        return lambda number: [reader.at(number) for reader in readers]
+        readers = [(film, _Reader(film.path, _box(film, self.placed), self.fps, at)) for film in self.films]
+        return lambda number, placed: [reader.at(number, _box(film, placed)) for film, reader in readers]
 
-    def _box(self, film: SlideFilm) -> tuple[int, int, int, int]:
-        left, top, wide, high = film.box
-        placed = self.placed
-        x, y = placed.slide_left + left * placed.slide_width, placed.slide_top + top * placed.slide_height
-        return tuple(2 * round(one / 2) for one in (x, y, wide * placed.slide_width, high * placed.slide_height))  # type: ignore[return-value]
+
+def _box(film: SlideFilm, placed: Arrangement) -> tuple[int, int, int, int]:
+    """Where a film lies in a frame, even px: left, top, width, height."""
+    left, top, wide, high = film.box
+    x, y = placed.slide_left + left * placed.slide_width, placed.slide_top + top * placed.slide_height
+    size = (max(2, 2 * round(part / 2)) for part in (wide * placed.slide_width, high * placed.slide_height))
+    return 2 * round(x / 2), 2 * round(y / 2), *size  # type: ignore[return-value]
 
 
 class _Reader:
     """A film's pictures at the film's rate, of the size in which they are shown."""
 
     def __init__(self, path: Path, box: tuple[int, int, int, int], fps: float, first: int) -> None:
-        left, top, wide, high = box
-        self._left, self._top = left, top
-        self._frames: Iterator[Array] = read_small(path, width=max(2, wide), height=max(2, high), fps=fps)
-        self._last = np.zeros((max(2, high), max(2, wide), 3), np.uint8)
+        self._frames: Iterator[Array] = read_small(path, width=box[2], height=box[3], fps=fps)
+        self._last = np.zeros((box[3], box[2], 3), np.uint8)
         self._next = -first
 
-    def at(self, number: int) -> tuple[Array, int, int]:
-        """The picture of a frame of the part, and its left and top edge."""
+    def at(self, number: int, box: tuple[int, int, int, int]) -> tuple[Array, int, int]:
+        """The picture of a frame of the part, for a box, and its left and top edge."""
         while self._next <= number:
             self._last = next(self._frames, self._last)
             self._next += 1
-        return self._last, self._left, self._top
+        left, top, *size = box
+        fits = self._last.shape[1::-1] == (size[0], size[1])
+        return self._last if fits else np.asarray(Image.fromarray(self._last).resize(size)), left, top
 
 
 def films_of(scene: Scene, shots: Sequence[Shot], fps: float) -> SceneFilms:

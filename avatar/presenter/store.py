@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+from importlib.metadata import version
 from pathlib import Path
 
 from avatar.core.files import remove
 
-VERSION = "1"  # of what is kept: another one's is made anew
+UNUSED_SECONDS = 14 * 86400.0  # after which what no film asked for goes: drafts and parts of a deck come in between
 
 
 def content_key(*parts: object) -> str:
     """A name for what is made of some content; parts: bytes, or what has a complete repr."""
-    digest = hashlib.sha256(VERSION.encode())
+    digest = hashlib.sha256(version("avatar-builder").encode())  # another version may make it otherwise
     for part in parts:
         data = part if isinstance(part, bytes) else repr(part).encode()
         digest.update(len(data).to_bytes(8, "little"))
@@ -34,9 +37,12 @@ class Store:
         return path
 
     def prune(self) -> None:
-        """Remove what was not asked for since this store was opened."""
+        """Remove what was not asked for in two weeks."""
+        now = time.time()
         for path in self._folder.iterdir():
-            if path.name not in self._used:
+            if path.name in self._used:
+                os.utime(path, (now, now))
+            elif path.stat().st_mtime < now - UNUSED_SECONDS:
                 remove(path)
 
 

@@ -160,7 +160,7 @@ def shots_of(
     standing = iter(places.choose(list(edges), [group[0].side for _, group in stretches]))
     last = Standing("corner", Corner())
     found: list[list[Shot]] = []
-    for sights in seen:
+    for sights, number in zip(seen, (one.scene.number for one in timed), strict=True):
         shots: list[Shot] = []
         for (layout, side), group in groupby(sights, key=lambda one: (one.layout, one.side)):
             if layout == "corner":
@@ -169,7 +169,7 @@ def shots_of(
             else:
                 right = last.corner.right if side is None else side == "right"
                 stands = replace(last, layout=layout, corner=Corner(right=right))
-            shots += [_shot(one, stands, gallery, frame) for one in group]
+            shots += [_shot(one, stands, gallery, frame, own=one.picture.slide == number) for one in group]
         found.append(shots)
     return found
 
@@ -186,14 +186,14 @@ def _edges(gallery: Gallery, scene: Scene, pictures: Sequence[Picture]) -> Array
     return found
 
 
-def _shot(sight: Sight, stands: Standing, gallery: Gallery, frame: Frame) -> Shot:
+def _shot(sight: Sight, stands: Standing, gallery: Gallery, frame: Frame, *, own: bool) -> Shot:
     digest, aspect = gallery.look(sight.picture)
     placed = arrange(frame, aspect, stands.layout, stands.corner, stands.size)
 
     def load() -> Image.Image:
         return gallery.draw(sight.picture, round(placed.slide_width), round(placed.slide_height))
 
-    return Shot(sight.start, digest, placed, load)
+    return Shot(sight.start, digest, placed, load, own)
 
 
 def glances(shots: Sequence[Shot], fps: float, seed: str) -> list[Act]:

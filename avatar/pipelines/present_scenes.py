@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -80,9 +81,13 @@ def say_scenes(
     found = []
     for number, (scene, directed) in enumerate(scenes, 1):
         try:
-            found.append(_say(scene, directed, speaker, silent))
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                found.append(_say(scene, directed, speaker, silent))
         except UserError as error:
             raise UserError(f"{where}, slide {scene.number}: {error}") from error
+        for one in said:
+            warnings.warn(f"{where}, slide {scene.number}: {one.message}", one.category, stacklevel=2)
         progress("voice", number, len(scenes))
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from avatar.core.files import UserError, digest_file
 from avatar.core.media import probe
 from avatar.presenter.drawing import FilePictures, OfficePictures, PdfPictures, PptxPictures, office, read_picture
-from avatar.presenter.fonts import fonts_for
+from avatar.presenter.fonts import fonts_for, installed, used_families
 from avatar.presenter.notes import title_of
 from avatar.presenter.package import check_kind
 from avatar.presenter.pptx_deck import PptxDeck, read_pptx
@@ -82,7 +82,9 @@ def _pictures(found: PptxDeck, sources: Sources, path: Path) -> tuple[SlidePictu
     """What draws a .pptx, its name, and fonts that are missing."""
     if office():
         shown = [scene.number for scene in found.scenes]
-        return OfficePictures(found.copy, shown, found.aspect, str(path)), "LibreOffice", []
+        lacking = sorted(used_families(found.copy) - installed().keys())
+        remarks = [f"fonts that are not here: {', '.join(lacking)}"] if lacking else []
+        return OfficePictures(found.copy, shown, found.aspect, str(path)), "LibreOffice", remarks
     fonts = fonts_for(found.copy, sources.fonts)
     missing = [f"{one.family} by {one.drawn}" for one in fonts if one.family != one.drawn]
     remarks = [f"fonts that are not here: {', '.join(missing)}"] if missing else []

@@ -23,6 +23,7 @@ from avatar.presenter.free_space import box_ink
 from avatar.presenter.inserts import film_sounds, films_of, open_clip
 from avatar.presenter.joining import Chapter, join_parts
 from avatar.presenter.layouts import Corner, Frame, arrange
+from avatar.presenter.parts import caption_room
 from avatar.presenter.pptx_deck import read_pptx
 from avatar.presenter.scenes import Scene, SlideFilm
 from avatar.presenter.soundtrack import RATE, Laid, write_soundtrack
@@ -184,6 +185,16 @@ def test_arrangements_move_at_changes_and_rest_between() -> None:
     assert [one.picture for one, _ in steps] == ["a"] * 50 + ["b"] * 30
     again = list(arrangements([shot()], placed[-1], 20, 25.0))
     assert again[0][1] != again[-1][1] == shots[0].placed, "a scene begins where the one before it was"
+
+
+def test_captions_keep_clear_of_the_person() -> None:
+    right, left = (arrange(FRAME, 16 / 9, "corner", Corner(right=right)) for right in (True, False))
+    assert 320 < caption_room(right, 360, 640).stop <= right.left
+    assert left.left + left.side <= caption_room(left, 360, 640).start < 320
+    whole = slice(0, 640)
+    assert caption_room(arrange(FRAME, 16 / 9, "full", Corner()), 360, 640) == whole
+    assert caption_room(arrange(FRAME, 16 / 9, "slide", Corner()), 360, 640) == whole
+    assert caption_room(arrange(FRAME, 16 / 9, "corner", Corner(bottom=False)), 360, 640) == whole
 
 
 def test_the_person_looks_at_the_slide_now_and_then() -> None:

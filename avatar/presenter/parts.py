@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from avatar.presenter.store import Store, content_key
 from avatar.provenance.mark import mark_frames
 from avatar.voice.subtitles import Caption
 
+LOW = 0.8  # of the height: captions are below
 PART = 200  # frames, 8 s: what a killed run makes again, and what a change of a slide's end costs its neighbour
 
 Array = np.ndarray
@@ -77,6 +79,15 @@ def _seen(step: Step) -> Step:
     return step
 
 
+def caption_room(placed: Arrangement, height: int, width: int) -> slice:
+    """Columns of a frame in which captions cover no person who stands at its bottom."""
+    left, right = placed.left, placed.left + placed.side
+    low = placed.shows_person and placed.top + placed.side > LOW * height
+    if low and left > width / 2:
+        return slice(0, int(left) // 2 * 2)
+    return slice(2 * ceil(right / 2), width) if low and right < width / 2 else slice(0, width)
+
+
 class PartMaker:
     """Makes parts that are not there yet."""
 
@@ -112,11 +123,15 @@ class PartMaker:
     def _frames(self, part: Part, drawn: Callable[[int], None]) -> Iterator[Array]:
         finish = self._finish
         captions = part.captions(finish)
-        captioner = Captioner(captions, self._shape, finish.fps, finish.font) if captions else None
+        height, width = self._shape
+        room = caption_room(part.steps[len(part.steps) // 2][1], height, width)
+        shape = height, room.stop - room.start
+        captioner = Captioner(captions, shape, finish.fps, finish.font) if captions else None
         labeller = None if finish.label.kind == "none" else self._labeller(*part.label(finish))
         for frame in self._composer.frames(part.steps, part.motion, part.films):
-            drawn_frame = captioner.add(frame) if captioner else frame
-            yield labeller.add(drawn_frame) if labeller else drawn_frame
+            if captioner:
+                captioner.add(frame[:, room])  # a view, into which they are drawn
+            yield labeller.add(frame) if labeller else frame
             drawn(1)
 
     def _labeller(self, label: Label, shown: int) -> Labeller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from avatar.cli import app
 from avatar.core.avatar_file import Avatar
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
-from avatar.core.files import UserError
+from avatar.core.files import UserError, digest_file
 from avatar.core.media import ffmpeg_binary, probe, read_speech, read_whole, write_wav
 from avatar.pipelines.present import Presenting, choose_slides, present, present_number
 from avatar.pipelines.present_scenes import BEFORE, FPS
@@ -22,6 +25,8 @@ from avatar.presenter.decks import Sources, open_deck
 from avatar.presenter.parts import PART
 from avatar.presenter.store import store_folder
 from avatar.provenance.films import find_mark
+from avatar.provenance.keys import make_keys
+from avatar.provenance.sign import FACTS
 from tests.decks import make_deck
 
 pytest.importorskip("hibari")
@@ -161,3 +166,30 @@ def test_silence_and_titles_in_place_of_notes(avatar: Avatar, tmp_path: Path) ->
     assert present(avatar, deck, tmp_path / "a.mp4", presenting=quiet, controls=Controls()).frames == 20
     read = replace(SMALL, read_titles=True, slides="2", draft=True)
     assert present(avatar, deck, tmp_path / "b.mp4", presenting=read).frames > 30
+
+
+def test_a_signed_film_of_a_command_keeps_its_scenes_beside_its_own_name(avatar_file: Path, tmp_path: Path) -> None:
+    c2pa = pytest.importorskip("c2pa")
+    make_keys(tmp_path / "keys", "Test Studio")
+    deck = make_deck(tmp_path / "a.pptx", ["One."])
+    film = tmp_path / "film.mp4"
+    command = ["present", str(deck), str(avatar_file), "-o", str(film), "--draft", "--lines", "360", "--silent", "1s"]
+    command += ["--captions", "vtt", "--sign", str(tmp_path / "keys")]
+    for kept in ("", "of them kept"):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert kept in result.stdout
+    assert store_folder(film).is_dir()
+    assert (tmp_path / "film.vtt").read_text().startswith("WEBVTT")
+    with film.open("rb") as stream, c2pa.Reader("video/mp4", stream) as reader:
+        manifest = json.loads(reader.json())
+    facts = next(one["data"] for one in active(manifest)["assertions"] if one["label"] == FACTS)
+    assert facts["deck_sha256"] == digest_file(deck)
+    assert facts["voice"] == "hibari"
+    assert [one["title"] for one in active(manifest)["ingredients"]] == ["a.pptx"]
+
+
+def active(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a film itself, not of what went into it."""
+    found: dict[str, Any] = manifest["manifests"][manifest["active_manifest"]]
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 from pathlib import Path
 
@@ -189,3 +190,28 @@ def test_fonts_that_stand_in_are_said(tmp_path: Path) -> None:
     deck = opened(make_deck(tmp_path / "a.pptx", ["One."]), tmp_path)
     if deck.drawn_by == "betteroffice-pptx":
         assert any("Calibri by " in one for one in deck.remarks) or not any("fonts" in one for one in deck.remarks)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_decks_are_refused_in_a_line_or_read(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    path = make_deck(tmp_path / "a.pptx", ["One. [next] Two.", "Three."], clicks=1)
+    with zipfile.ZipFile(path) as package:
+        parts = {name: package.read(name) for name in package.namelist()}
+    for name in draw.sample([one for one in parts if one.endswith((".xml", ".rels"))], 2):
+        data = bytearray(parts[name])
+        if draw.random() < 0.5:
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        else:
+            start = draw.randrange(len(data))
+            del data[start : start + draw.randrange(1, 200)]
+        replace_part(path, name, bytes(data))
+    said = f"{path}: nothing"
+    try:
+        deck = opened(path, tmp_path)
+        for scene in deck.scenes:
+            deck.pictures.draw(scene.number, LAST, 160, 90)
+    except UserError as error:
+        said = str(error)
+    assert said.startswith(str(path)), "names the deck, and raises nothing else"
+    assert "\n" not in said

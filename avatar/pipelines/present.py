@@ -32,7 +32,7 @@ from avatar.presenter.free_space import Places
 from avatar.presenter.inserts import film_sounds, films_of, open_clip
 from avatar.presenter.joining import Chapter, join_parts
 from avatar.presenter.layouts import Arrangement, Aspect, Frame, Shape, frame_size
-from avatar.presenter.meeting import meet
+from avatar.presenter.meeting import FRAMES, meet
 from avatar.presenter.parts import PART, Finish, Part, PartMaker
 from avatar.presenter.person import Person, is_cut, natural_shape
 from avatar.presenter.pptx_deck import named
@@ -267,8 +267,9 @@ class _Film:
             motion = meet(before, mover.move(said, acts))
             steps = list(arrangements(own, placed, said.frames, FPS))
             films = films_of(said.timed.scene, own, FPS)
-            for at in range(0, said.frames, PART):
-                stop = min(at + PART, said.frames)
+            # what the scene before it changes at its beginning is a part by itself
+            starts = [0, *range(FRAMES, said.frames, PART)]
+            for at, stop in zip(starts, [*starts[1:], said.frames], strict=True):
                 shown = start + at - self._starts[0]
                 yield Part(steps[at:stop], motion[slice(at, stop)], start + at, shown, films.part(at), films.seen(at))
             before, placed = motion[slice(said.frames - 2, None)], steps[-1][1]

@@ -90,7 +90,7 @@ def test_the_person_covers_no_words(shape: Shape) -> None:
         ink(slide_with((20, 20, 940, 530))),  # all is
         ink(slide_with((40, 40, 500, 300))),
     ]
-    found = Places(frame, WIDE, PERSON).choose(slides, [None] * 5)
+    found = Places(frame, PERSON).choose(slides, [None] * 5)
     assert [one.layout for one in found] == ["corner", "corner", "corner", "side", "corner"]
     assert found[0].corner == found[1].corner == Corner()
     assert found[2].corner == Corner(right=False)
@@ -98,10 +98,21 @@ def test_the_person_covers_no_words(shape: Shape) -> None:
     assert len({one.size for one in found if one.layout == "corner"}) == 1, "keeps its size"
     for one, edges in zip(found, slides, strict=True):
         if one.layout == "corner":
-            covered = region(frame, arrange(frame, WIDE, "corner", one.corner, one.size), PERSON, (540, MEASURED))
+            covered = region(arrange(frame, WIDE, "corner", one.corner, one.size), PERSON, (540, MEASURED))
             assert not (covered & edges).any()
-    asked = Places(frame, WIDE, PERSON).choose(slides[3:4], ["left"])
+    asked = Places(frame, PERSON).choose(slides[3:4], ["left"])
     assert (asked[0].layout, asked[0].corner.right) == ("side", False), "what is asked for never covers words"
+
+
+def test_a_picture_of_another_shape_than_the_slides_is_measured_as_it_is_shown() -> None:
+    frame = Frame(1920, 1080, "circle")
+    tall = Image.new("RGB", (540, 540), "white")
+    ImageDraw.Draw(tall).text((480, 500), "words", fill="black")  # the person stands beside it, not over it
+    wide = Image.new("RGB", (960, 540), "white")
+    ImageDraw.Draw(wide).text((900, 500), "words", fill="black")
+    found = Places(frame, PERSON).choose([ink(tall), ink(wide)], ["right", "right"])
+    assert (found[0].layout, found[0].corner) == ("corner", Corner())
+    assert found[1].corner == Corner(bottom=False)
 
 
 def test_pale_letters_count_and_gradients_do_not() -> None:

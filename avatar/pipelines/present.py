@@ -226,7 +226,7 @@ class _Film:
         frame = Frame(*self._size, shape, is_cut(silhouette))
         gallery = Gallery(self._deck, frame)
         timed = [one.timed for one in self._said]
-        places = Places(frame, self._deck.pictures.aspect, silhouette)
+        places = Places(frame, silhouette)
         layout = self._asked.layout or self._deck.front.get("layout", "corner")
         shots = shots_of(self._deck, timed, list(sights(self._deck, timed, layout)), gallery, frame, places)
         finish = self._finish(number, shape)

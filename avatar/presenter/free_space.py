@@ -38,7 +38,7 @@ def ink(picture: Image.Image) -> Array:
     return edges
 
 
-def region(frame: Frame, placed: Arrangement, silhouette: Silhouette, shape: tuple[int, int]) -> Array:
+def region(placed: Arrangement, silhouette: Silhouette, shape: tuple[int, int]) -> Array:
     """What the person covers of a slide, [h, w] bool of the measured picture's shape, with room about it."""
     height, width = shape
     scale = width / placed.slide_width
@@ -66,17 +66,18 @@ class Standing:
 class Places:
     """Finds where the person stands, scene by scene."""
 
-    def __init__(self, frame: Frame, aspect: float, silhouette: Silhouette) -> None:
-        self._frame, self._aspect, self._silhouette = frame, aspect, silhouette
+    def __init__(self, frame: Frame, silhouette: Silhouette) -> None:
+        self._frame, self._silhouette = frame, silhouette
         self._regions: dict[tuple[Corner, float, tuple[int, int]], Array] = {}
         self._corners = [one for one in CORNERS if one.bottom or frame.shape != "cutout"]
 
     def free(self, edges: Array, corner: Corner, size: float) -> bool:
         """Whether the person covers nothing of a slide's edges [h, w] there."""
-        key = (corner, size, (edges.shape[0], edges.shape[1]))
+        height, width = edges.shape
+        key = (corner, size, (height, width))
         if key not in self._regions:
-            placed = arrange(self._frame, self._aspect, "corner", corner, size)
-            self._regions[key] = region(self._frame, placed, self._silhouette, key[2])
+            placed = arrange(self._frame, width / height, "corner", corner, size)
+            self._regions[key] = region(placed, self._silhouette, (height, width))
         return int((self._regions[key] & edges).sum()) <= STRAY
 
     def choose(self, slides: Sequence[Array], sides: Sequence[str | None]) -> list[Standing]:

@@ -35,7 +35,6 @@ def test_a_deck_with_notes_and_hidden_slides(tmp_path: Path) -> None:
         (3, "Slide 3 of 3", "Three."),
     ]
     assert "hidden, so left out: slide 2" in deck.remarks
-    assert deck.pictures.aspect == pytest.approx(16 / 9)
     for lines in (1080, 2160):
         picture = deck.pictures.draw(3, LAST, lines * 16 // 9, lines)
         assert picture.size == (lines * 16 // 9, lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avatar.core.files import UserError, digest_file
 from avatar.core.media import probe
-from avatar.presenter.drawing import FilePictures, OfficePictures, PdfPictures, PptxPictures, office, read_picture
+from avatar.presenter.drawing import FilePictures, OfficePictures, PdfPictures, PptxPictures, office
 from avatar.presenter.fonts import fonts_for, installed, used_families
 from avatar.presenter.notes import title_of
 from avatar.presenter.package import check_kind
@@ -17,7 +17,7 @@ from avatar.presenter.pptx_deck import PptxDeck, read_pptx
 from avatar.presenter.scenes import Deck, Scene, SlidePictures
 from avatar.presenter.script import Script, read_script
 from avatar.presenter.store import content_key
-from avatar.presenter.written_slides import HEIGHT, WIDTH, write_slides
+from avatar.presenter.written_slides import write_slides
 
 PPTX = (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx")
 SCRIPTS, TEXTS = (".md", ".markdown"), (".txt", ".md")
@@ -84,11 +84,11 @@ def _pictures(found: PptxDeck, sources: Sources, path: Path) -> tuple[SlidePictu
         shown = [scene.number for scene in found.scenes]
         lacking = sorted(used_families(found.copy) - installed().keys())
         remarks = [f"fonts that are not here: {', '.join(lacking)}"] if lacking else []
-        return OfficePictures(found.copy, shown, found.aspect, str(path)), "LibreOffice", remarks
+        return OfficePictures(found.copy, shown, str(path)), "LibreOffice", remarks
     fonts = fonts_for(found.copy, sources.fonts)
     missing = [f"{one.family} by {one.drawn}" for one in fonts if one.family != one.drawn]
     remarks = [f"fonts that are not here: {', '.join(missing)}"] if missing else []
-    return PptxPictures(found.copy, fonts, found.aspect, str(path)), "betteroffice-pptx", remarks
+    return PptxPictures(found.copy, fonts, str(path)), "betteroffice-pptx", remarks
 
 
 def _pdf(path: Path) -> Deck:
@@ -105,7 +105,7 @@ def _written(path: Path, sources: Sources, folder: Path) -> Deck:
         Scene(number, one.title or title_of(one.notes) or f"Scene {number}", one.notes, films=clips)
         for number, (one, clips) in enumerate(zip(script.scenes, films, strict=True), 1)
     ]
-    made = PptxDeck(place, tuple(scenes), (), WIDTH / HEIGHT, len(scenes))
+    made = PptxDeck(place, tuple(scenes), ())
     pictures, drawn_by, _ = _pictures(made, sources, path)
     return Deck(path, scenes, pictures, drawn_by, front=script.front)
 
@@ -123,8 +123,7 @@ def _folder(path: Path) -> Deck:
         notes = _read_text(texts[number]) if number in texts else ""
         title = re.sub(r"[_-]+", " ", _NUMBER.sub("", picture.stem)).strip(" .")
         scenes.append(Scene(number, title or title_of(notes) or f"Slide {number}", notes, sounds.get(number)))
-    first = read_picture(next(iter(pictures.values())))
-    return Deck(path, scenes, FilePictures(pictures, first.width / first.height), "their own files")
+    return Deck(path, scenes, FilePictures(pictures), "their own files")
 
 
 def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:

@@ -29,9 +29,9 @@ ROUNDING = 1e-3  # px by which sizes may be off
 class PptxPictures:
     """Slides of a .pptx file, drawn by betteroffice-pptx. Belongs to the thread that draws first."""
 
-    def __init__(self, deck: Path, fonts: Sequence[Registered], aspect: float, where: str) -> None:
+    def __init__(self, deck: Path, fonts: Sequence[Registered], where: str) -> None:
         """deck: a copy that leads nowhere (`avatar.presenter.package`); where: names the deck in errors."""
-        self.aspect, self._deck, self._fonts, self._where = aspect, deck, fonts, where
+        self._deck, self._fonts, self._where = deck, fonts, where
         self._library = need("betteroffice_pptx", f"{where}: drawing slides without LibreOffice")
         self._opened: dict[int, Any] = {}  # builds -> deck
 
@@ -86,8 +86,7 @@ class PdfPictures:
             raise UserError(f"{where}: is no PDF that can be read ({str(error)[:60]}); {advice}") from error
         if not count:
             raise UserError(f"{where}: has no page; export it again")
-        page = self._pages[0]
-        self.count, self.aspect = count, page.get_width() / max(1.0, page.get_height())
+        self.count = count
 
     def draw(self, slide: int, build: int, width: int, height: int) -> Image.Image:
         """As `SlidePictures`; a page has no builds."""
@@ -106,9 +105,9 @@ class PdfPictures:
 class OfficePictures:
     """Slides of a .pptx file, made a PDF by LibreOffice; hidden ones are not among its pages."""
 
-    def __init__(self, deck: Path, shown: Sequence[int], aspect: float, where: str) -> None:
+    def __init__(self, deck: Path, shown: Sequence[int], where: str) -> None:
         """shown: numbers of the slides that are not hidden, in order."""
-        self.aspect, self._deck, self._where = aspect, deck, where
+        self._deck, self._where = deck, where
         self._pages = {number: page for page, number in enumerate(shown, 1)}
         self._made: dict[int, PdfPictures] = {}
 
@@ -126,9 +125,9 @@ class OfficePictures:
 class FilePictures:
     """Slides that are picture files."""
 
-    def __init__(self, pictures: Mapping[int, Path], aspect: float) -> None:
+    def __init__(self, pictures: Mapping[int, Path]) -> None:
         """pictures: by the number of the slide."""
-        self.aspect, self._pictures = aspect, pictures
+        self._pictures = pictures
 
     def draw(self, slide: int, build: int, width: int, height: int) -> Image.Image:
         """As `SlidePictures`; a picture has no builds."""

@@ -27,8 +27,6 @@ class PptxDeck:
     copy: Path  # of the file, without links out of it
     scenes: tuple[Scene, ...]  # of slides that are shown
     remarks: tuple[str, ...]
-    aspect: float
-    slides: int  # with the hidden ones
 
 
 def read_pptx(path: Path, folder: Path) -> PptxDeck:
@@ -63,7 +61,7 @@ def read_pptx(path: Path, folder: Path) -> PptxDeck:
         remarks.append(f"hidden, so left out: {named(hidden)}")
     if links:
         remarks.append(f"{links} links to files or the network were not followed")
-    return PptxDeck(copy, tuple(scenes), tuple(remarks), size[0] / size[1], len(slides))
+    return PptxDeck(copy, tuple(scenes), tuple(remarks))
 
 
 def named(numbers: Sequence[int]) -> str:

@@ -20,7 +20,6 @@ class SlideFilm:
     path: Path
     box: Fractions
     digest: str  # SHA-256 of the file
-    replaces_voice: bool = False  # its sound is the scene's: nothing is said
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ class Scene:
 
 class SlidePictures(Protocol):
     """Whatever draws slides."""
-
-    aspect: float  # width over height of a slide
 
     def draw(self, slide: int, build: int, width: int, height: int) -> Image.Image:
         """A slide (its number, from 1) after so many builds (-1: all), RGB, within so many px. Raises: UserError."""

@@ -129,7 +129,7 @@ class Gallery:
 
     def _draw(self, picture: Picture, width: int, height: int) -> Image.Image:
         if picture.file is not None:
-            return FilePictures({1: picture.file}, 1.0).draw(1, LAST, width, height)
+            return FilePictures({1: picture.file}).draw(1, LAST, width, height)
         return self._deck.pictures.draw(picture.slide, picture.build, width, height)
 
     def look(self, picture: Picture) -> tuple[str, float]:

@@ -16,16 +16,21 @@ import pytest
 import torch
 
 from avatar.core.coding import Coding
+from avatar.core.controls import clip_take
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.media import write_wav
+from avatar.core.outputs import unsigned_name
 from avatar.pipelines.options import Signing
+from avatar.pipelines.say import Saying, captions_file
 from avatar.pipelines.signing import signed_output, signed_target
 from avatar.pipelines.speak import Target
+from avatar.pipelines.speech_film import footage_take
+from avatar.presenter.store import store_folder
 from avatar.provenance.command import sign_by_command
 from avatar.provenance.keys import CERTIFICATE, KEY, ROOT, SigningKeys, make_keys, read_keys
 from avatar.provenance.mark import mark_frames
-from avatar.provenance.sign import FACTS, Film, sidecar_name, sign, signed, unsigned_name
+from avatar.provenance.sign import FACTS, Film, sidecar_name, sign, signed
 from avatar.provenance.verify import read_manifest, verify
 from tests.test_mark import NUMBER, as_rgb, scene
 
@@ -131,6 +136,15 @@ def test_a_failure_leaves_what_was_made_under_another_name(own: SigningKeys, tmp
         assert unsigned_name(out).exists()
         assert not out.exists()
         assert not sidecar_name(out).exists()
+
+
+def test_what_lies_beside_a_film_is_named_after_the_signed_one(tmp_path: Path) -> None:
+    film = tmp_path / "talk.v2.mp4"
+    for out in (film, unsigned_name(film)):
+        assert captions_file(Saying("Hello.", captions="srt"), out, [], force=False) == tmp_path / "talk.v2.srt"
+        assert clip_take(out, "style") == tmp_path / "talk.v2.style.take"
+        assert footage_take(out) == tmp_path / "talk.v2.footage.take"
+        assert store_folder(out) == tmp_path / "talk.v2.scenes"
 
 
 def test_a_sound_is_signed(own: SigningKeys, roots: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from avatar.cli import app
 from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.media import ffmpeg_binary
+from avatar.core.outputs import unsigned_name
 from avatar.pipelines.options import Signing
 from avatar.pipelines.signing import signed_output
 from avatar.provenance import keys as keys_module
@@ -25,7 +26,7 @@ from avatar.provenance import log
 from avatar.provenance.films import windows
 from avatar.provenance.keys import CERTIFICATE, KEY, ROOT, ROOT_KEY, SigningKeys, make_keys, read_keys
 from avatar.provenance.mark import mark_frames
-from avatar.provenance.sign import FACTS, Film, manifest, sign, signed, unsigned_name
+from avatar.provenance.sign import FACTS, Film, manifest, sign, signed
 from avatar.provenance.verify import read_manifest, verify
 from tests.recorded import invoke
 from tests.test_mark import NUMBER, as_rgb, scene

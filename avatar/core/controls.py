@@ -16,6 +16,7 @@ from avatar.core.emotion import AUTO, Emotion, parse_emotion
 from avatar.core.files import UserError
 from avatar.core.lines import read_mapping
 from avatar.core.named_files import FilePath, PosePath, named_files
+from avatar.core.outputs import beside
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings, check_seed, parse, yaml_values
 
 if TYPE_CHECKING:  # what a control may be is known without torch, for the command line and for job files
@@ -155,7 +156,7 @@ class ControlFrames:
 
 def clip_take(output: Path | str, control: str) -> Path:
     """Where the Take of a clip that a control names is made, for an output."""
-    return Path(output).with_suffix(f".{CLIPS[control]}.take")
+    return beside(output, f".{CLIPS[control]}.take")
 
 
 def _read(curve: Curve, seconds: Tensor) -> Tensor:

@@ -115,3 +115,14 @@ KINDS: dict[str, Callable[[bytes], bool]] = {
     ".html": _begins(b"<!doctype html><html lang=en><meta charset=utf-8>"),
 }
 """Ending -> whether what begins so is of the kind that is written with it; other endings hold weights."""
+
+
+def unsigned_name(out: Path) -> Path:
+    """Where a film, or a folder of pictures, lies until it is signed, and stays when that fails."""
+    return out.with_name(f"{out.stem}.unsigned{out.suffix}" if out.suffix else f"{out.name}_unsigned")
+
+
+def beside(out: Path | str, ending: str) -> Path:
+    """A file or folder that lies beside an output, with another ending; of an unsigned film, beside what it becomes."""
+    out = Path(out)
+    return out.with_name(out.stem.removesuffix(".unsigned") + ending)

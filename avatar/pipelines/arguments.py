@@ -252,7 +252,6 @@ def presenting_of(options: Present) -> Presenting:
         draft=options.draft,
         coding=Coding(options.codec, options.quality),
         label=label_of(options),
-        beside=Path(options.output),
     )
 
 

@@ -16,7 +16,7 @@ from avatar.core.controls import Controls, resolve_controls
 from avatar.core.files import UserError, sole_maker, whole
 from avatar.core.label import Label
 from avatar.core.motion_space import Motion
-from avatar.core.outputs import check_output, files_among
+from avatar.core.outputs import beside, check_output, files_among
 from avatar.core.progress import Progress, no_progress
 from avatar.core.threads import torch_threads
 from avatar.pipelines.present_scenes import FPS, Mover, SaidScene, Speaker, say_scenes
@@ -68,7 +68,6 @@ class Presenting:
     draft: bool = False  # a quarter of the px, coded fast
     coding: Coding = field(default_factory=Coding)
     label: Label = field(default_factory=Label)
-    beside: Path | None = None  # the film beside which scenes and captions lie; None: the one that is written
 
     @property
     def files(self) -> list[Path | str]:
@@ -112,22 +111,25 @@ def present(
     controls = controls or resolve_controls(avatar)
     read += [deck, *asked.files, *controls.files]
     check_output(out, read, endings=FILMS, force=force)
-    place = asked.beside or out
-    beside = captions_file(asked.saying, place, read, force=force)
+    captions_place = captions_file(asked.saying, out, read, force=force)
     number = present_number(avatar, deck, asked, controls)
-    with sole_maker(place), torch_threads(1), tempfile.TemporaryDirectory(prefix="avatar-present-") as folder:
+    with (
+        sole_maker(beside(out, out.suffix)),
+        torch_threads(1),
+        tempfile.TemporaryDirectory(prefix="avatar-present-") as folder,
+    ):
         opened = open_deck(deck, asked.sources, Path(folder))
         brand = read_brand(asked.brand)
         scenes = directed_scenes(opened, asked, auto=reads_sentiment(asked.saying, controls))
         avatar, controls = with_clips(avatar, controls, out=out, progress=progress)
-        store = Store(store_folder(place))
+        store = Store(store_folder(out))
         said = say_scenes(scenes, Speaker(asked.saying, store), asked.silent or USUAL_SILENCE, str(deck), progress)
         film = _Film(avatar, opened, asked, brand, said, store)
         made = film.draw(Mover(avatar, controls, store), Person(avatar, device), number, progress)
         film.write(made, out, number, Path(folder))
         store.prune()
-    if beside and asked.saying.captions in ("srt", "vtt"):
-        with whole(beside) as temporary:
+    if captions_place and asked.saying.captions in ("srt", "vtt"):
+        with whole(captions_place) as temporary:
             temporary.write_text(write_captions(film.captions, asked.saying.captions), encoding="utf-8")
     return Presented(film.frames, made.drawn, FPS, len(said), (f"drawn by {opened.drawn_by}", *opened.remarks))
 

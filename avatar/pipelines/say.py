@@ -19,7 +19,7 @@ from avatar.core.emotion import AUTO
 from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file, whole
 from avatar.core.media import CHUNK, SAMPLE_RATE, SoundTrack, probe
-from avatar.core.outputs import check_output, files_among
+from avatar.core.outputs import beside, check_output, files_among
 from avatar.core.picture_folder import check_film
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.speech_file import open_speech
@@ -107,7 +107,7 @@ def say(
     controls = controls or resolve_controls(avatar)
     read += [*saying.files, *look.files, *controls.files]
     check_film(out, look.coding, transparent=look.transparent, inputs=read, force=force)
-    beside = captions_file(saying, out, read, force=force)
+    captions_place = captions_file(saying, out, read, force=force)
     passages = read_script(saying.source)
     passages = with_sentiment(passages) if reads_sentiment(saying, controls) else passages
     number = say_number(avatar, saying, controls, look)
@@ -131,8 +131,8 @@ def say(
                 coding=look.coding,
                 force=force,
             )
-    if beside and saying.captions in ("srt", "vtt"):
-        with whole(beside) as place:
+    if captions_place and saying.captions in ("srt", "vtt"):
+        with whole(captions_place) as place:
             place.write_text(write_captions(captions, saying.captions), encoding="utf-8")
     return count
 
@@ -147,9 +147,9 @@ def captions_file(saying: Saying, out: Path, read: list[Path | str], *, force: b
     """The file of captions beside a film; None for none. Raises: UserError when it cannot be written."""
     if saying.captions not in ("srt", "vtt"):
         return None
-    beside = out.with_suffix(f".{saying.captions}")
-    check_output(beside, [*read, out], endings=(beside.suffix,), force=force)
-    return beside
+    place = beside(out, f".{saying.captions}")
+    check_output(place, [*read, out], endings=(place.suffix,), force=force)
+    return place
 
 
 def say_number(avatar: Avatar, saying: Saying, controls: Controls, look: Look) -> int:

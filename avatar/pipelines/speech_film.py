@@ -13,6 +13,7 @@ from avatar.core.files import digest_file
 from avatar.core.label import Label
 from avatar.core.media import probe
 from avatar.core.motion_space import Motion, concatenate
+from avatar.core.outputs import beside
 from avatar.core.progress import Progress, count_steps, no_progress
 from avatar.core.segments import Segment
 from avatar.core.speech_file import SpeechFile, as_speech_file, open_speech
@@ -36,7 +37,7 @@ def film_rate(avatar: Avatar, look: Look) -> float:
 
 def footage_take(out: Path) -> Path:
     """Where the Take of footage is made that has none yet."""
-    return out.with_suffix(".footage.take")
+    return beside(out, ".footage.take")
 
 
 def speech_number(avatar: Avatar, speech: SpeechFile, controls: Controls, look: Look) -> int:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from avatar.core.files import remove
+from avatar.core.outputs import beside
 
 UNUSED_SECONDS = 14 * 86400.0  # after which what no film asked for goes: drafts and parts of a deck come in between
 
@@ -48,4 +49,4 @@ class Store:
 
 def store_folder(out: Path) -> Path:
     """Where what is kept of a film lies."""
-    return out.with_suffix(".scenes")
+    return beside(out, ".scenes")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from avatar.core.files import UserError, digest_file, remove, whole
+from avatar.core.outputs import unsigned_name
 from avatar.provenance.command import sign_by_command
 from avatar.provenance.keys import INSTALL, SigningKeys
 
@@ -158,11 +159,6 @@ def _add_ingredient(builder: Any, path: Path) -> None:
         ingredient["manifest_data"] = {"format": STORE, "identifier": store.name}
     with path.open("rb") as stream:
         builder.add_ingredient(json.dumps(ingredient), kind, stream)
-
-
-def unsigned_name(out: Path) -> Path:
-    """Where a film, or a folder of pictures, lies until it is signed, and stays when that fails."""
-    return out.with_name(f"{out.stem}.unsigned{out.suffix}" if out.suffix else f"{out.name}_unsigned")
 
 
 @contextmanager

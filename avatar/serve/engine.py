@@ -31,6 +31,7 @@ from cuda_ext.limits import core_count
 PERIOD = 1 / FPS  # s
 LATE = PERIOD  # s from a tick to its encoded frame: beyond, the frame is late
 MOST_LAG = 2 * PERIOD  # s behind its tick at which a frame is not drawn any more
+CALM = 1.0  # s between two ticks that come before their time
 STALL = 0.25  # s behind at which the clock begins anew: what was lost is a pause, not a delay for good
 BUSY_WINDOW = 50  # ticks that the load is an average of
 TIMES_KEPT = 5000  # frame times that quantiles are taken of
@@ -103,7 +104,8 @@ class Engine:
         self.load = Load()
         self._speech = BatchedSpeech(models, torch.device("cpu"))
         self._clock, self._clients, self._lock = clock, list[Client](), threading.Lock()
-        self._wake, self._closing = threading.Event(), threading.Event()
+        self._wake, self._closing, self._hurried = threading.Event(), threading.Event(), threading.Event()
+        self._hurried_at = -CALM
         self.failed = False  # a thread ended by an error: no session gets frames any more
         self._drawn: queue.Queue[tuple[float, list[tuple[Client, Played]]] | None] = queue.Queue(2)
         self._pool = ThreadPoolExecutor(core_count(), "encode")
@@ -124,6 +126,7 @@ class Engine:
         """Stop the clock; clients get no more frames."""
         self._closing.set()
         self._wake.set()
+        self._hurried.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -142,6 +145,10 @@ class Engine:
         with self._lock:
             if client in self._clients:
                 self._clients.remove(client)
+
+    def hurry(self) -> None:
+        """Make the next frames now: the sound of a first one is there. Not where another session speaks already."""
+        self._hurried.set()
 
     def fits(self, count: int, cost: float) -> bool:
         """Whether so many sessions fit, each of which takes `cost` seconds of a tick's slowest stage."""
@@ -172,17 +179,21 @@ class Engine:
                 self.load.motion.append(time.perf_counter() - begun)
                 self.load.clients.append(len(clients))
                 self._drawn.put((tick, list(zip(clients, played, strict=True))))
-                tick = self._wait(tick + PERIOD)
+                tick = self._wait(tick + PERIOD, clients)
         self._drawn.put(None)
 
-    def _wait(self, tick: float) -> float:
-        """Wait for a tick; the time of the next one, which is later where the clock begins anew."""
+    def _wait(self, tick: float, clients: Sequence[Client]) -> float:
+        """Wait for a tick; when it was: later where the clock begins anew, earlier where speech begins."""
         now = self._clock()
         if now - tick > STALL:
             self.load.stalls += 1
             return now
-        if now < tick:
-            self._closing.wait(tick - now)
+        while now < tick and self._hurried.wait(tick - now) and not self._closing.is_set():
+            self._hurried.clear()
+            now = self._clock()
+            if now - self._hurried_at > CALM and not any(client.live.speaking for client in clients):
+                self._hurried_at = now
+                return now
         return tick
 
     def step(self, clients: Sequence[Client]) -> list[Played]:

@@ -4,6 +4,7 @@ import { FRAME_SECONDS, PictureQueue, SentLog } from "./player.js";
 
 const HEADER = 16;
 const VIDEO = 1, MOTION = 3;
+const DISPLAY_SECONDS = 0.008; // from drawing to when a display of 60 Hz has shown half of it
 const MOST_DECODING = 10; // pictures that wait for the decoder
 
 export class Link extends EventTarget {
@@ -134,7 +135,7 @@ export class Link extends EventTarget {
   }
 
   draw() {
-    const place = this.place(), found = this.pictures.take(place);
+    const place = this.place(), found = this.pictures.take(place + DISPLAY_SECONDS / FRAME_SECONDS);
     if (this.view && found) this.latest = found;
     if (this.latest) this.view.show(this.latest.index, this.latest.picture).catch((error) => this.ended(error.message));
     if (!found) return;

@@ -36,7 +36,6 @@ STALL = 0.25  # s behind at which the clock begins anew: what was lost is a paus
 BUSY_WINDOW = 50  # ticks that the load is an average of
 TIMES_KEPT = 5000  # frame times that quantiles are taken of
 FULL = 0.85  # of a tick that may be used: more, and a neighbour's work makes frames late
-SHARED = 4  # sessions from which on two threads make their motion, where their clients draw: one core would stand idle
 
 
 LOG = logging.getLogger(__name__)
@@ -109,9 +108,6 @@ class Engine:
         self.failed = False  # a thread ended by an error: no session gets frames any more
         self._drawn: queue.Queue[tuple[float, list[tuple[Client, Played]]] | None] = queue.Queue(2)
         self._pool = ThreadPoolExecutor(core_count(), "encode")
-        self._helper: ThreadPoolExecutor | None = None  # of the thread that makes motion
-        if core_count() > 1:
-            self._helper = ThreadPoolExecutor(1, "motion", initializer=torch.set_num_threads, initargs=(1,))
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for run, name in ((self._make_motion, "motion"), (self._draw, "draw"))
@@ -131,8 +127,6 @@ class Engine:
             if thread.is_alive():
                 thread.join()
         self._pool.shutdown()
-        if self._helper:
-            self._helper.shutdown()
 
     def add(self, client: Client) -> None:
         """Give a client frames from the next tick on."""
@@ -198,14 +192,6 @@ class Engine:
 
     def step(self, clients: Sequence[Client]) -> list[Played]:
         """The next frame of each client, before it is drawn."""
-        if self._helper is None or len(clients) < SHARED or any(client.drawn for client in clients):
-            return self._step(clients)
-        half = len(clients) // 2
-        others = self._helper.submit(self._step, clients[half:])
-        return [*self._step(clients[:half]), *others.result()]
-
-    @torch.no_grad()
-    def _step(self, clients: Sequence[Client]) -> list[Played]:
         due = [client.live.next_hops() for client in clients]
         asked = [
             (client.speech_stream(self._speech, one.stream), hop)

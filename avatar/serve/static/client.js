@@ -30,7 +30,7 @@ async function connect() {
   link = new Link(server, token(), {
     avatar: by("avatar").value, transport, live: voice === "microphone",
     background: by("own-background").checked ? by("background").value : null,
-  }, newCanvas());
+  }, transport === "mp4" ? by("video") : newCanvas());
   const opened = link.openSound();
   link.addEventListener("ended", ({ detail }) => disconnect(detail));
   link.addEventListener("error", ({ detail }) => say(detail.error));
@@ -49,8 +49,8 @@ async function connect() {
     if (voice === "microphone") await record();
     if (voice === "file") await sendFile();
   });
-  by("video").hidden = transport !== "webrtc";
-  by("picture").hidden = transport === "webrtc";
+  by("video").hidden = !["webrtc", "mp4"].includes(transport);
+  by("picture").hidden = !by("video").hidden;
   await opened;
   by("connect").textContent = "Disconnect";
   by("interrupt").disabled = false;

@@ -44,6 +44,7 @@ async function connect() {
     if (detail.drawing) {
       const open = link;
       open.view = await openView(server, ask, detail.drawing, open.canvas).catch((error) => disconnect(error.message));
+      if (open.view) open.view.onfree = () => open.draw();
     }
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
     if (voice === "microphone") await record();

@@ -59,6 +59,6 @@ class FragmentedMp4:
         frame = self._av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate = self._sound.rate
         frame.pts, frame.time_base = index * len(sound), Fraction(1, self._sound.rate)
-        heard = [packet for packet in self._sound.encode(frame) if packet.pts >= 0]  # before: what AAC warms up with
-        self._container.mux([*packets, *heard])
+        spoken = [packet for packet in self._sound.encode(frame) if packet.pts >= 0]  # before: what AAC warms up with
+        self._container.mux([*packets, *spoken])
         return self._pieces.take()

@@ -30,10 +30,13 @@ import numpy as np
 
 from avatar.core.media import read_speech
 from bench.chromium import open_page
+from bench.network import Network, relay
 
 RATE = 16000
 PIECE = RATE // 50  # samples: 20 ms
 START_SECONDS = 120.0
+REPEATED_SECONDS = 40.0  # of speech that a page is given, which it says again and again
+MINUTE = 60 * 25  # frames
 # `avatar`, with RTP timestamps that begin near zero, by which the page knows which frame a picture is
 PROGRAM = "import aiortc.rtcrtpsender as s, itertools; s.random32 = itertools.count(1).__next__; "
 PROGRAM += "from avatar.cli import main; main()"
@@ -81,12 +84,15 @@ def samples(speech: Path, seconds: float) -> np.ndarray:
 
 async def latency(arguments: argparse.Namespace) -> None:
     """Latency in a browser, of one transport."""
-    pcm = base64.b64encode(samples(arguments.speech, arguments.seconds).tobytes()).decode()
+    speech = samples(arguments.speech, min(arguments.seconds, REPEATED_SECONDS))
+    pcm = base64.b64encode(speech.tobytes()).decode()
     values = {"transport": arguments.transport, "codec": arguments.codec, "pcm": pcm, "rate": RATE, "piece": PIECE}
+    values["seconds"] = arguments.seconds
+    network = Network(arguments.jitter, arguments.loss)
     script = f"({SPEAK.read_text()})({json.dumps(values)})"
     with serving([arguments.avatar], "--sessions", "8", "--size", str(arguments.size)) as (port, _):
-        async with open_page(f"http://127.0.0.1:{port}/") as page:
-            found = await asyncio.wait_for(page.run(script), arguments.seconds + 30)
+        async with relay(port, network) as nearer, open_page(f"http://127.0.0.1:{nearer}/") as page:
+            found = await page.run(script, arguments.seconds + 30)
         server = metrics(port)
     rows = np.array(found["shown"])
     rows = rows[len(rows) // 5 :]  # the first frames come while everything warms up
@@ -94,7 +100,9 @@ async def latency(arguments: argparse.Namespace) -> None:
         f"{arguments.transport}: {len(rows)} frames, ready {found['ready']:.0f} ms, first frame {found['first']:.0f} ms"
     )
     print("latency ms: median {:.0f}, p95 {:.0f}, largest {:.0f}".format(*np.quantile(rows[:, 1], [0.5, 0.95, 1])))
-    print("sound against picture ms: p5 {:.0f}, p95 {:.0f}".format(*np.quantile(rows[:, 2], [0.05, 0.95])))
+    for name, part in (("", rows), (", first minute", rows[:MINUTE]), (", last minute", rows[-MINUTE:])):
+        low, middle, high = np.quantile(part[:, 2], [0.05, 0.5, 0.95])
+        print(f"sound against picture ms{name}: p5 {low:.0f}, median {middle:.0f}, p95 {high:.0f}")
     print("the page's sound: " + json.dumps({k: round(v, 3) for k, v in found["clock"].items()}))
     print(f"gaps in the sound {found['gaps']}; server: " + json.dumps({k: round(v, 4) for k, v in server.items()}))
 
@@ -179,6 +187,8 @@ def main() -> None:
     parser.add_argument("--codec", choices=["vp8", "h264"], default="vp8")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--jitter", type=float, default=0.0, help="s that packets are delayed by at most")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of packets that TCP sends again")
     parser.add_argument("--count", type=int, default=4)
     arguments = parser.parse_args()
     asyncio.run({"latency": latency, "sessions": sessions, "connects": connects}[arguments.what](arguments))

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("avatar", type=Path)
     parser.add_argument("--engine", choices=("painter", "webgl"), default="painter")
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--size", type=int, help="px a side; default: the avatar's own")
     parser.add_argument("--painters", type=int, help="default: as the viewer chooses")
     options = parser.parse_args()
     avatar = load_avatar(options.avatar)
@@ -62,7 +63,7 @@ def main() -> None:
 
 def measure(page: ViewerPage, avatar: Avatar, motion: Motion, options: argparse.Namespace) -> None:
     """Frames a second with sound, then pictures against the renderer's."""
-    size = avatar.camera.size
+    size = options.size or avatar.camera.size
     page.evaluate(f"avatarPage.view.canvas.style.width = '{size}px'")
     if options.painters:
         painters = f"new PainterEngine(avatarPage.view.canvas, avatarPage.drawing, {options.painters})"

@@ -41,25 +41,24 @@ class Page:
         self.console: list[str] = []  # what the page wrote, and its errors
         self._reader = asyncio.create_task(self._read())
 
-    async def command(self, method: str, **values: Any) -> dict[str, Any]:
-        """A command of the DevTools protocol; its result.
+    async def command(self, method: str, *, patience: float = COMMAND_SECONDS, **values: Any) -> dict[str, Any]:
+        """A command of the DevTools protocol; its result, within `patience` seconds.
 
         Raises: RuntimeError, TimeoutError; CancelledError when the browser is gone.
         """
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send(json.dumps({"id": number, "method": method, "params": values}))
-        answer = await asyncio.wait_for(self._answers[number], COMMAND_SECONDS)
+        answer = await asyncio.wait_for(self._answers[number], patience)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         result: dict[str, Any] = answer["result"]
         return result
 
-    async def run(self, script: str) -> Any:
+    async def run(self, script: str, patience: float = COMMAND_SECONDS) -> Any:
         """The value of an expression, awaited where it is a promise. Raises: RuntimeError with the page's error."""
-        found = await self.command(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
-        )
+        values = {"expression": script, "awaitPromise": True, "returnByValue": True, "userGesture": True}
+        found = await self.command("Runtime.evaluate", patience=patience, **values)
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", "the script failed"))
         return found["result"].get("value")

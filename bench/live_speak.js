@@ -1,5 +1,5 @@
 // Run in the page of `avatar serve` by bench_live: speaks in real time, and notes when which frame was shown.
-async ({ transport, codec, pcm, rate, piece }) => {
+async ({ transport, codec, pcm, rate, piece, seconds }) => {
   const { Link } = await import("/static/link.js");
   const { connectPeer } = await import("/static/peer.js");
   const samples = new Int16Array(Uint8Array.from(atob(pcm), (c) => c.charCodeAt(0)).buffer);
@@ -29,9 +29,10 @@ async ({ transport, codec, pcm, rate, piece }) => {
     await sleep(1500);
   }
   const start = performance.now();
-  for (let at = 0; at < samples.length; at += piece) {
+  for (let at = 0; at < seconds * rate; at += piece) {
     for (let left; (left = start + at / rate * 1e3 - performance.now()) > 0;) await sleep(left);
-    link.push(samples.slice(at, at + piece));
+    const from = at % (samples.length - samples.length % piece);
+    link.push(samples.slice(from, from + piece));
   }
   await sleep(500);
   const { baseLatency, outputLatency } = link.audio;

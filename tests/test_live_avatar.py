@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -13,16 +12,12 @@ import torch
 from avatar.core.avatar_file import Avatar
 from avatar.core.controls import resolve_controls
 from avatar.core.files import UserError
-from avatar.core.label import Label
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
 from avatar.motion.driver import LIVE_WINDOW, Driver
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
-from avatar.play.look import Look
-from avatar.play.player import Player, start_driver
-from avatar.play.shared_drawing import open_view
-from avatar.serve.engine import SHARED, Client, Engine
+from avatar.play.player import start_driver
 from avatar.serve.live_avatar import MOST_SECONDS, LiveAvatar, Played
 from preprocess.actor import speech
 
@@ -103,31 +98,6 @@ def test_frames_are_those_of_the_driver_alone(avatar: Avatar, model: SpeechToMot
     alone = driver(avatar, model).push(torch.from_numpy(pcm).float() / 32768)
     assert torch.allclose(frames.expression, alone.expression[:60], atol=1e-3)
     assert torch.allclose(frames.rotation, alone.rotation[:60], atol=1e-5)
-
-
-def test_sessions_whose_motion_two_threads_make_are_those_of_one(avatar: Avatar, model: SpeechToMotion) -> None:
-    """In order, each with its own sound, as alone; however many cores there are."""
-    canvas, count = Player(avatar, look=Look(size=64)).canvas, SHARED + 1
-    lives = [LiveAvatar(driver(avatar, model), rate=RATE) for _ in range(count)]
-    view = open_view(canvas, mark=None, label=Label("none"))
-    clients = [Client(live, 0, canvas, view, lambda _: None, drawn=False) for live in lives]
-    engine = Engine([model])
-    engine._helper = engine._helper or ThreadPoolExecutor(1)
-    played: list[list[Played]] = []
-    for index, live in enumerate(lives):
-        live.push(np.roll(spoken(2.0), 3000 * index))
-    try:
-        played = [engine.step(clients) for _ in range(15)]
-    finally:
-        engine.close()
-    for index in (0, count - 1):
-        room = Room(avatar, model)
-        room.live.push(np.roll(spoken(2.0), 3000 * index))
-        alone = room.frames(15)
-        assert [frames[index].index for frames in played] == list(range(15))
-        assert all(np.array_equal(frames[index].sound, one.sound) for frames, one in zip(played, alone, strict=True))
-        together = concatenate([frames[index].motion for frames in played])
-        assert torch.allclose(together.expression, concatenate([one.motion for one in alone]).expression, atol=0.02)
 
 
 def test_sound_that_comes_as_it_is_spoken_is_played_after_its_look_ahead(room: Room) -> None:

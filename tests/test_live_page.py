@@ -44,6 +44,24 @@ SPEAK = """
 """
 
 
+FILM = """
+(async () => {
+  const { Link } = await import("/static/link.js");
+  const video = document.getElementById("video");
+  Object.assign(video, { muted: true, hidden: false });
+  const link = new Link(location.href, "", { rate: %d, transport: "mp4" }, video);
+  const seen = { shown: [], ended: null };
+  link.addEventListener("shown", ({ detail }) => { seen.shown.push(detail.index); });
+  link.addEventListener("ended", ({ detail }) => { seen.ended = detail; });
+  for (let i = 0; i < 400 && seen.shown.length < 20 && !seen.ended; i++) await new Promise((r) => setTimeout(r, 50));
+  const { videoWidth, buffered, currentTime } = video;
+  Object.assign(seen, { width: videoWidth, behind: buffered.length && buffered.end(0) - currentTime });
+  link.close();
+  return seen;
+})()
+"""
+
+
 @pytest.fixture(scope="module")
 def server(avatar: Avatar) -> Iterator[Running]:
     player = Player(avatar, look=Look(size=128))
@@ -65,5 +83,21 @@ def test_the_page_shows_who_speaks(server: Running) -> None:
             lines = await page.run("[...document.querySelectorAll('#checks li')].map((one) => one.textContent)")
             assert [line for line in lines if line.startswith("no:")] == []
             assert not page.console, "the policy lets all of the page's own through, and nothing else is asked for"
+
+    asyncio.run(run())
+
+
+def test_the_page_plays_fragmented_mp4(server: Running) -> None:
+    async def run() -> None:
+        async with open_page(f"http://127.0.0.1:{server.port}/") as page:
+            if not await page.run("""MediaSource.isTypeSupported('video/mp4; codecs="avc1.42E01F, mp4a.40.2"')"""):
+                pytest.skip("this Chromium has no H.264 or AAC")
+            found = await asyncio.wait_for(page.run(FILM % RATE), 60)
+            assert found["ended"] is None
+            assert found["shown"] == sorted(found["shown"])
+            assert len(found["shown"]) >= 20
+            assert found["width"] == 128
+            assert found["behind"] < 1.0
+            assert not page.console
 
     asyncio.run(run())

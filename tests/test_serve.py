@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import http.client
+import io
 import json
 import os
 import socket
@@ -30,7 +31,7 @@ from avatar.serve.encoders import VideoEncoder, import_av
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.live_avatar import LiveAvatar
-from avatar.serve.protocol import HEADER, KEY, SOUND, VIDEO, read_message, schema
+from avatar.serve.protocol import HEADER, KEY, MP4, SOUND, VIDEO, read_message, schema
 from avatar.voice.engines import VoiceChoice
 from avatar.voice.passages import Chunk, Passage
 from preprocess.actor import speech
@@ -121,6 +122,7 @@ class Heard:
     events: list[dict[str, Any]] = field(default_factory=list)
     video: dict[int, tuple[bool, bytes]] = field(default_factory=dict)
     sound: dict[int, bytes] = field(default_factory=dict)
+    mp4: bytes = b""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == kind]
@@ -147,6 +149,8 @@ class Caller:
                 payload = message[HEADER.size :]
                 if kind == VIDEO:
                     self.got.video[index] = (bool(flags & KEY), payload)
+                elif kind == MP4:
+                    self.got.mp4 += payload
                 else:
                     assert kind == SOUND
                     self.got.sound[index] = payload
@@ -204,6 +208,38 @@ def test_a_segment_over_the_websocket(server: Running, codec: str) -> None:
     assert len(pictures) > 0.8 * len(indices)
     assert pictures[0].shape == (128, 128, 3)
     assert np.abs(np.diff(np.stack(pictures).astype(float), axis=0)).mean() > 0.01, "they move"
+
+
+def test_a_segment_as_fragmented_mp4(server: Running) -> None:
+    """What came is a film of the frames and their sound, in step."""
+    pcm = spoken(1.5)
+
+    async def talk(caller: Caller) -> None:
+        await caller.link.send(pcm)
+        await caller.send("end")
+        await caller.receive(finished)
+
+    got = call(server, talk, start={"rate": RATE, "transport": "mp4"})
+    assert got.of("ready")[0]["codec"] == 'video/mp4; codecs="avc1.42E01F, mp4a.40.2"'
+    assert not got.video
+    assert not got.sound
+    film = import_av().open(io.BytesIO(got.mp4))
+    pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
+    film.seek(0)
+    heard = [(frame.time, frame.to_ndarray()[0]) for frame in film.decode(audio=0)]
+    assert len(pictures) > 25
+    shown = np.array([at for at, _ in pictures]) * 25
+    assert np.allclose(shown, shown.round(), atol=1e-6)
+    assert pictures[0][1].shape == (128, 128, 3)
+    reach = RATE // 20
+    sound = np.zeros(round((heard[-1][0] + 1) * RATE) + reach)  # that begins `reach` before the film
+    for at, samples in heard:
+        sound[reach + round(at * RATE) :][: len(samples)] = samples
+    said = np.frombuffer(pcm, "<i2")[: RATE // 2] / 32768
+    begun = got.of("playback_started")[0]["frame"] * RATE // 25
+    fit = np.correlate(sound[begun:][: len(said) + 2 * reach], said)
+    assert fit.max() > 0.9 * float(said @ said), "as it was said, but for what AAC leaves out"
+    assert abs(int(np.argmax(fit)) - reach) < 0.01 * RATE, "and when"
 
 
 def decode(codec: str, chunks: list[bytes]) -> list[np.ndarray]:

@@ -28,10 +28,7 @@ class SpeechStream:
 
 
 class BatchedSpeech:
-    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make.
-
-    Several threads may push, each its own streams.
-    """
+    """Speech models for many streams, each of which gets what its own `LiveSpeech` would make. One thread at a time."""
 
     def __init__(
         self, models: Sequence[SpeechToMotion], device: torch.device, precision: torch.dtype | None = None

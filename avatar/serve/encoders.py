@@ -41,14 +41,20 @@ def webcodecs_name(codec: Codec, side: int) -> str:
     return "avc1.42E01F" if side <= 720 else "avc1.42E028"  # constrained baseline, level 3.1 or 4
 
 
+def media_source_name(side: int) -> str:
+    """The type of fragmented MP4 for Media Source Extensions' `addSourceBuffer`."""
+    return f'video/mp4; codecs="{webcodecs_name("h264", side)}, mp4a.40.2"'
+
+
 class VideoEncoder:
     """Codes one session's frames. Calls must not overlap."""
 
-    def __init__(self, codec: Codec, height: int, width: int) -> None:
-        """Raises: UserError when PyAV is not installed."""
+    def __init__(self, codec: Codec, height: int, width: int, container: Any = None) -> None:
+        """container: of PyAV, in which the frames become a stream. Raises: UserError when PyAV is not installed."""
         self._av = import_av()
         name, options = _SETTINGS[codec]
-        self._context = self._av.CodecContext.create(name, "w")
+        self._stream = container and container.add_stream(name, rate=round(FPS))
+        self._context = self._stream.codec_context if self._stream else self._av.CodecContext.create(name, "w")
         self._context.height, self._context.width = height, width
         self._context.pix_fmt = "yuv420p" if codec == "vp8" else "nv12"
         self._context.time_base, self._context.framerate = Fraction(1, round(FPS)), Fraction(round(FPS))
@@ -64,6 +70,11 @@ class VideoEncoder:
 
     def encode(self, picture: np.ndarray, index: int) -> Chunk:
         """The chunk of a frame [3 H / 2, W] uint8, NV12, which is shown index / 25 s after the first."""
+        packets = self.packets(picture, index)
+        return Chunk(b"".join(map(bytes, packets)), any(packet.is_keyframe for packet in packets))
+
+    def packets(self, picture: np.ndarray, index: int) -> list[Any]:
+        """As `encode`, packets of PyAV, which belong to the container's stream where there is one."""
         planar = self._context.pix_fmt == "yuv420p"
         frame = self._av.VideoFrame.from_ndarray(
             to_planar(picture) if planar else picture, format=self._context.pix_fmt
@@ -71,8 +82,10 @@ class VideoEncoder:
         frame.pts, frame.time_base = index, self._context.time_base
         if self._wants_key:
             frame.pict_type, self._wants_key = self._av.video.frame.PictureType.I, False
-        packets = list(self._context.encode(frame))
-        return Chunk(b"".join(map(bytes, packets)), any(packet.is_keyframe for packet in packets))
+        packets = list((self._stream or self._context).encode(frame))
+        for packet in packets:
+            packet.duration = 1  # of the time base; what is not said is guessed by players
+        return packets
 
 
 def to_planar(picture: np.ndarray) -> np.ndarray:

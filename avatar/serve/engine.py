@@ -31,11 +31,11 @@ from cuda_ext.limits import core_count
 PERIOD = 1 / FPS  # s
 LATE = PERIOD  # s from a tick to its encoded frame: beyond, the frame is late
 MOST_LAG = 2 * PERIOD  # s behind its tick at which a frame is not drawn any more
+CALM = 1.0  # s between two ticks that come before their time
 STALL = 0.25  # s behind at which the clock begins anew: what was lost is a pause, not a delay for good
 BUSY_WINDOW = 50  # ticks that the load is an average of
 TIMES_KEPT = 5000  # frame times that quantiles are taken of
 FULL = 0.85  # of a tick that may be used: more, and a neighbour's work makes frames late
-SHARED = 4  # sessions from which on two threads make their motion, where their clients draw: one core would stand idle
 
 
 LOG = logging.getLogger(__name__)
@@ -103,13 +103,11 @@ class Engine:
         self.load = Load()
         self._speech = BatchedSpeech(models, torch.device("cpu"))
         self._clock, self._clients, self._lock = clock, list[Client](), threading.Lock()
-        self._wake, self._closing = threading.Event(), threading.Event()
+        self._wake, self._closing, self._hurried = threading.Event(), threading.Event(), threading.Event()
+        self._hurried_at = -CALM
         self.failed = False  # a thread ended by an error: no session gets frames any more
         self._drawn: queue.Queue[tuple[float, list[tuple[Client, Played]]] | None] = queue.Queue(2)
         self._pool = ThreadPoolExecutor(core_count(), "encode")
-        self._helper: ThreadPoolExecutor | None = None  # of the thread that makes motion
-        if core_count() > 1:
-            self._helper = ThreadPoolExecutor(1, "motion", initializer=torch.set_num_threads, initargs=(1,))
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for run, name in ((self._make_motion, "motion"), (self._draw, "draw"))
@@ -124,12 +122,11 @@ class Engine:
         """Stop the clock; clients get no more frames."""
         self._closing.set()
         self._wake.set()
+        self._hurried.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
         self._pool.shutdown()
-        if self._helper:
-            self._helper.shutdown()
 
     def add(self, client: Client) -> None:
         """Give a client frames from the next tick on."""
@@ -142,6 +139,10 @@ class Engine:
         with self._lock:
             if client in self._clients:
                 self._clients.remove(client)
+
+    def hurry(self) -> None:
+        """Make the next frames now: the sound of a first one is there. Not where another session speaks already."""
+        self._hurried.set()
 
     def fits(self, count: int, cost: float) -> bool:
         """Whether so many sessions fit, each of which takes `cost` seconds of a tick's slowest stage."""
@@ -172,29 +173,25 @@ class Engine:
                 self.load.motion.append(time.perf_counter() - begun)
                 self.load.clients.append(len(clients))
                 self._drawn.put((tick, list(zip(clients, played, strict=True))))
-                tick = self._wait(tick + PERIOD)
+                tick = self._wait(tick + PERIOD, clients)
         self._drawn.put(None)
 
-    def _wait(self, tick: float) -> float:
-        """Wait for a tick; the time of the next one, which is later where the clock begins anew."""
+    def _wait(self, tick: float, clients: Sequence[Client]) -> float:
+        """Wait for a tick; when it was: later where the clock begins anew, earlier where speech begins."""
         now = self._clock()
         if now - tick > STALL:
             self.load.stalls += 1
             return now
-        if now < tick:
-            self._closing.wait(tick - now)
+        while now < tick and self._hurried.wait(tick - now) and not self._closing.is_set():
+            self._hurried.clear()
+            now = self._clock()
+            if now - self._hurried_at > CALM and not any(client.live.speaking for client in clients):
+                self._hurried_at = now
+                return now
         return tick
 
     def step(self, clients: Sequence[Client]) -> list[Played]:
         """The next frame of each client, before it is drawn."""
-        if self._helper is None or len(clients) < SHARED or any(client.drawn for client in clients):
-            return self._step(clients)
-        half = len(clients) // 2
-        others = self._helper.submit(self._step, clients[half:])
-        return [*self._step(clients[:half]), *others.result()]
-
-    @torch.no_grad()
-    def _step(self, clients: Sequence[Client]) -> list[Played]:
         due = [client.live.next_hops() for client in clients]
         asked = [
             (client.speech_stream(self._speech, one.stream), hop)

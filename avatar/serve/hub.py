@@ -71,6 +71,7 @@ class Session:
     avatar: str
     live: LiveAvatar
     client: Client
+    hurry: Callable[[], None]  # begins the next frames at once
     viewer: Viewer | None = None
     observers: list[Callable[[Frame], None]] = field(default_factory=list)  # that want events beside the viewer
     endings: list[Callable[[str], None]] = field(default_factory=list)  # that are called once, with the reason
@@ -89,6 +90,8 @@ class Session:
         """Sound [n] int16. Raises: UserError when too much waits."""
         self.active = time.monotonic()
         self.live.push(samples)
+        if self.live.ready:
+            self.hurry()
 
     def deliver(self, frame: Frame) -> None:
         """A frame from the engine."""
@@ -219,7 +222,7 @@ class Hub:
         client = Client(
             live, self._names.index(name), player.canvas, view, lambda frame: session.deliver(frame), wish.drawn
         )
-        session = Session(secrets.token_urlsafe(18), name, live, client)
+        session = Session(secrets.token_urlsafe(18), name, live, client, self.engine.hurry)
         return session
 
     def find(self, identifier: str) -> Session:

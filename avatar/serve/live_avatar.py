@@ -25,6 +25,7 @@ from avatar.play.sound import SoundReader
 
 RATES = (16000, 24000, 48000)  # Hz of the sound that sessions take and give back
 MOST_SECONDS = 60.0  # of sound that waits; whoever sends faster than it is played has to wait
+START_SECONDS = 0.22  # of sound that a first frame had better begin with: the 212 ms it needs, and 8 for the next piece
 STEP_SECONDS = 0.01  # of sound given to the driver at a time until it has what a first frame needs
 SETTLE_SECONDS = 0.12  # of silence after a segment's end that the speech model still moves the mouth by
 HOLD_SECONDS = 0.4  # of it in the middle of a segment, waiting for late sound, before the avatar idles
@@ -199,6 +200,12 @@ class LiveAvatar:
         """Whether the avatar attends to somebody who speaks: it nods, and looks at the viewer."""
         with self._lock:
             self._driver.attend(attends)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nobody speaks yet, and the sound of a first frame is there."""
+        with self._lock:
+            return not self._speaking and self._waiting.count >= max(self._jitter, round(START_SECONDS * self.rate))
 
     @property
     def buffered(self) -> float:

@@ -18,7 +18,7 @@ from avatar.motion.driver import FPS
 SUBPROTOCOL = "avatar.v1"
 MOST_MESSAGE = 1 << 20  # bytes: ten seconds of sound at 48 kHz
 HEADER = struct.Struct("<BBHIQ")  # kind, flags, 0, index of the frame, microseconds after the session's first frame
-VIDEO, SOUND = 1, 2  # and `MOTION` of core/motion_stream.py, whose header has the same fields
+VIDEO, SOUND, MP4 = 1, 2, 4  # 3 is `MOTION` of core/motion_stream.py, whose header has the same fields
 KEY = 1  # flag of video that needs no frame before it
 
 
@@ -33,10 +33,11 @@ class Start(_Message):
     avatar: str = Field("", max_length=200, description="Name of an avatar of `GET /v1/avatars`; empty: the first.")
     rate: Literal[16000, 24000, 48000] = Field(24000, description="Hz of the sound, in both directions.")
     codec: Literal["vp8", "h264"] = "vp8"
-    transport: Literal["media", "webrtc", "motion"] = Field(
+    transport: Literal["media", "mp4", "webrtc", "motion"] = Field(
         "media",
-        description="Whether picture and sound come through this WebSocket, by `POST /v1/whep/{session}`, or motion "
-        "and sound through this WebSocket, for clients that draw (docs/formats.md, Motion stream).",
+        description="Whether picture and sound come through this WebSocket, as chunks of their own or as a fragmented "
+        "MP4 for Media Source Extensions, by `POST /v1/whep/{session}`, or motion and sound through this WebSocket, "
+        "for clients that draw (docs/formats.md, Motion stream).",
     )
     live: bool = Field(False, description="Sound comes as it is spoken, as from a microphone.")
     background: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$", description="A colour behind the person.")
@@ -96,7 +97,7 @@ class Ready(_Message):
     height: int
     fps: float = FPS
     rate: int
-    codec: str = Field(description="For WebCodecs' `VideoDecoder.configure`.")
+    codec: str = Field(description="For WebCodecs' `VideoDecoder.configure`, or `MediaSource.addSourceBuffer`.")
     drawing: str = Field("", description="Path of the drawing file, for clients that draw.")
     protocol: Literal[1] = 1
 

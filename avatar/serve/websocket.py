@@ -11,11 +11,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from avatar.core.files import UserError
 from avatar.core.motion_stream import frame_message
-from avatar.serve.encoders import VideoEncoder, webcodecs_name
+from avatar.serve.encoders import VideoEncoder, media_source_name, webcodecs_name
 from avatar.serve.engine import Frame
+from avatar.serve.fragments import FragmentedMp4
 from avatar.serve.hub import Hub, RefusedError, Session, Wish
 from avatar.serve.live_avatar import MOST_SECONDS, SAMPLE, Event
 from avatar.serve.protocol import (
+    MP4,
     SOUND,
     SUBPROTOCOL,
     VIDEO,
@@ -47,12 +49,13 @@ MOST_FRAMES = 250  # of sound that wait: ten seconds; then the session ends
 POLICY, TRY_LATER, TOO_SLOW, GOING_AWAY = 1008, 1013, 4008, 1001  # close codes
 
 Outgoing = bytes | ServerMessage | None
+Encoder = VideoEncoder | FragmentedMp4
 
 
 class SocketViewer:
     """Codes a session's frames and puts them into a queue, which the socket's own task empties."""
 
-    def __init__(self, session: Session, codec: VideoEncoder | None, send: Callable[[list[Outgoing]], None]) -> None:
+    def __init__(self, session: Session, codec: Encoder | None, send: Callable[[list[Outgoing]], None]) -> None:
         """send: puts messages into the queue, from any thread.
 
         codec: None where frames are shown elsewhere, or drawn by the client, which gets their motion then.
@@ -79,19 +82,30 @@ class SocketViewer:
         if self.waiting > 2 * MOST_FRAMES:
             self.close("the client reads too slowly")
 
-    def _media(self, frame: Frame, encoder: VideoEncoder) -> list[Outgoing]:
-        index, messages = frame.played.index, list[Outgoing]()
+    def _media(self, frame: Frame, encoder: Encoder) -> list[Outgoing]:
+        index, sound, messages = frame.played.index, frame.played.sound, list[Outgoing]()
         if self._catches_up and self.waiting <= 2 * FEW_VIDEO:
             self._catches_up = False
             encoder.request_key()
         self._catches_up = self._catches_up or self.waiting > 2 * MOST_VIDEO
-        if frame.picture is not None and not self._catches_up:
-            chunk = encoder.encode(frame.picture, index)
+        picture = None if self._catches_up else frame.picture
+        if isinstance(encoder, FragmentedMp4):
+            data = encoder.encode(picture, sound, index)
+            return [pack(MP4, index, data)] if data else []
+        if picture is not None:
+            chunk = encoder.encode(picture, index)
             messages.append(pack(VIDEO, index, chunk.data, key=chunk.key))
-        return [*messages, pack(SOUND, index, frame.played.sound.astype(SAMPLE).tobytes())]
+        return [*messages, pack(SOUND, index, sound.astype(SAMPLE).tobytes())]
 
     def close(self, reason: str) -> None:
         self._send([Closing(reason=reason), None])
+
+
+def _encoder(start: Start, height: int, width: int) -> Encoder | None:
+    """What codes for the transport that a client wants through its socket."""
+    if start.transport == "mp4":
+        return FragmentedMp4(height, width, start.rate)
+    return VideoEncoder(start.codec, height, width) if start.transport == "media" else None
 
 
 def _event(frame: Frame, event: Event) -> Outgoing:
@@ -151,9 +165,10 @@ class Conversation:
 
     async def _serve(self, session: Session, start: Start) -> None:
         height, width = session.shape
-        encoder = VideoEncoder(start.codec, height, width) if start.transport == "media" else None
+        encoder = _encoder(start, height, width)
         viewer = self._viewer = SocketViewer(session, encoder, self._send)
-        codec, name = webcodecs_name(start.codec, max(height, width)), session.avatar
+        side, name = max(height, width), session.avatar
+        codec = media_source_name(side) if start.transport == "mp4" else webcodecs_name(start.codec, side)
         drawing = "" if session.client.drawn else f"v1/avatars/{quote(name)}/drawing"
         ready = Ready(
             session=session.id, avatar=name, width=width, height=height, rate=start.rate, codec=codec, drawing=drawing

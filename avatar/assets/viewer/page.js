@@ -85,11 +85,15 @@ async function openPage() {
       buttons.sound.textContent = `No sound: ${error.message}`;
     }
   };
-  const each = () => {
+  const show = () => {
     const [frame, values] = film.due(view.leads);
     view.show(frame, values).catch(complain);
+  };
+  const each = () => {
+    show();
     requestAnimationFrame(each);
   };
+  view.onfree = show;
   each();
   window.avatarPage = {film, view, drawing}; // for whoever embeds the page
 }

@@ -11,6 +11,7 @@ class AvatarView {
     this.turn = this.wanted = 0; // degrees
     this.shown = {frame: -1, turn: 0, size: 0};
     this.drawn = 0; // pictures that were finished
+    this.onfree = null; // called when a picture is there: where drawing is slow, the next need not wait for the display
     this.leads = 0.02; // s from asking for a picture until it is there, on the average
     this.open(choice);
     this.followPointer(canvas);
@@ -76,5 +77,6 @@ class AvatarView {
     this.shown = {frame, turn, size};
     this.leads += 0.1 * ((performance.now() - start) / 1000 - this.leads);
     this.drawn += 1;
+    this.onfree?.();
   }
 }

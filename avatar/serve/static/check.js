@@ -13,7 +13,7 @@ export async function checkConnection(ask, server, token, list) {
   };
   tell(isSecureContext, isSecureContext ? "the page is secure" : "use https or localhost: browsers give no microphone here");
   tell("VideoDecoder" in globalThis, "VideoDecoder" in globalThis ? "pictures can be decoded (WebCodecs)"
-    : "no WebCodecs: use WebRTC, or a newer browser by https");
+    : "no WebCodecs: use MP4 or WebRTC, or a newer browser by https");
   const health = await ask("healthz").catch(() => null);
   tell(health?.ok, health ? `the server says: ${await health.text()}` : "the server does not answer: is it running?");
   const avatars = await ask("v1/avatars").catch(() => null);

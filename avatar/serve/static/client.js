@@ -30,7 +30,7 @@ async function connect() {
   link = new Link(server, token(), {
     avatar: by("avatar").value, transport, live: voice === "microphone",
     background: by("own-background").checked ? by("background").value : null,
-  }, newCanvas());
+  }, transport === "mp4" ? by("video") : newCanvas());
   const opened = link.openSound();
   link.addEventListener("ended", ({ detail }) => disconnect(detail));
   link.addEventListener("error", ({ detail }) => say(detail.error));
@@ -44,13 +44,14 @@ async function connect() {
     if (detail.drawing) {
       const open = link;
       open.view = await openView(server, ask, detail.drawing, open.canvas).catch((error) => disconnect(error.message));
+      if (open.view) open.view.onfree = () => open.draw();
     }
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
     if (voice === "microphone") await record();
     if (voice === "file") await sendFile();
   });
-  by("video").hidden = transport !== "webrtc";
-  by("picture").hidden = transport === "webrtc";
+  by("video").hidden = !["webrtc", "mp4"].includes(transport);
+  by("picture").hidden = !by("video").hidden;
   await opened;
   by("connect").textContent = "Disconnect";
   by("interrupt").disabled = false;

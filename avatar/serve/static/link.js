@@ -1,19 +1,21 @@
 // A session of the server: the WebSocket of /v1/live, and what comes through it (docs/live.md, docs/live.schema.json).
+import { Film } from "./film.js";
 import { readMotion } from "./motion.js";
 import { FRAME_SECONDS, PictureQueue, SentLog } from "./player.js";
 
 const HEADER = 16;
-const VIDEO = 1, MOTION = 3;
+const VIDEO = 1, MOTION = 3, MP4 = 4;
+const DISPLAY_SECONDS = 0.008; // from drawing to when a display of 60 Hz has shown half of it
 const MOST_DECODING = 10; // pictures that wait for the decoder
 
 export class Link extends EventTarget {
-  // server: base address; start: fields of the `start` message; canvas: where pictures are drawn.
+  // server: base address; start: fields of the `start` message; canvas: where pictures are drawn, of mp4 a video.
   constructor(server, token, start, canvas) {
     super();
     this.start = { type: "start", rate: 24000, transport: "media", ...start };
     this.canvas = canvas;
     // what draws motion chooses its own context
-    this.painter = start.transport === "motion" ? null : canvas.getContext("2d", { alpha: false, desynchronized: true });
+    this.painter = ["motion", "mp4"].includes(start.transport) ? null : canvas.getContext("2d", { alpha: false, desynchronized: true });
     this.view = null; // an AvatarView, once it is open
     this.pictures = new PictureQueue((picture) => picture.close?.());
     this.sentLog = new SentLog(this.start.rate);
@@ -33,7 +35,7 @@ export class Link extends EventTarget {
   async openSound() {
     this.audio = new AudioContext({ sampleRate: this.start.rate, latencyHint: "interactive" });
     await this.audio.audioWorklet.addModule(new URL("./sound-worklet.js", import.meta.url));
-    if (this.start.transport === "webrtc") return;
+    if (["webrtc", "mp4"].includes(this.start.transport)) return;
     this.player = new AudioWorkletNode(this.audio, "playing", { outputChannelCount: [1] });
     this.player.port.onmessage = ({ data }) => { this.clock = data; };
     this.player.connect(this.audio.destination);
@@ -77,6 +79,10 @@ export class Link extends EventTarget {
       if (latency !== null) this.send({ type: "stats", latency_ms: Math.max(0, latency * 1e3), drift_ms: drift * 1e3 });
     }, 2000);
     if (this.start.transport === "webrtc") return;
+    if (this.start.transport === "mp4") {
+      this.openFilm(ready.codec);
+      return;
+    }
     if (this.start.transport === "media") this.openDecoder(ready.codec);
     const draw = () => {
       if (this.over) return;
@@ -84,6 +90,20 @@ export class Link extends EventTarget {
       requestAnimationFrame(draw);
     };
     requestAnimationFrame(draw);
+  }
+
+  openFilm(type) {
+    const shown = (seconds, now) => {
+      const index = Math.round(seconds / FRAME_SECONDS), { stats } = this;
+      stats.shown++;
+      stats.latency = this.sentLog.since(index, now) ?? stats.latency;
+      this.dispatchEvent(new CustomEvent("shown", { detail: { index, place: index, now } }));
+    };
+    try {
+      this.film = new Film(this.canvas, type, shown);
+    } catch (error) {
+      this.ended(error.message);
+    }
   }
 
   openDecoder(codec) {
@@ -102,6 +122,8 @@ export class Link extends EventTarget {
       this.decoder.decode(new EncodedVideoChunk({
         type: key ? "key" : "delta", timestamp: Math.round(index * FRAME_SECONDS * 1e6), data: new Uint8Array(data, HEADER),
       }));
+    } else if (kind === MP4) {
+      this.film?.push(new Uint8Array(data, HEADER));
     } else if (kind === MOTION) {
       const { pcm, values } = readMotion(data);
       this.pictures.push(index, values);
@@ -134,7 +156,7 @@ export class Link extends EventTarget {
   }
 
   draw() {
-    const place = this.place(), found = this.pictures.take(place);
+    const place = this.place(), found = this.pictures.take(place + DISPLAY_SECONDS / FRAME_SECONDS);
     if (this.view && found) this.latest = found;
     if (this.latest) this.view.show(this.latest.index, this.latest.picture).catch((error) => this.ended(error.message));
     if (!found) return;
@@ -158,6 +180,7 @@ export class Link extends EventTarget {
     this.over = true;
     clearInterval(this.timer);
     if (this.decoder?.state === "configured") this.decoder.close();
+    this.film?.close();
     this.pictures.clear();
     this.audio?.close();
     this.dispatchEvent(new CustomEvent("ended", { detail: this.reason || reason }));

@@ -3,11 +3,15 @@
 
 export const FRAME_SECONDS = 0.04;
 const LEAST_SLACK = 0.01; // s of sound that wait beyond the frame being played, on a perfect network
+const QUANTUM = 0.005; // s that sound is taken from the queue at a time, at the least
+const STEP = 0.012; // s, and twice the jitter, that sound comes earlier than ever: the server began anew for a first word
 const MOST_SLACK = 0.4;
 const JITTER_MEMORY = 0.99; // of the jitter that is left a frame later: half of it after three seconds
 const RATE_STEP = 0.005; // the most that sound is played faster or slower: nobody hears it
 const QUIET = 0.003; // of full scale: frames below it may be left out, to catch up
 const AVERAGE = 0.02; // weight of a new measurement of what waits
+
+const isQuiet = (block) => block.samples.every((value) => Math.abs(value) <= QUIET);
 
 // A queue of sound blocks that is played at the speed of the listener's clock. Blocks are Float32Arrays of one frame.
 export class SoundPlayer {
@@ -21,6 +25,8 @@ export class SoundPlayer {
     this.average = 0;
     this.first = null; // arrival of the first block, s, less its index: the earliest that any came
     this.played = -1; // index of the frame being played, with a fraction
+    this.late = this.since = 0; // s that the newest block came after its earliest time; since it came
+    this.owed = 0; // s of silence to be left out, since what comes after it came earlier
     this.gaps = 0; // times that nothing was there to be played
     this.left = 0; // frames left out to catch up
   }
@@ -32,26 +38,34 @@ export class SoundPlayer {
   // A frame's sound, arrived at a time, s.
   push(index, samples, now) {
     const due = now - index * FRAME_SECONDS;
+    if (this.first !== null && this.first - due > Math.max(STEP, 2 * this.jitter)) this.owed += this.first - due;
     this.first = this.first === null ? due : Math.min(this.first + 1e-5, due); // a clock that is slower lets it rise
-    this.jitter = Math.max(this.jitter * JITTER_MEMORY, due - this.first);
-    this.slack = Math.min(Math.max(LEAST_SLACK, this.jitter + LEAST_SLACK), MOST_SLACK);
+    this.late = due - this.first;
+    this.since = 0;
+    this.jitter = Math.max(this.jitter * JITTER_MEMORY, this.late);
+    this.slack = Math.min(Math.max(LEAST_SLACK, this.jitter + QUANTUM), MOST_SLACK);
     this.blocks.push({ index, samples });
   }
 
   // Drop what waits: it was interrupted.
   clear() {
     this.blocks = [];
-    this.offset = 0;
+    this.offset = this.owed = 0;
     this.playing = false;
   }
 
   // Fill an array with the next samples; silence where there are none.
   pull(out) {
+    const since = this.since;
+    this.since += out.length / this.rate;
     if (!this.playing) {
-      if (this.waiting < this.slack) { out.fill(0); return; }
+      // the next block may be as late as any was: what waits beside the newest one must last until then
+      const spare = this.waiting - FRAME_SECONDS + since + this.late;
+      if (!this.blocks.length || spare < this.slack) { out.fill(0); return; }
       this.playing = true;
       this.average = this.waiting;
     }
+    this.payBack();
     this.average += AVERAGE * (this.waiting - this.average);
     // blocks come 40 ms at a time: in the mean half of one waits beside the slack
     const surplus = this.average - this.slack - FRAME_SECONDS / 2;
@@ -79,11 +93,23 @@ export class SoundPlayer {
     }
   }
 
+  // Leave silence out that is owed.
+  payBack() {
+    while (this.owed > 0 && this.blocks.length > 1 && isQuiet(this.blocks[0])) {
+      const left = this.blocks[0].samples.length - this.offset, some = Math.min(left, this.owed * this.rate);
+      this.offset += some;
+      this.owed -= some / this.rate;
+      if (some < left) return;
+      this.offset = 0;
+      this.blocks.shift();
+    }
+  }
+
   // Leave the next frame out where too much waits and nothing is audible in it.
   catchUp() {
     const [block, following] = this.blocks;
     if (!following || this.average - this.slack < FRAME_SECONDS * 1.5) return;
-    if (block.samples.some((value) => Math.abs(value) > QUIET)) return;
+    if (!isQuiet(block)) return;
     this.blocks.shift();
     this.average -= FRAME_SECONDS;
     this.left++;

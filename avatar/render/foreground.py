@@ -20,6 +20,7 @@ EDGE_CONTRAST = 0.8  # of the largest distance beside, where that is more: a pix
 LIKELY = (0.1, 0.3)  # matte from which the plate may say person, and from which it is believed in full
 SURELY = (0.75, 0.95)  # matte that is person though it looks like the plate: a coat of the wall's colour
 GAP_PX = 4.0  # at 512: gaps in the person that are closed, such as stripes of the wall's colour
+CLOSED = (0.4, 0.8)  # matte from which a gap may be one in the person, and from which it is: not one between hairs
 SAME = 12.0  # grey levels between plate and sure background, above which the plate is not what stands behind
 
 
@@ -76,8 +77,8 @@ class PersonFinder:
         alpha = ((distance - NOISE) / (full - NOISE)).clamp(0, 1) * _ramp(matte, LIKELY)
         picture = solid.clone()
         picture.view(1, -1)[:, edge] = torch.maximum(alpha, _ramp(matte, SURELY))
-        gap = max(1, round(GAP_PX * self._scale / 2))
-        return erode(grow(picture, gap), gap).view(1, -1)[:, edge]
+        gap, found = max(1, round(GAP_PX * self._scale / 2)), picture.view(1, -1)[:, edge]
+        return torch.lerp(found, erode(grow(picture, gap), gap).view(1, -1)[:, edge], _ramp(matte, CLOSED))
 
     def _coarsely(self, pixels: float) -> int:
         """A distance at 512 px, in coarse pixels."""

@@ -17,7 +17,7 @@ from cuda_ext import ops
 
 LIMIT = 2.0  # of log light, gently: no splat becomes more than seven times as bright or as dark
 DARK = 0.12  # of white: splats below are noise in shadow and hair, which is raised less
-WHITE, LEAST_ROOM = 0.98, 0.15  # towards which highlights are raised more and more slowly; log light that all may be
+WHITE, LEAST_ROOM = 1.15, 0.15  # towards which highlights are raised more and more slowly; log light that all may be
 EXPOSED = 0.6  # deviations above its mean that a light is as bright as the clip's: its bright side stays below white
 RIDGE = 0.003  # share of all frames that a pose feature of zero counts as
 
@@ -28,7 +28,7 @@ class Shading:
     def __init__(self, light: ClipLight, shapes: ops.SplatBlendshapes, scaling: Scaling, own: Motion) -> None:
         """own: the motion of the clip that the splats were learned from. All on the shapes' device."""
         self._rest, self._scaling = shapes.rest_rotation, scaling
-        self._old = light.matrices.to(self._rest.device)
+        self._old, self._explained = light.matrices.to(self._rest.device), light.explained
         rigid = shapes.rigidity[:, None]
         basis = products(light.normals.to(self._rest.device).float())
         self._basis = torch.cat([rigid * basis, (1 - rigid) * basis], 1)  # [N, 20]
@@ -78,8 +78,8 @@ class Shading:
         new = coefficients(in_frame(wanted[:, None], turns[:, :, None])).permute(0, 1, 3, 2).flatten(1, 2)  # [T, 20, 3]
         change = new - (self._pose(motion) @ self._learned).view(len(motion), 20, 3)
         log = (self._basis @ change.permute(1, 0, 2).flatten(1)).view(-1, len(motion), 3)
-        if lights is not None:
-            log = log - self._exposure(wanted)[:, None]
+        # where light explains little of the skin, its motion would be guessed
+        log = log * self._explained if lights is None else log - self._exposure(wanted)[:, None]
         log = LIMIT * torch.tanh(log / LIMIT)
         raised = log.clamp_min(0) * self._raised[:, None] / self._room
         log = torch.where(log > 0, self._room * torch.tanh(raised), log)

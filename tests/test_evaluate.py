@@ -28,7 +28,7 @@ from avatar.metrics import (
 from avatar.pipelines.evaluate import OWN_TORSO, TRUE_TORSO, Evaluation, choose_frames, evaluate
 from avatar.pipelines.evaluate_more import PUBLISHED, REGISTERED
 from avatar.pipelines.evaluate_speech import AUDIO_ONLY, compare_lips
-from avatar.pipelines.networks import Further
+from avatar.pipelines.networks import Further, Networks, load_networks
 from avatar.pipelines.watch import TrainingView
 from avatar.play.player import Player
 from avatar.render.train import TrainingSnapshot
@@ -90,7 +90,7 @@ def test_lips_driven_by_other_sound_do_worse(evaluated: tuple[Evaluation, Path],
 def _truth(avatar: Avatar, take: Take, frames: range) -> tuple:
     small = with_size(take, avatar.camera.size)
     real, points = read_frames(small, frames), read_track(small).landmarks[frames.start : frames.stop]
-    return Player(avatar, controls=Controls()), small, (real, points), frames, None
+    return Player(avatar, controls=Controls()), small, (real, points), frames, load_networks(Networks())
 
 
 def test_held_out_is_only_said_of_frames_that_were(avatar: Avatar, actor: Filmed) -> None:

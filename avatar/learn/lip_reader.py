@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avatar.core.sync import move_sound
 from avatar.core.take import Take, read_audio, read_track
 from avatar.motion.lip_reader import VISEMES, LipReader, reader_inputs, visemes_of_sound
+from avatar.motion.sync import open_sync
 
 HIDDEN = 64  # 32 read .01 to .02 less, three networks of 128 no more
 EPOCHS, BATCH, RATE, DECAY = 10, 256, 2e-3, 1e-2
@@ -29,13 +31,15 @@ class SpokenMouth:
 
 
 def make_spoken_mouth(take: Take) -> SpokenMouth:
-    """Of the frames of a Take that training may use."""
-    track = read_track(take)
-    visemes, speaks = visemes_of_sound(read_audio(take))
-    count = min(len(track), len(visemes))
+    """Of a Take's frames that training may use; the sound is put in time, as Takes of older versions are not."""
+    track, sound = read_track(take), read_audio(take)
     seen = torch.zeros(len(track), dtype=torch.bool)
     seen[take.training_frames() + list(take.test)] = True
-    seen = (seen & (track.confidence > SEEN))[:count]
+    seen &= track.confidence > SEEN
+    found = open_sync(sound)(track.expression, seen).whole
+    visemes, speaks = visemes_of_sound(move_sound(sound, -found.offset) if found.follows else sound)
+    count = min(len(track), len(visemes))
+    seen = seen[:count]
     return SpokenMouth(reader_inputs(track.expression[:count], seen), visemes[:count], seen & speaks[:count])
 
 

@@ -51,7 +51,7 @@ bench: dev
 	$(BIN)/python -m bench.bench_field
 
 wheel: dev
-	$(BIN)/pip wheel . --no-deps -q -C build-dir=build/wheel -w dist
+	$(BIN)/pip wheel . --no-deps -q --config-settings build-dir=build/wheel -w dist
 	ls -l dist
 
 # For a machine with an NVIDIA GPU, nvcc and torch for it, six minutes; needs nothing else that make dev brings. Some of

@@ -14,12 +14,13 @@ from avatar.core.eyes import are_shut
 from avatar.core.landmarks import CHIN, FOREHEAD, INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Take, Track
+from avatar.render.gaussian.border import lift_border
 from avatar.render.gaussian.eyeballs import give_gaze, line_eyes
 from avatar.render.gaussian.lids import fold_lids, shut_lids
 from avatar.render.gaussian.lifting import (
-    FIRST_OPACITY_LOGIT,
     FrameView,
     InitialSplats,
+    begin_to_learn,
     jaw_basis,
     join_splats,
     make_splats,
@@ -65,8 +66,9 @@ def lift_splats(
         *_inside_mouth(take, track, space, view, count // MOUTH_SHARE, generator),
         *([fold_lids(view, space)] if never_shut else []),
         line_eyes(view, space),
+        *lift_border(take, track, space, view, rigidity=_rigidity),
         # heads that turn in a clip show where it is right and where it lies beside the person
-        back if few else replace(back, **_begin_to_learn(back.count)),
+        back if few else replace(back, **begin_to_learn(back.count)),
     ]
     parts = thin_splats(parts, int(MOST_MADE * count))
     body = _lift_body(view, space, count - sum(part.count for part in parts), generator)
@@ -87,12 +89,13 @@ def _inside_mouth(
 
 
 def _lift_body(view: FrameView, space: MotionSpace, count: int, generator: torch.Generator) -> InitialSplats:
-    """Skin, eyes, hair and clothes, lifted onto the surface."""
+    """Skin, eyes, hair and clothes, lifted onto the surface; what is of the torso, as it lies at rest."""
     pixels, colors = _sample_pixels(view.own_colors, (view.matte > PERSON).astype(float), count, generator)
-    depth = view.depth(pixels)
-    means = view.to_head(pixels, depth)
+    depth, rigidity = view.depth(pixels), _rigidity(view, pixels)
+    places = view.at_rest(pixels) + rigidity.numpy()[:, None] * (pixels - view.at_rest(pixels))
+    means = view.to_head(places, depth)
     basis = spread_on_skin(space.basis[:, :MESH_POINTS], view.mesh[:MESH_POINTS], means.double())
-    body = _lifted(view, pixels, colors, depth, basis, _rigidity(view, pixels))
+    body = _lifted(view, places, colors, depth, basis, rigidity)
     body = stretch(body, view.steepness(pixels))
     return give_gaze(view, _fade_line(view, space, body, means))
 
@@ -126,7 +129,7 @@ def _lifted(
         torch.from_numpy(colors),
         basis,
         rigidity=rigidity,
-        **_begin_to_learn(len(means)),
+        **begin_to_learn(len(means)),
     )
 
 
@@ -147,12 +150,8 @@ def _line_mouth(view: FrameView, space: MotionSpace) -> InitialSplats:
         LINING_SIZE * spacing,
         dark.repeat(count, 1),
         LINING_WITH_JAW * jaw_basis(space)[:, None].repeat(1, count, 1),
-        **_begin_to_learn(count),
+        **begin_to_learn(count),
     )
-
-
-def _begin_to_learn(count: int) -> dict[str, Tensor]:
-    return {"opacity_logits": torch.full((count,), FIRST_OPACITY_LOGIT), "learned": torch.ones(count)}
 
 
 def _sample_pixels(

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from avatar.core.geometry import Camera, project, to_camera, to_rays
+from avatar.core.geometry import Camera, project, to_camera, to_rays, undo_torso
 from avatar.core.landmarks import CHIN_POINTS, FACE_OVAL, INNER_LIPS, LOWER_LIP, MESH_POINTS, UPPER_LIP
 from avatar.core.motion_space import MotionSpace
 from avatar.core.take import Take, Track, read_frames, read_mattes
@@ -71,6 +71,11 @@ def make_splats(means: Tensor, sizes: Tensor | float, colors: Tensor, basis: Ten
     return InitialSplats(means.float(), log_scales, colors.float(), basis=basis.float(), **kept)
 
 
+def begin_to_learn(count: int) -> dict[str, Tensor]:
+    """Of splats [N] that frames show: visible, and changed by training."""
+    return {"opacity_logits": torch.full((count,), FIRST_OPACITY_LOGIT), "learned": torch.ones(count)}
+
+
 def thin_splats(parts: list[InitialSplats], most: int) -> list[InitialSplats]:
     """The same parts with `most` splats in all, evenly left out; as they are where they have no more."""
     share = most / max(1, sum(part.count for part in parts))
@@ -107,6 +112,7 @@ class FrameView:
     eyes: Tensor  # [4]
     rotation: Tensor  # [3, 3]
     translation: Tensor  # [3]
+    torso: Tensor  # [4]
 
     @cached_property
     def posed(self) -> Tensor:
@@ -138,6 +144,11 @@ class FrameView:
         columns, rows = pixels.astype(int).T
         face = self.fill(FACE_OVAL)[rows, columns]
         return np.sqrt(1 + face * (across**2 + down**2) / self.pixel_cm**2).clip(1, STEEPEST)
+
+    def at_rest(self, pixels: np.ndarray) -> np.ndarray:
+        """Where pixels [P, 2] of the torso lie in the picture of a torso at rest, maybe beyond its border."""
+        middle = self.camera.size / 2
+        return undo_torso(pixels - middle, self.torso.double().numpy()) + middle
 
     def to_head(self, pixels: np.ndarray, depth: np.ndarray) -> Tensor:
         """Points [P, 3] cm of the head frame that are seen at pixels [P, 2] in a depth [P] cm."""
@@ -196,6 +207,7 @@ def view_frame(take: Take, track: Track, space: MotionSpace, frame: int) -> Fram
         eyes=track.eyes[frame],
         rotation=track.rotation[frame],
         translation=track.translation[frame],
+        torso=track.torso[frame],
     )
 
 

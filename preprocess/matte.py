@@ -13,6 +13,7 @@ from preprocess.networks.selfie import PersonMask
 BAND_PX = 8  # at 512: how far from the raw edge the refined one may lie
 GUIDE_RADIUS = 8
 GUIDE_EPSILON = (0.01 * 255) ** 2
+LEAST_VARIANCE = 1e-4  # of a mask, which is 0..1: where it is even, nothing explains it
 HIDDEN_DILATE = 15  # px at 512 around the person that count as person for the plate
 NEAR_DILATE = 6  # where there is one view alone: about what mattes are wrong by
 LEAST_VIEWS = 3
@@ -35,16 +36,18 @@ def matte_of_picture(picture: Array) -> Array:
 def refine_matte(frame: Array, mask: Array) -> Array:
     """Matte [S, S] uint8 of a frame [S, S, 3] uint8 RGB: its soft mask [S / 2, S / 2] sharpened in a narrow band.
 
-    A guided filter (He et al. 2013) whose coefficients are found at half size (He and Sun 2015).
+    A guided filter (He et al. 2013) whose coefficients are found at half size (He and Sun 2015), as far as it explains
+    the mask there: a jacket before a wall of its shade would be smeared along what hangs on the wall.
     """
     size = frame.shape[0]
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     low, high = STRETCH
     stretched = np.clip(mask * (1 / (high - low)) - low / (high - low), 0, 1)
-    slope, offset = _guide(grey, stretched, round(GUIDE_RADIUS * size / 512) or 1)
+    slope, offset, explained = _guide(grey, stretched, round(GUIDE_RADIUS * size / 512) or 1)
     hard = (mask > 0.5).astype(np.uint8)
     kernel = np.ones((2 * round(BAND_PX * size / 1024) + 1,) * 2, np.uint8)
     band = cv2.blur((cv2.dilate(hard, kernel) - cv2.erode(hard, kernel)).astype(np.float32), (3, 3))
+    band = band * explained
     # inside the band slope * grey + offset, elsewhere the mask: one line in grey, so that only two maps must grow
     slope, offset = slope * band, stretched + band * (offset - stretched)
     large = (frame.shape[1], frame.shape[0])
@@ -53,15 +56,20 @@ def refine_matte(frame: Array, mask: Array) -> Array:
     return np.rint(255 * alpha.clip(0, 1)).astype(np.uint8)
 
 
-def _guide(grey: Array, mask: Array, radius: int) -> tuple[Array, Array]:
-    """Slope and offset by which the mask [H, W] follows the picture locally, at the mask's size."""
+def _guide(grey: Array, mask: Array, radius: int) -> tuple[Array, Array, Array]:
+    """Slope and offset by which the mask [H, W] follows the picture locally, at the mask's size, and how well 0..1.
+
+    How well: the share of the mask's variance, squared, since what explains half of it draws smears.
+    """
     guide = cv2.resize(grey, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_AREA).astype(np.float32)
     window = (radius // 2 * 2 + 1,) * 2
     mean_guide, mean_mask = cv2.blur(guide, window), cv2.blur(mask, window)
     covariance = cv2.blur(guide * mask, window) - mean_guide * mean_mask
-    variance = cv2.blur(guide * guide, window) - mean_guide * mean_guide
-    slope = covariance / (variance + GUIDE_EPSILON)
-    return cv2.blur(slope, window), cv2.blur(mean_mask - slope * mean_guide, window)
+    variance = cv2.blur(guide * guide, window) - mean_guide * mean_guide + GUIDE_EPSILON
+    slope = covariance / variance
+    share = slope * covariance / (cv2.blur(mask * mask, window) - mean_mask * mean_mask + LEAST_VARIANCE)
+    explained = np.square(share.clip(0, 1))
+    return cv2.blur(slope, window), cv2.blur(mean_mask - slope * mean_guide, window), cv2.blur(explained, window)
 
 
 def median_of_three(before: Array, now: Array, after: Array) -> Array:

@@ -2,7 +2,8 @@
 
 Where the plate is what stands behind the person, how much a pixel differs from it says more about the edge than a
 network's matte does (difference matting; Qian and Sezan 1999). Where it is not (never seen, or it moved), the matte
-stays. Colours: blur fusion (Forte 2021, Approximate Fast Foreground Colour Estimation), the background being known.
+stays. Colours: blur fusion (Forte 2021, Approximate Fast Foreground Colour Estimation), the background being known, or
+where it moves, what is seen of it beside the person.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ SAME = 12.0  # grey levels between plate and sure background, above which the pl
 class PersonFinder:
     """Tells persons from one plate."""
 
-    def __init__(self, plate: Tensor) -> None:
-        """plate: [3, S, S] uint8."""
+    def __init__(self, plate: Tensor, *, stands: bool = True) -> None:
+        """plate: [3, S, S] uint8. stands: it is what stands behind the person, but for what passes by."""
+        self._stands = stands
         self._size, self._scale = plate.shape[-1], plate.shape[-1] / 512
         self._plate = plate.float()
         self._coarse_plate = shrink(self._plate)
@@ -37,28 +39,36 @@ class PersonFinder:
         """The person of a frame [3, S, S] with its matte [1, S, S], all uint8: the same frame, and the refined matte.
 
         The frame is as it was but for the edge: there the person's colours are freed of what stood behind them, and
-        stand before the plate.
+        stand before the plate. Where the plate is not what stood there, it is put there, so that nothing of what moves
+        behind a person is taken for theirs.
         """
         small, small_matte = shrink(image.float()), shrink(matte.float() / 255)
         unsure, reach = self._coarsely(UNSURE_PX), self._coarsely(REACH_PX)
         inside = erode((small_matte > PERSON).float(), unsure)
         outside = erode((small_matte < BACKGROUND).float(), unsure)
-        different = carry(torch.cat([small - self._coarse_plate, self._squares(image)]), outside, reach)
-        coarse = torch.cat([different, carry(small, inside, reach)]).flatten(1)
         edge = enlarge((inside + outside == 0).float(), self._size).flatten().nonzero()[:, 0]
         there = edge // self._size // COARSE * small.shape[2] + edge % self._size // COARSE
-        offset, squares, nearby = coarse.index_select(1, there).split([3, 1, 3])
-        spread = (squares - offset.square().mean(0, keepdim=True)).clamp_min(0).sqrt()
         seen, before, plate = (picture.flatten(1).index_select(1, edge) for picture in (image, matte, self._plate))
-        seen, before = seen.float(), before.float() / 255
-        solid = enlarge(inside, self._size)
-        alpha = self._difference_matte(seen - plate - offset, before, solid, edge)
-        alpha = torch.lerp(before, alpha, 1 / (1 + (spread / SAME).pow(4)))
-        colors = (nearby + alpha * (seen - torch.lerp(plate + offset, nearby, alpha))).clamp(0, 255)
+        seen, before, solid = seen.float(), before.float() / 255, enlarge(inside, self._size)
+
+        def carried(values: Tensor, weight: Tensor) -> Tensor:
+            return carry(values, weight, reach).flatten(1).index_select(1, there)
+
+        if self._stands:
+            apart = carried(torch.cat([small - self._coarse_plate, self._squares(image)]), outside)
+            offset, squares = apart.split([3, 1])
+            behind = plate + offset
+            spread = (squares - offset.square().mean(0, keepdim=True)).clamp_min(0).sqrt()
+            alpha = self._difference_matte(seen - behind, before, solid, edge)
+            alpha = torch.lerp(before, alpha, 1 / (1 + (spread / SAME).pow(4)))
+        else:
+            behind, alpha = carried(small, outside), before
+        nearby = carried(small, inside)
+        colors = (nearby + alpha * (seen - torch.lerp(behind, nearby, alpha))).clamp(0, 255)
         image, refined = image.clone(), (255 * solid).to(torch.uint8)
         image.view(3, -1)[:, edge] = torch.lerp(plate, colors, alpha).round().to(torch.uint8)
         refined.view(1, -1)[:, edge] = (255 * alpha).round().to(torch.uint8)
-        return image, refined
+        return image if self._stands else torch.where(refined > 0, image, self._plate.to(torch.uint8)), refined
 
     def _squares(self, image: Tensor) -> Tensor:
         """Mean squared difference from the plate about coarse pixels [1, s, s], of one fine pixel in four."""

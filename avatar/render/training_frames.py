@@ -86,21 +86,17 @@ def visits(frames: list[int], seed: int, miner: HardExampleMiner) -> Iterator[Vi
 class TrainingPictures:
     """Frames of a Take as renderers are trained on them: edges before the plate, as `PersonFinder` finds them.
 
-    Of a Take whose background does not stand, the matte is as it was, and the plate lies behind it.
+    Of a Take whose background does not stand, the plate lies behind the person: they are all that can be learned.
     """
 
     def __init__(self, take: Take) -> None:
         self.take, self.plate = take, complete_plate(take)  # [3, S, S] uint8
-        self._find_person = PersonFinder(self.plate)
+        self._find_person = PersonFinder(self.plate, stands=take.background_stands)
 
     def read(self, frame: int) -> Tensor:
         """Image and matte of a frame [4, S, S] uint8."""
         image = read_frames(self.take, [frame])[0].permute(2, 0, 1).contiguous()
-        matte = read_mattes(self.take, [frame])
-        if self.take.background_stands:
-            image, matte = self._find_person(image, matte)
-        else:  # of such Takes the person is all that can be learned
-            image = torch.where(matte > 0, image, self.plate)
+        image, matte = self._find_person(image, read_mattes(self.take, [frame]))
         return torch.cat([image, matte])
 
     def cut_out(self, frame: int) -> Tensor:

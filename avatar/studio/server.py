@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatar.core.files import UserError
 from avatar.serve.guard import LOOPBACK_NAMES, SECURITY_HEADERS, Guard, digest_token, is_loopback, protect
-from avatar.studio import routes, routes_queue
+from avatar.studio import routes, routes_decks, routes_queue
 from avatar.studio.errors import RefusalError
 from avatar.studio.studio import Studio
 from avatar.studio.uploads import PIECE
@@ -71,6 +71,7 @@ def make_app(studio: Studio, address: Address) -> ASGIApp:
 
     app = Starlette(
         routes=[
+            *routes_decks.ROUTES,
             *routes.ROUTES,
             *routes_queue.ROUTES,
             Route("/api/session", _sign_in(address), methods=["POST"]),

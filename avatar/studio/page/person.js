@@ -2,10 +2,12 @@
 import { get, person, post, remove } from "./api.js";
 import { ask, button, bytes, doing, fill, h, icon, say } from "./dom.js";
 import { actionsOf, isActive, progressOf, reasonOf } from "./jobs.js";
+import { slidesView } from "./slides.js";
 import { speakView } from "./speak.js";
 import { t } from "./texts.js";
 
-const tabsOf = (frame, one) => ["speak", ...(frame.about.talk && one.avatars.length ? ["talk"] : []), "measure", "about"];
+const tabsOf = (frame, one) => ["speak", ...(one.avatars.length ? ["slides"] : []), ...(frame.about.talk && one.avatars.length ? ["talk"] : []),
+  "measure", "about"];
 
 export async function personPage(frame, key, tab) {
   const one = await get(person(key));
@@ -15,7 +17,7 @@ export async function personPage(frame, key, tab) {
   const element = h("section.one", {},
     h("div.title", {}, one.poster && h("img.face", { src: one.poster, alt: "" }), h("h1", {}, one.name),
       h("nav.tabs", { "aria-label": one.name }, tabsOf(frame, one).map(link))), body);
-  const view = tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one);
+  const view = tab === "slides" ? await slidesView(frame, one) : tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one);
   fill(body, view.element);
   return { title: one.name, element, leave: () => view.leave?.() };
 }

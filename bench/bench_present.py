@@ -28,7 +28,7 @@ from avatar.core.motion_space import Motion, concatenate
 from avatar.pipelines.present import Presenting, directed_scenes, present
 from avatar.pipelines.present_scenes import Mover, Speaker, say_scenes
 from avatar.presenter.decks import Sources, open_deck
-from avatar.presenter.meeting import meet
+from avatar.presenter.meeting import meet, rest
 from avatar.presenter.store import Store, store_folder
 
 CHANGED = 4  # the slide
@@ -89,7 +89,7 @@ def joins(avatar: Path, deck: Path, film: Path) -> None:
         said = say_scenes(scenes, Speaker(Presenting().saying, store), 3.0, str(deck), lambda *_: None)
     mover, motions, before = Mover(opened, resolve_controls(opened), store), list[Motion](), None
     for one in said:
-        motions.append(meet(before, mover.move(one, [])))
+        motions.append(rest(meet(before, mover.move(one, []))))
         before = motions[-1][slice(len(motions[-1]) - 2, None)]
     whole = concatenate(motions)
     at = torch.tensor([sum(map(len, motions[:index])) - 1 for index in range(1, len(motions))])

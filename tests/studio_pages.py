@@ -54,16 +54,16 @@ def watched(chromium: Any, served: Served, place: str = "#/", *, script: str = "
 
     script: runs before the page's own.
     """
-    url, wrong = f"http://127.0.0.1:{served.port}/", list[str]()
+    here, wrong = "http://127.0.0.1:", list[str]()  # the live page is at another port
     opened = chromium.new_context(**{"locale": "en-US"} | context)
     try:
         page = opened.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda one: None if one.url.startswith((url, "blob:", "data:")) else wrong.append(one.url))
+        page.on("request", lambda one: None if one.url.startswith((here, "blob:", "data:")) else wrong.append(one.url))
         page.on("console", lambda one: wrong.append(one.text) if "Content Security" in one.text else None)
         if script:
             page.add_init_script(script)
-        page.goto(url + place)
+        page.goto(f"{here}{served.port}/{place}")
         yield page
         assert not wrong
     finally:

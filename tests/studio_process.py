@@ -32,7 +32,8 @@ FAILS = b"fail"  # in what a job reads: it fails
 
 def write_slowly(task: Task) -> Made:
     """Write the digest of what a job reads into its output, a piece at a time, with what builds leave beside."""
-    source = Path(task.job.inputs.get("source") or task.job.inputs["speech"]).read_bytes()
+    inputs = task.job.inputs
+    source = Path(inputs.get("source") or inputs.get("deck") or inputs["speech"]).read_bytes()
     if source.startswith(FAILS) and not task.job.options.get("force"):
         raise UserError("the lips never move; film the person speaking, or build all the same with --force")
     out = Path(task.job.outputs["output"])

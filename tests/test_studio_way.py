@@ -72,7 +72,8 @@ def test_from_a_text_to_nothing_left(furnished: Served) -> None:
     if not voices():
         pytest.skip("no voice is installed")
     folder = furnished.folder / "anna"
-    with browser() as chromium, watched(chromium, furnished, "#/p/anna") as page:
+    microphone = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with browser(*microphone) as chromium, watched(chromium, furnished, "#/p/anna") as page:
         page.set_default_timeout(PATIENCE)
         page.locator(".preview[data-changes='1']").wait_for()
         page.get_by_label("A text").check(force=True)
@@ -87,9 +88,9 @@ def test_from_a_text_to_nothing_left(furnished: Served) -> None:
 
         page.get_by_role("link", name="Talk").click()
         page.get_by_role("button", name="Start").click()
-        with page.context.expect_page() as opened:
-            page.get_by_role("link", name="Open the live page").click()
-        opened.value.locator("#avatar option").wait_for(state="attached")
+        page.frame_locator("iframe.live").locator("#avatar option").wait_for(state="attached")
+        live = page.frames[-1]
+        assert live.evaluate("navigator.mediaDevices.getUserMedia({ audio: true }).then((media) => media.active)")
 
         page.get_by_role("link", name="Evaluate").click()
         page.get_by_role("button", name="Compare with the clip").click()

@@ -41,6 +41,7 @@ class Network:
     port: int = 8010
     names: tuple[str, ...] = ()  # that the Host header may have beside those of the loopback interface
     origins: tuple[str, ...] = ()  # of other sites' pages that may use it
+    framed_by: str = ""  # the origin whose pages may show this server's in a frame
     token_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -62,6 +63,7 @@ class Network:
         return Guard(
             hosts=hosts if is_loopback(self.host) or self.names else (),  # without names a token stands for them
             origins=self.origins,
+            framed_by=self.framed_by,
             tokens=tokens,
             open_paths=OPEN_PATHS,
             open_folders=("/static/", "/viewer/"),

@@ -132,7 +132,8 @@ def chapters_of(film: Path) -> list[dict[str, Any]]:
     for block in text.split("[CHAPTER]")[1:]:
         values = dict(line.split("=", 1) for line in _unfolded(block) if "=" in line)
         over, _, under = values.get("TIMEBASE", "1/1000").partition("/")
-        found.append({"title": values.get("title", ""), "start": int(values.get("START", 0)) * int(over) / int(under)})
+        start = int(values.get("START", 0)) * int(over) / int(under)
+        found.append({"title": values.get("title", "").strip(), "start": start})
     return found
 
 

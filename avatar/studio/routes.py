@@ -228,7 +228,8 @@ async def talk(request: Request) -> Response:
     studio, person = studio_of(request), person_of(request)
     if not request.app.state.talk:
         raise not_found("the live page")
-    return JSONResponse({"url": await studio.live.open(pick_avatar(person, None))})
+    origin = f"{request.url.scheme}://{request.headers['host']}"  # the guard has looked at the host's name
+    return JSONResponse({"url": await studio.live.open(pick_avatar(person, None), origin)})
 
 
 async def about(request: Request) -> Response:

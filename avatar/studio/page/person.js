@@ -96,21 +96,24 @@ function drawPicture(shown, job) {
   next.src = job.picture;
 }
 
-/** The live page runs beside the studio and has an address of its own, so that it opens beside it, too. */
+/** The live page runs beside the studio, at an address of its own on this machine, and is shown in a frame. */
 function talkView(one) {
   const place = h("div.row", { "aria-live": "polite" });
   const start = button(t("talk-start"), doing(async () => {
     fill(place, h("p.busy", {}, t("talk-starting")));
     try {
       const { url } = await post(person(one.key, "/talk"));
-      fill(place, h("a.button.primary.big", { href: url, target: "_blank", rel: "noopener" }, icon("mic"), h("span", {}, t("talk-open"))));
+      fill(element, h("iframe.live", { src: url, title: t("talk-title", { name: one.name }), allow: "microphone; autoplay" }),
+        h("p.quiet", {}, h("a", { href: url, target: "_blank", rel: "noopener" }, t("talk-open"))));
+      element.className = "talking";
     } catch (error) {
       fill(place, start);
       throw error;
     }
   }), { kind: "primary", sign: "mic" });
   fill(place, start);
-  return { element: h("div.empty", {}, h("h2", {}, t("talk-title", { name: one.name })), h("p.lead", {}, t("talk-lead")), place) };
+  const element = h("div.empty", {}, h("h2", {}, t("talk-title", { name: one.name })), h("p.lead", {}, t("talk-lead")), place);
+  return { element };
 }
 
 async function measureView(frame, one) {

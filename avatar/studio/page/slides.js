@@ -118,7 +118,7 @@ class Slides {
 
   slide(one) {
     return h(`li.card.slide${one.problem ? ".wrong" : ""}`, {}, h("img", { src: one.picture, alt: "", loading: "lazy" }),
-      h("div.words", {}, h("h3", {}, `${one.number}. ${one.title}`),
+      h("div.words", {}, h("h2", {}, `${one.number}. ${one.title}`),
         one.problem && h("p.problem", { role: "alert" }, t("slide-problem", { n: one.number, text: one.problem })),
         one.recorded && h("p.quiet", {}, t("recorded")),
         one.film && h("p.quiet", {}, t("film-inside")),

@@ -26,7 +26,7 @@ HERE = (sys.executable, "-m", "tests.studio_process")
 WORKER = (*HERE, "work")
 STEPS, STEP_SECONDS = 8, 0.02  # of a job
 WAIT_SECONDS = 60.0
-QUICK = "8s"  # that the training of a build of one frame takes here
+QUICK = "4s"  # that the training of a build of one frame takes here
 FAILS = b"fail"  # in what a job reads: it fails
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from avatar.core.media import probe
 from avatar.studio.films import voices
 from tests.conftest import Filmed
 from tests.studio_pages import browser, camera_of, needs_browser, watched
 from tests.studio_process import Served
 
 PATIENCE = 180_000  # ms for what takes long: looking at a clip, a build
-FILMED_SECONDS = 9.0
+FILMED_SECONDS, SAID_SECONDS = 5.0, 2.0  # of the clip, of a sentence: what comes after takes as long again, or more
 LENGTH = "(film) => new Promise((found) => { film.onloadedmetadata = () => found(film.duration); film.load(); })"
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
 
@@ -47,11 +48,17 @@ def test_from_the_camera_to_a_film(actor: Filmed, tmp_path: Path) -> None:
             page.get_by_role("link", name="Talk").wait_for()
             page.locator("#slider-head").fill("1.6")
             page.locator(".preview[data-changes='2']").wait_for()
+            page.get_by_role("button", name="Record", exact=True).click()
+            page.get_by_role("button", name="Stop recording").wait_for()
+            time.sleep(SAID_SECONDS)
+            page.get_by_role("button", name="Stop recording").click()
+            page.locator(".preview[data-changes='3']").wait_for()
+            page.get_by_label("Small").check(force=True)
             page.get_by_role("button", name="Make the film").click()
             page.locator(".film-card video").wait_for()
-        film = served.folder / "the-actor" / "films" / "film.mp4"
-        assert film.stat().st_size > 20_000
-        assert "--head 1.6" in (film.parent / "film.mp4.json").read_text()
+        film = served.folder / "the-actor" / "films" / "recording.mp4"
+        assert probe(film).seconds == pytest.approx(SAID_SECONDS, abs=0.7)
+        assert "--head 1.6" in (film.parent / f"{film.name}.json").read_text()
     finally:
         served.stop()
 

@@ -2,7 +2,7 @@
 import { Upload, get, person, post, remove } from "./api.js";
 import { ask, bar, button, doing, droppable, duration, explain, fill, h, icon, pickFile, say, segmented } from "./dom.js";
 import { Gallery } from "./gallery.js";
-import { t } from "./texts.js";
+import { advice, t } from "./texts.js";
 import { captionsChoice, firstVoice, useChoice, voiceChoice } from "./voices.js";
 import { pack } from "./zip.js";
 
@@ -111,7 +111,7 @@ class Slides {
     fill(this.shown,
       h("p.quiet", {}, [t("deck-slides", { n: slides.length }), seconds > 0 && t("deck-length", { time: duration(seconds) }),
         t("drawn-by", { name: drawnBy })].filter(Boolean).join(" · ")),
-      remarks.length > 0 && h("ul.remarks", {}, remarks.map((one) => h("li.quiet", {}, one))),
+      remarks.length > 0 && h("ul.remarks", {}, remarks.map((one) => h("li.quiet", {}, advice(one)))),
       problem && h("p.problem", { role: "alert" }, problem),
       h("ol.slides", { tabindex: "0", "aria-label": t("tabs.slides") }, slides.map((one) => this.slide(one))));
   }

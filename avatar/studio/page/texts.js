@@ -140,7 +140,7 @@ const de = {
   errors: { "deck-busy": "Ein Film dieses Foliensatzes wird gerade gemacht; warte, oder brich ihn ab.", "convert-ppt": ".ppt wird nicht gelesen: öffne es in PowerPoint oder LibreOffice und speichere es als .pptx.", "convert-pps": ".pps wird nicht gelesen: öffne es in PowerPoint oder LibreOffice und speichere es als .pptx.", "convert-key": "Keynote wird nicht gelesen: exportiere es nach PowerPoint oder PDF.", "convert-odp": ".odp wird nicht gelesen: speichere es in LibreOffice als .pptx, oder exportiere es als PDF.", offline: "Das Studio antwortet nicht. Läuft es noch?", ending: "Solche Dateien sind hier nicht zu gebrauchen. Diese schon: {usual}.", empty: "Die Datei ist leer. Wähle eine andere.", "too-large": "Die Datei ist größer als {most}. Schneide sie erst.", disk: "Die Platte ist voll. Mach Platz: was schon da ist, bleibt, und es geht weiter.", gone: "Das gibt es nicht mehr. Lade die Seite neu.", used: "Dieser Clip wurde in einem anderen Tab verwendet. Sieh bei den Personen nach.", name: "Der Name fehlt.", "name-long": "Der Name ist zu lang. Höchstens 80 Zeichen.", building: "Diese Person wird schon gebaut. Sieh bei den Aufträgen nach.", queued: "Das steht schon bei den Aufträgen.", token: "Dieser Schlüssel gilt nicht.", "no-avatar": "Es gibt noch keinen Avatar. Baue erst einen.", "no-text": "Es gibt nichts zu sagen. Schreib etwas.", "long-text": "Der Text ist zu lang für einen Film. Mach mehrere daraus.", "no-voice": "Diese Stimme ist nicht installiert. Nimm den Satz auf, oder wähle eine Datei.", talk: "Der Live-Avatar startet nicht.", "not-whole": "Die Datei ist noch nicht ganz da. Lass das Hochladen enden.", busy: "Ein Auftrag dieser Person ließ sich nicht anhalten. Brich ihn ab, dann lösche." },
 };
 
-// What the verdict on a clip says, as preprocess/checks.py and photo_checks.py word it; English is as it is.
+// What the verdict on a clip says, as preprocess/checks.py and photo_checks.py word it, and on a deck; English is as it is.
 const ADVICE_DE = [
   [/^the mouth is covered in (\S+) of the clip; film it free$/, "der Mund ist in $1 des Clips verdeckt; filme ihn frei"],
   [/^the mouth is covered in (\S+) of the clip; keep it free$/, "der Mund ist in $1 des Clips verdeckt; halte ihn frei"],
@@ -164,6 +164,9 @@ const ADVICE_DE = [
   [/^the eyes are shut or nearly so.*$/, "die Augen sind fast zu; nimm ein Foto mit offenen"],
   [/^something may cover the mouth.*$/, "vielleicht verdeckt etwas den Mund; es würde sich mit den Lippen bewegen"],
   [/^the eyes are in the dark.*$/, "die Augen liegen im Dunkeln, wie hinter einer Sonnenbrille; dort blinzeln sie nicht"],
+  [/^fonts that are not here: (.*)$/, "Schriften, die hier fehlen, und was sie ersetzt: $1"],
+  [/^hidden, so left out: slides? (.*)$/, "ausgeblendet und deshalb nicht dabei: $1"],
+  [/^(\d+) links to files or the network were not followed$/, "$1 Verweisen auf Dateien oder das Netz wurde nicht gefolgt"],
   [/^no face found$/, "kein Gesicht gefunden"],
   [/^black picture$/, "schwarzes Bild"],
   [/^frozen picture$/, "stehendes Bild"],

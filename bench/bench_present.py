@@ -5,7 +5,7 @@ same again with the fourth slide changed; and measures how far heads and shoulde
 between other frames. Times are of the wall and of processors, its own and ffmpeg's; on a machine with other work the
 second says more. Stages: first, changed, joins; all of them by default. Needs the extras `present` and `voices`.
 
-Stage `hour`, with --slides 200: a film of an hour, as small as can be, one in twenty slides of which speaks: memory, and
+Stage `hour`, with --slides 200: a film of an hour, as small as can be, in which one slide in twenty speaks: memory and
 how far pictures and sound are from where they belong. It goes on where it was stopped.
 """
 

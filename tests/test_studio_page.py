@@ -310,7 +310,7 @@ def test_files_of_a_deck_are_chosen_together_and_mended(chromium: Any, furnished
     with watched(chromium, furnished, "#/p/dora/slides") as page:
         page.set_default_timeout(PATIENCE)
         page.locator("input[type=file]").first.set_input_files(written(script))
-        page.get_by_text("Slide 2: line 1: [shrug]").wait_for()
+        page.get_by_text("Slide 2: line 1: the tag [shrug] is not known").wait_for()
         make = page.get_by_role("button", name="Make the film")
         assert make.is_disabled()
         page.locator("input[type=file]").last.set_input_files(written(script.replace("[shrug] ", "")))

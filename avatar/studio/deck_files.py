@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avatar.core.files import UserError, whole
+from avatar.core.files import UserError, remove_leftovers, whole
 from avatar.presenter.decks import PICTURES, PPTX, SCRIPTS, SOUNDS, Sources, numbered_files, open_deck
 from avatar.presenter.directions import Directed, read_directions
 from avatar.presenter.scenes import Deck, Scene
 from avatar.presenter.timeline import check_directions
+from avatar.studio.library import ABOUT, SLIDES
 
-SLIDES, ABOUT = ".slides", "about.json"
 FONTS = (".ttf", ".otf", ".ttc")
 MOST_FILES, MOST_BYTES = 4000, 1_500_000_000  # of an archive: pictures and sounds of two thousand slides; unpacked
 LONGEST_PART, DEEPEST = 120, 6  # characters of a name in an archive; folders in it
@@ -45,6 +45,7 @@ def take_deck(file: Path, name: str, folder: Path) -> dict[str, Any]:
     name: of the file in it, without ending. What stands at the folder is replaced, or left as it is on an error.
     Raises: UserError naming the slide.
     """
+    remove_leftovers(folder)
     with whole(folder) as place:
         place.mkdir(parents=True)
         if file.suffix.lower() == ".zip":
@@ -52,7 +53,8 @@ def take_deck(file: Path, name: str, folder: Path) -> dict[str, Any]:
         else:
             shutil.copyfile(file, place / f"{name}{file.suffix.lower()}")
         try:
-            found = _look_at(find_deck(place), place / SLIDES)
+            files = find_deck(place)
+            found = _look_at(files, place / SLIDES) | {"files": _relative(files, place)}
         except UserError as error:
             raise UserError(str(error).replace(f"{place}/", "").replace(str(place), name)) from error
         (place / SLIDES / ABOUT).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
@@ -74,6 +76,13 @@ def find_deck(folder: Path) -> DeckFiles:
     fonts = next((path.parent for path in sorted(folder.rglob("*")) if path.suffix.lower() in FONTS), None)
     script = scripts[0] if slides and len(scripts) == 1 else None
     return DeckFiles(main[0] if main else folder, Sources(script, folder if main and sounds else None, fonts=fonts))
+
+
+def _relative(files: DeckFiles, folder: Path) -> dict[str, str]:
+    """Options of `present` that name a deck's files, as paths in its folder."""
+    sources = files.sources
+    named = {"deck": files.deck, "script": sources.script, "sounds": sources.sounds, "fonts": sources.fonts}
+    return {name: str(path.relative_to(folder)) for name, path in named.items() if path is not None}
 
 
 def _unpack(archive: Path, folder: Path) -> None:

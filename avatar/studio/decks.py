@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from avatar.core.files import remove_folder
 from avatar.core.media_command import input_options, started
-from avatar.studio.deck_files import ABOUT, SLIDES, find_deck
+from avatar.core.named_files import BLUR, NAMED_LIGHTS
 from avatar.studio.errors import RefusalError, not_found
 from avatar.studio.films import moved, pick_avatar, voice_choice
-from avatar.studio.library import Person, numbered, slug
+from avatar.studio.library import ABOUT, SLIDES, Person, numbered, slug
 from avatar.studio.processes import run_task
 from avatar.studio.queue import Job
 from avatar.studio.studio import Studio
@@ -26,6 +26,7 @@ CHOICES = {
     "layout": ("corner", "side", "full", "slide"),
     "shape": ("cutout", "circle", "box"),
     "captions": ("vtt", "srt", "burn"),
+    "light": NAMED_LIGHTS,
 }
 """Options that are one of a few."""
 SILENT = "3s"  # that slides without notes are shown
@@ -36,17 +37,17 @@ async def add_deck(studio: Studio, person: Person, upload: Upload, replaced: str
 
     A new version's film has the name of the old one's, so that only slides that changed are made again.
     """
-    folder = person.folder / "decks"
-    if replaced:
-        place = person.pick(person.decks, replaced)
-        _check_free(studio, place)
-    else:
-        base = slug(Path(upload.name).stem) or "deck"
-        place = next(one for name in numbered(base) if not (one := folder / name).exists())
-    folder.mkdir(exist_ok=True)
-    file = studio.uploads.path(upload)
-    found = await run_task("deck", {"file": str(file), "name": place.name, "folder": str(place)})
-    studio.uploads.remove(upload)
+    folder, file = person.folder / "decks", studio.uploads.path(upload)
+    async with studio.adding:  # so that no name is taken twice
+        if replaced:
+            place = person.pick(person.decks, replaced)
+            _check_free(studio, place)
+        else:
+            base = slug(Path(upload.name).stem) or "deck"
+            place = next(one for name in numbered(base) if not (one := folder / name).exists())
+        folder.mkdir(exist_ok=True)
+        found = await run_task("deck", {"file": str(file), "name": place.name, "folder": str(place)})
+        studio.uploads.remove(upload)
     if error := found.get("error"):
         raise RefusalError("unusable", str(error).replace(str(file), upload.name))
     return describe_deck(person, place)
@@ -66,14 +67,18 @@ def _check_free(studio: Studio, place: Path) -> None:
 
 def describe_deck(person: Person, place: Path) -> dict[str, Any]:
     """A deck with its slides. Raises: RefusalError for one that was not looked at."""
-    try:
-        found = dict(json.loads((place / SLIDES / ABOUT).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        raise not_found(place.name) from None
+    found = _about(place)
     base = f"/api/people/{quote(person.key)}/decks/{quote(place.name)}"
     stamp = (place / SLIDES / ABOUT).stat().st_mtime_ns
     slides = [one | {"picture": f"{base}/{one['picture']}?{stamp}"} for one in found["slides"]]
     return found | {"name": place.name, "slides": slides}
+
+
+def _about(place: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((place / SLIDES / ABOUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise not_found(place.name) from None
 
 
 def slide_picture(place: Path, name: str) -> Path:
@@ -85,23 +90,22 @@ def slide_picture(place: Path, name: str) -> Path:
 
 def present_job(studio: Studio, person: Person, place: Path, values: dict[str, Any]) -> Job:
     """The job that makes a deck's film; one of the same name and shape is replaced. Raises: RefusalError."""
-    files = find_deck(place)
     shape = ASPECTS[_one_of(values, "aspect", tuple(ASPECTS)) or "16:9"]
     name = f"{place.name}{shape}{'-draft' if values.get('draft') else ''}"
     job: Job = {
         "id": f"{person.key}.film.{name}",
         "kind": "present",
         "avatar": _inside(studio, pick_avatar(person, values.get("avatar"))),
-        "deck": _inside(studio, files.deck),
         "output": f"{person.key}/films/{name}.mp4",
         "silent": SILENT,
         "lines": LINES[_one_of(values, "size", tuple(LINES)) or "usual"],
     }
     if (studio.root / job["output"]).exists():
         job["force"] = True
-    for key in ("script", "sounds", "fonts"):
-        if (file := getattr(files.sources, key)) is not None:
-            job[key] = _inside(studio, file)
+    job |= {option: _inside(studio, place / file) for option, file in _about(place)["files"].items()}
+    if background := str(values.get("background") or ""):
+        own = background != BLUR
+        job["background"] = _inside(studio, person.pick(person.files("backgrounds"), background)) if own else BLUR
     job |= {key: value for key, known in CHOICES.items() if (value := _one_of(values, key, known))}
     if values.get("voice"):
         job["voice"], job["language"] = voice_choice(values)

@@ -31,6 +31,7 @@ from avatar.studio.errors import RefusalError, not_found
 FILM_ENDINGS, CAPTIONS = (".mp4", ".mov", ".webm"), (".vtt", ".srt")
 WORK_ENDINGS = (".take", ".training", ".batch", ".preview")  # of folders that belong to something else
 LONGEST_KEY, LONGEST_NAME = 32, 80
+SLIDES, ABOUT = ".slides", "about.json"  # of a deck: where pictures of its slides lie, and what is in it
 FOLDERS = ("speech", "backgrounds", "films")
 
 

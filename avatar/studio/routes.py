@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from avatar.core.files import remove
+from avatar.core.named_files import NAMED_LIGHTS
 from avatar.studio.errors import RefusalError, not_found
 from avatar.studio.films import (
     BLURRED,
@@ -245,6 +246,7 @@ async def about(request: Request) -> Response:
             "qualities": list(QUALITIES),
             "sliders": sliders(),
             "emotions": emotions(),
+            "lights": [name for name in NAMED_LIGHTS if name != "background"],  # which may move
             "voices": voices(),
             "talk": request.app.state.talk,
             "present": all(map(importlib.util.find_spec, PRESENT_PACKAGES)),

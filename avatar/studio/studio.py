@@ -51,7 +51,7 @@ class Studio:
         self.drawer, self.looker, self.live = Helper("draw"), Helper("look"), Live()
         self.stopping = threading.Event()  # whether the server is about to end, which ends connections that stay open
         self._checks: dict[str, asyncio.Task[dict[str, Any]]] = {}
-        self._adding = asyncio.Lock()
+        self.adding = asyncio.Lock()
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the library for this process. Raises: UserError when another studio is open on it."""
@@ -92,7 +92,7 @@ class Studio:
         clip, name = self.uploads.path(upload), clean_name(name)
         digest = await asyncio.to_thread(digest_file, clip)
         record = make_consent(name, consent, digest)
-        async with self._adding:
+        async with self.adding:
             if not clip.is_file():
                 raise RefusalError("used", "this clip was used in another tab; look at your people", 409)
             person = self.library.add(name, clip, record, self.checked_folder(upload) / "poster.jpg")

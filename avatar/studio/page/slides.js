@@ -18,6 +18,7 @@ class Slides {
   constructor(frame, one) {
     Object.assign(this, { frame, one, deck: null });
     this.settings = { layout: "corner", aspect: "16:9", size: "usual", draft: false, captions: "vtt", read_titles: false, avatar: "", slides: "",
+      background: "", light: "keep",
       ...firstVoice(frame.about) };
     this.element = h("div.slides-tab");
   }
@@ -146,6 +147,7 @@ class Slides {
       this.one.avatars.map((one) => h("option", { value: one.name, selected: one.name === this.settings.avatar }, one.name)))),
       about.voices.length ? h("div.row", {}, voiceChoice(about, this.settings, (voice) => Object.assign(this.settings, voice)),
         captionsChoice(["", "vtt", "srt", "burn"], this.settings)) : needsVoice && h("p.notice", {}, t("needs-voice")),
+      this.looks(),
       slides.some((one) => one.silent) && box("read_titles", t("read-titles")),
       h("div", {}, h("label", { for: "slides" }, t("only-slides")), h("input", { id: "slides", type: "text", value: this.settings.slides,
         placeholder: "7,9-11", inputMode: "numeric", oninput: (event) => { this.settings.slides = event.target.value; } })),
@@ -153,6 +155,17 @@ class Slides {
       h("div.make", {}, h("button.primary.big", { type: "button", disabled: wrong, "aria-describedby": "make-hint",
         onclick: doing(() => this.make()) }, icon("play"), h("span", {}, t("make-film"))),
       h("p.quiet", { id: "make-hint" }, t(wrong ? "mend-slides" : "only-changed"))));
+  }
+
+  /** What is behind the person, and which light they stand in. */
+  looks() {
+    const choice = (key, options) => h("div", {}, h("label", { for: key }, t(key)), h("select", { id: key,
+      onchange: (event) => { this.settings[key] = event.target.value; } },
+    options.map(([value, words]) => h("option", { value, selected: value === this.settings[key] }, words))));
+    const files = this.one.backgrounds.filter((one) => one.name !== "blurred.png").map((one) => [one.name, one.name]);
+    return h("div.row", {},
+      choice("background", [["", t("backgrounds.brand")], ["blur", t("backgrounds.blur")], ...files]),
+      choice("light", this.frame.about.lights.map((name) => [name, t(`lights.${name}`)])));
   }
 
   async make() {
@@ -166,7 +179,7 @@ class Slides {
     const [, kind, name] = job.deck.split("/");
     const size = { 720: "small", 1080: "usual", 2160: "large" }[job.lines] || "usual";
     Object.assign(this.settings, { size, draft: !!job.draft, captions: job.captions || "", read_titles: !!job.read_titles, slides: job.slides || "",
-      layout: job.layout || "corner", aspect: job.aspect || "16:9", voice: job.voice || this.settings.voice, language: job.language || this.settings.language });
+      layout: job.layout || "corner", light: job.light || "keep", background: (job.background || "").split("/").pop(), aspect: job.aspect || "16:9", voice: job.voice || this.settings.voice, language: job.language || this.settings.language });
     if (kind === "decks" && this.one.decks.includes(name)) await this.open(name);
     else this.draw();
     say(t("again-said"));

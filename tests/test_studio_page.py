@@ -314,7 +314,7 @@ def test_files_of_a_deck_are_chosen_together_and_mended(chromium: Any, furnished
         make = page.get_by_role("button", name="Make the film")
         assert make.is_disabled()
         page.locator("input[type=file]").last.set_input_files(written(script.replace("[shrug] ", "")))
-        page.get_by_text("This is a map.").wait_for()
+        page.locator(".notes", has_text="This is a map.").wait_for()
         assert page.locator(".slide img").last.evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 400
         make.click()
         page.locator(".film-card video").wait_for()

@@ -41,10 +41,10 @@ class Network:
     port: int = 8010
     names: tuple[str, ...] = ()  # that the Host header may have beside those of the loopback interface
     origins: tuple[str, ...] = ()  # of other sites' pages that may use it
-    framed_by: str = ""  # the origin whose pages may show this server's in a frame
     token_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    framed_by: str = ""  # the origin whose pages may show this server's in a frame
 
     def guard(self) -> Guard:
         """Whose requests are answered. Raises: UserError when others could use the server unasked."""

@@ -2,6 +2,9 @@
 
 python -m bench.bench_studio kills --count 20
 python -m bench.bench_studio way --video clip.mp4 --quality 'As it needs'      needs Chromium and playwright
+python -m bench.bench_studio install --wheel dist/avatar_builder-*.whl         the same, from `pip install` on
+
+Without --video the studio's own synthetic person is filmed.
 """
 
 from __future__ import annotations
@@ -11,10 +14,15 @@ import contextlib
 import itertools
 import os
 import random
+import re
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +104,53 @@ def kill_often(folder: Path, count: int, seed: int) -> None:
     print(f"killed {count} times ({moments}): {lost} lost or half")
 
 
-def go_the_way(folder: Path, video: Path, quality: str) -> None:
+class Installed:
+    """A studio as a person gets it: of a virtual environment of its own, by its command."""
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        """Raises: CalledProcessError when it cannot be installed."""
+        binaries = folder / "venv" / "bin"
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+        subprocess.run([str(binaries / "pip"), "install", "--quiet", f"{wheel.absolute()}[studio]"], check=True)
+        command = [str(binaries / "avatar"), "studio", str(folder / "avatars"), "--no-open", "--port", "0"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+        assert self._process.stdout
+        found = next(match for line in self._process.stdout if (match := re.search(r"http://127\.0\.0\.1:(\d+)", line)))
+        self.port = int(found[1])
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+
+
+def go_the_way(start_studio: Callable[[], Served | Installed], video: Path | None, quality: str) -> None:
     """From a clip to a film in Chromium, with the times of what one waits for, and the clicks it takes."""
-    served = Served(folder, real=True)
     start, clicks = time.monotonic(), itertools.count(1)
 
     def note(what: str) -> None:
-        print(f"{time.monotonic() - start:7.1f} s, processor {_processor_seconds():6.1f} s  {what}", flush=True)
+        load = os.getloadavg()[0]
+        used = _processor_seconds()
+        print(f"{time.monotonic() - start:7.1f} s, processor {used:6.1f} s, load {load:4.1f}  {what}", flush=True)
 
     def click(place: Any) -> None:
         place.click(force=True)
         print(f"          click {next(clicks)}")
 
     with contextlib.ExitStack() as ending:
+        served = start_studio()
         ending.callback(served.stop)
+        note("the studio is there")
         chromium = ending.enter_context(browser())
         page = ending.enter_context(watched(chromium, served, "#/new"))
         page.set_default_timeout(900_000)
-        page.locator("input[type=file]").first.set_input_files(video)
-        print(f"          click {next(clicks)}: the clip is chosen or dropped")
-        page.get_by_label("Name").fill("The Actor")
-        click(page.get_by_label("It is me"))
+        if video:
+            page.locator("input[type=file]").first.set_input_files(video)
+            print(f"          click {next(clicks)}: the clip is chosen or dropped")
+            page.get_by_label("Name").fill("The Actor")
+            click(page.get_by_label("It is me"))
+        else:
+            click(page.get_by_role("button", name="Try it with a synthetic person"))
         click(page.get_by_label(quality))
         page.locator(".grade").wait_for()
         note(f"verdict: {page.locator('.grade').inner_text()}")
@@ -154,17 +188,20 @@ def _slide(page: Any, preview: Any, number: int) -> float:
 def main() -> None:
     """Measure what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kills", "way"))
+    parser.add_argument("what", choices=("kills", "way", "install"))
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--video", type=Path)
+    parser.add_argument("--wheel", type=Path)
     parser.add_argument("--quality", default="As it needs")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "kills":
             kill_often(Path(folder), given.count, given.seed)
+        elif given.what == "way":
+            go_the_way(lambda: Served(Path(folder), real=True), given.video, given.quality)
         else:
-            go_the_way(Path(folder), given.video, given.quality)
+            go_the_way(lambda: Installed(Path(folder), given.wheel), given.video, given.quality)
 
 
 if __name__ == "__main__":

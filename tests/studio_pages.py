@@ -6,13 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from avatar.core.media_command import ffmpeg_binary
 from bench.chromium import find_chromium
-from tests.studio_process import Served
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -20,6 +19,12 @@ ARGUMENTS = (
 )  # fmt: skip
 CAMERA_RATE = 30  # pictures a second that Chromium's camera takes from a file of JPEGs, whatever was filmed
 needs_browser = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
+
+
+class HasPort(Protocol):
+    """A studio that is being served."""
+
+    port: int
 
 
 @contextmanager
@@ -49,21 +54,21 @@ def camera_of(film: Path, folder: Path) -> list[str]:
 
 
 @contextmanager
-def watched(chromium: Any, served: Served, place: str = "#/", *, script: str = "", **context: Any) -> Iterator[Any]:
+def watched(chromium: Any, served: HasPort, place: str = "#/", *, script: str = "", **context: Any) -> Iterator[Any]:
     """A page of the studio; what it throws, asks for elsewhere or is refused by its own policy fails the test.
 
     script: runs before the page's own.
     """
-    url, wrong = f"http://127.0.0.1:{served.port}/", list[str]()
+    here, wrong = "http://127.0.0.1:", list[str]()  # the live page is at another port
     opened = chromium.new_context(**{"locale": "en-US"} | context)
     try:
         page = opened.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda one: None if one.url.startswith((url, "blob:", "data:")) else wrong.append(one.url))
+        page.on("request", lambda one: None if one.url.startswith((here, "blob:", "data:")) else wrong.append(one.url))
         page.on("console", lambda one: wrong.append(one.text) if "Content Security" in one.text else None)
         if script:
             page.add_init_script(script)
-        page.goto(url + place)
+        page.goto(f"{here}{served.port}/{place}")
         yield page
         assert not wrong
     finally:

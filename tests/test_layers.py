@@ -39,8 +39,8 @@ ROOMS = {
         "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
     },
     "avatar.studio": {
-        "avatar.core", "avatar.batch", "avatar.motion", "avatar.pipelines", "avatar.play", "avatar.provenance",
-        "avatar.scene", "avatar.serve", "avatar.voice", "cuda_ext", "preprocess",
+        "avatar.core", "avatar.batch", "avatar.motion", "avatar.pipelines", "avatar.play", "avatar.presenter",
+        "avatar.provenance", "avatar.scene", "avatar.serve", "avatar.voice", "cuda_ext", "preprocess",
     },
     "avatar.cli": {
         "avatar.core", "avatar.batch", "avatar.learn", "avatar.pipelines", "avatar.play", "avatar.provenance",

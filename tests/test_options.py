@@ -79,7 +79,7 @@ def test_settings_that_name_a_file_know_it() -> None:
         "voice_like",
     }
     voice = {"caption_font", "voice_files", "voice_model", "voice_like"}
-    expected["present"] = (expected["motion"] | expected["render"] | voice) - {"background", "light", "grade"}
+    expected["present"] = expected["motion"] | expected["render"] | voice
     expected["present"] |= {"script", "sounds", "recording", "fonts", "brand"}
     for name, verb in VERBS.items():
         files = marked(verb, NamesFile).keys() | marked(verb, FileOfSettings).keys()

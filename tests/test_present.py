@@ -17,6 +17,7 @@ from avatar.cli import app
 from avatar.core.avatar_file import Avatar
 from avatar.core.coding import Coding
 from avatar.core.controls import Controls, resolve_controls
+from avatar.core.encode import write_video
 from avatar.core.files import UserError, digest_file
 from avatar.core.media import ffmpeg_binary, probe, read_speech, read_whole, write_wav
 from avatar.pipelines.present import Presenting, choose_slides, present, present_number
@@ -192,3 +193,42 @@ def active(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest of a film itself, not of what went into it."""
     found: dict[str, Any] = manifest["manifests"][manifest["active_manifest"]]
     return found
+
+
+def test_a_person_stands_before_a_background_in_another_light(avatar: Avatar, tmp_path: Path) -> None:
+    """Behind them, and round slides that do not fill the frame; the lamp's side of the face is the brighter one."""
+    deck = make_deck(tmp_path / "a.pptx", [""])
+    asked = replace(SMALL, silent=0.2, layout="full", shape="box", background="#808080")
+
+    def shown(**changes: Any) -> np.ndarray:
+        present(avatar, deck, tmp_path / "a.mp4", presenting=replace(asked, **changes), force=True)
+        return frames_of(tmp_path / "a.mp4").mean(0)
+
+    left, right = shown(light="left"), shown(light="right")
+    grey = 16 + 219 * 0x80 / 255
+    assert np.abs(left[:, :100] - grey).max() < 4
+    face = left[60:300, 200:440] - right[60:300, 200:440]
+    assert face[:, :120].mean() > 2 > -2 > face[:, 120:].mean()
+    corner = shown(layout="corner", background="#202020")
+    assert corner.min() < 50 < 200 < np.median(corner)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"background": "transparent"}, "have no alpha"),
+        ({"background": "film.mp4"}, "moves, which films of slides do not"),
+        ({"light": "background"}, "goes with --background"),
+        ({"light": "lamp.yaml"}, "changes over time"),
+        ({"grade": "gone.cube"}, "gone.cube"),
+    ],
+)
+def test_backgrounds_and_lights_that_cannot_be(
+    changes: dict[str, Any], message: str, avatar: Avatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lamp.yaml").write_text("0: {direction: left}\n2: {direction: right}\n")
+    write_video((np.full((48, 32), number, np.uint8) for number in range(5)), tmp_path / "film.mp4", fps=25)
+    deck = make_deck(tmp_path / "a.pptx", [""])
+    with pytest.raises(UserError, match=message):
+        present(avatar, deck, tmp_path / "a.mp4", presenting=replace(SMALL, silent=0.2, **changes))

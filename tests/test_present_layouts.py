@@ -23,7 +23,7 @@ from avatar.presenter.layouts import (
     between,
     frame_size,
 )
-from avatar.presenter.meeting import FRAMES, meet
+from avatar.presenter.meeting import FRAMES, RESTING, SLOWEST, meet, rest
 
 WIDE = 16 / 9
 PERSON = np.zeros((96, 96), bool)
@@ -172,3 +172,27 @@ def test_motion_meets_at_a_join(seed: int) -> None:
     for name in ("translation", "torso", "expression", "eyes", "rotation"):
         assert torch.equal(getattr(joined, name)[FRAMES:], getattr(after, name)[FRAMES:]), "the rest stays as it was"
     assert meet(None, after) is after
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_head_comes_to_rest_at_a_scene_s_end(seed: int) -> None:
+    """It goes its own way, ever slower, and the step over the join is as small as its last one."""
+    moving = walk(seed)
+    rested = rest(moving)
+    joined = meet(rested, walk(seed + 10))
+    steps = {
+        "translation": torch.cat([rested.translation[-RESTING - 2 :], joined.translation[:1]]).diff(dim=0).norm(dim=1),
+        "torso": torch.cat([rested.torso[-RESTING - 2 :], joined.torso[:1]]).diff(dim=0).norm(dim=1),
+    }
+    turns = torch.cat([rested.rotation[-RESTING - 2 :], joined.rotation[:1]])
+    steps["rotation"] = to_vector(turns[1:] @ turns[:-1].mT).norm(dim=1)
+    for name, step in steps.items():
+        assert step[-1] <= 1.05 * step[-2] + 1e-4, name
+    own = moving.translation[-RESTING - 2 :].diff(dim=0).norm(dim=1).max()
+    assert steps["translation"][-2] < (SLOWEST + 0.05) * own
+    assert torch.equal(rested.translation[: -RESTING - 1], moving.translation[: -RESTING - 1])
+    assert torch.equal(rested.expression, moving.expression)
+    assert torch.allclose(rested.rotation @ rested.rotation.mT, torch.eye(3).expand(100, 3, 3), atol=1e-5)
+    assert torch.cdist(rested.translation[-1:], moving.translation).min() < 0.02 * moving.translation.std()
+    short = moving[slice(0, 1)]
+    assert rest(short) is short

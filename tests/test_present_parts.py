@@ -15,6 +15,7 @@ from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.media import SoundTrack, probe, read_speech, write_wav
 from avatar.presenter import drawing
+from avatar.presenter.behind import Behind
 from avatar.presenter.brand import read_brand
 from avatar.presenter.compose import Shot, arrangements
 from avatar.presenter.decks import Sources, open_deck
@@ -150,7 +151,8 @@ def test_a_brand_has_its_colours_logo_and_clips(tmp_path: Path) -> None:
     )
     brand = read_brand(tmp_path / "house.yaml")
     picture = Image.new("RGB", (480, 360), "white")
-    still = Backdrop(brand, 640, 360, None).still(picture, arrange(FRAME, 4 / 3, "slide", Corner()))
+    behind = Behind(brand, None, torch.zeros(8, 8, 3, dtype=torch.uint8), 25)
+    still = Backdrop(brand, behind, (640, 360), None).still(picture, arrange(FRAME, 4 / 3, "slide", Corner()))
     assert still.rgb[10, 10].tolist() == [16, 32, 48]
     assert still.rgb[180, 320].tolist() == [255, 255, 255]
     assert still.rgb[360 - 12 - 5, 12 + 30].tolist() == [255, 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avatar.core.avatar_file import FORMAT
 from tests.studio_pages import browser, needs_browser, watched
@@ -23,6 +25,7 @@ PATIENCE = 60_000  # ms
 CLIP = np.random.default_rng(0).bytes(9_000_000)  # three pieces, of a clip that nobody looks into
 GOOD = {"checked": True, "grade": "good", "usable": True, "advice": [], "notes": [], "pictures": [], "left_out": []}
 GOOD |= {"width": 640, "height": 480, "fps": 25, "seconds": 30}
+SCRIPT = "# Hello\n\n::: notes\nGood morning.\n:::\n\n---\n# Silent\n\nNothing.\n"
 REFUSED = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '{name}'));"
 pytestmark = [pytest.mark.browser, needs_browser]
 
@@ -43,6 +46,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, avatar_file: Path) -> It
     shutil.copy(avatar_file, folder / key / "anna.avatar")
     (folder / key / "films").mkdir()
     shutil.copy(avatar_file, folder / key / "films" / "hello.mp4")
+    deck = served.upload("deck", "talk.md", SCRIPT.encode())
+    served.json("POST", f"/api/people/{key}/decks", {"upload": deck})
     shutil.copytree(folder / key, folder / "old")
     (folder / "old" / "anna.avatar").unlink()
     data = avatar_file.read_bytes()
@@ -61,8 +66,8 @@ def empty(tmp_path: Path) -> Iterator[Served]:
 
 
 PAGES = (
-    "#/", "#/new", "#/queue", "#/verify", "#/p/anna", "#/p/anna/talk", "#/p/anna/measure", "#/p/anna/about",
-    "#/p/failing", "#/p/old",
+    "#/", "#/new", "#/queue", "#/verify", "#/p/anna", "#/p/anna/slides", "#/p/anna/talk", "#/p/anna/measure",
+    "#/p/anna/about", "#/p/failing", "#/p/old",
 )  # fmt: skip
 
 
@@ -286,3 +291,32 @@ def test_a_film_is_deleted_and_made_again(chromium: Any, furnished: Served) -> N
         page.get_by_role("button", name="Delete", exact=True).last.click()
         page.locator(".film-card").wait_for(state="detached")
     assert not film.exists()
+
+
+def test_files_of_a_deck_are_chosen_together_and_mended(chromium: Any, furnished: Served) -> None:
+    """A script and its picture; an unknown tag is marked on its slide; the new version makes a film."""
+    pytest.importorskip("pptx")
+    shutil.copytree(
+        furnished.folder / "anna", furnished.folder / "dora", ignore=shutil.ignore_patterns("decks", "films")
+    )
+    image = io.BytesIO()
+    Image.new("RGB", (64, 36), "#336699").save(image, "PNG")
+    picture = {"name": "map.png", "mimeType": "image/png", "buffer": image.getvalue()}
+    script = SCRIPT.replace("Silent", "![](map.png)").replace("Nothing.", "::: notes\nThis [shrug] is a map.\n:::")
+
+    def written(text: str) -> list[dict[str, Any]]:
+        return [{"name": "talk.md", "mimeType": "text/markdown", "buffer": text.encode()}, picture]
+
+    with watched(chromium, furnished, "#/p/dora/slides") as page:
+        page.set_default_timeout(PATIENCE)
+        page.locator("input[type=file]").first.set_input_files(written(script))
+        page.get_by_text("Slide 2: line 1: the tag [shrug] is not known").wait_for()
+        make = page.get_by_role("button", name="Make the film")
+        assert make.is_disabled()
+        page.locator("input[type=file]").last.set_input_files(written(script.replace("[shrug] ", "")))
+        page.locator(".notes", has_text="This is a map.").wait_for()
+        assert page.locator(".slide img").last.evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 400
+        make.click()
+        page.locator(".film-card video").wait_for()
+    assert (furnished.folder / "dora" / "films" / "talk.mp4").exists()
+    assert (furnished.folder / "dora" / "decks" / "talk" / "map.png").read_bytes() == image.getvalue()

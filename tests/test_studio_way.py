@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from avatar.core.media import probe
 from avatar.studio.films import voices
 from tests.conftest import Filmed
 from tests.studio_pages import browser, camera_of, needs_browser, watched
 from tests.studio_process import Served
 
 PATIENCE = 180_000  # ms for what takes long: looking at a clip, a build
-FILMED_SECONDS = 9.0
+FILMED_SECONDS, SAID_SECONDS = 5.0, 2.0  # of the clip, of a sentence: what comes after takes as long again, or more
 LENGTH = "(film) => new Promise((found) => { film.onloadedmetadata = () => found(film.duration); film.load(); })"
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
 
@@ -47,11 +48,17 @@ def test_from_the_camera_to_a_film(actor: Filmed, tmp_path: Path) -> None:
             page.get_by_role("link", name="Talk").wait_for()
             page.locator("#slider-head").fill("1.6")
             page.locator(".preview[data-changes='2']").wait_for()
+            page.get_by_role("button", name="Record", exact=True).click()
+            page.get_by_role("button", name="Stop recording").wait_for()
+            time.sleep(SAID_SECONDS)
+            page.get_by_role("button", name="Stop recording").click()
+            page.locator(".preview[data-changes='3']").wait_for()
+            page.get_by_label("Small").check(force=True)
             page.get_by_role("button", name="Make the film").click()
             page.locator(".film-card video").wait_for()
-        film = served.folder / "the-actor" / "films" / "film.mp4"
-        assert film.stat().st_size > 20_000
-        assert "--head 1.6" in (film.parent / "film.mp4.json").read_text()
+        film = served.folder / "the-actor" / "films" / "recording.mp4"
+        assert probe(film).seconds == pytest.approx(SAID_SECONDS, abs=0.7)
+        assert "--head 1.6" in (film.parent / f"{film.name}.json").read_text()
     finally:
         served.stop()
 
@@ -72,7 +79,8 @@ def test_from_a_text_to_nothing_left(furnished: Served) -> None:
     if not voices():
         pytest.skip("no voice is installed")
     folder = furnished.folder / "anna"
-    with browser() as chromium, watched(chromium, furnished, "#/p/anna") as page:
+    microphone = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with browser(*microphone) as chromium, watched(chromium, furnished, "#/p/anna") as page:
         page.set_default_timeout(PATIENCE)
         page.locator(".preview[data-changes='1']").wait_for()
         page.get_by_label("A text").check(force=True)
@@ -87,9 +95,9 @@ def test_from_a_text_to_nothing_left(furnished: Served) -> None:
 
         page.get_by_role("link", name="Talk").click()
         page.get_by_role("button", name="Start").click()
-        with page.context.expect_page() as opened:
-            page.get_by_role("link", name="Open the live page").click()
-        opened.value.locator("#avatar option").wait_for(state="attached")
+        page.frame_locator("iframe.live").locator("#avatar option").wait_for(state="attached")
+        live = page.frames[-1]
+        assert live.evaluate("navigator.mediaDevices.getUserMedia({ audio: true }).then((media) => media.active)")
 
         page.get_by_role("link", name="Evaluate").click()
         page.get_by_role("button", name="Compare with the clip").click()

@@ -23,7 +23,9 @@ from avatar.pipelines.present_scenes import FPS, Mover, SaidScene, Speaker, say_
 from avatar.pipelines.say import Saying, captions_file, reads_sentiment
 from avatar.pipelines.speech_film import with_clips
 from avatar.play.captions import find_font
+from avatar.play.look import Look
 from avatar.play.player import check_space
+from avatar.presenter.behind import Behind
 from avatar.presenter.brand import Brand, read_brand
 from avatar.presenter.compose import Composer, Shot, arrangements
 from avatar.presenter.decks import Sources, open_deck
@@ -32,7 +34,7 @@ from avatar.presenter.free_space import Places
 from avatar.presenter.inserts import film_sounds, films_of, open_clip
 from avatar.presenter.joining import Chapter, join_parts
 from avatar.presenter.layouts import Arrangement, Aspect, Frame, Shape, frame_size
-from avatar.presenter.meeting import FRAMES, meet
+from avatar.presenter.meeting import FRAMES, meet, rest
 from avatar.presenter.parts import PART, Finish, Part, PartMaker
 from avatar.presenter.person import Person, is_cut, natural_shape
 from avatar.presenter.pptx_deck import named
@@ -43,6 +45,9 @@ from avatar.presenter.store import Store, content_key, store_folder
 from avatar.presenter.timeline import Gallery, check_directions, glances, shots_of, sights
 from avatar.provenance.identity import film_number
 from avatar.render.device import DeviceName
+from avatar.scene.grade import NONE
+from avatar.scene.light import KEEP
+from avatar.scene.scene import make_scene
 from avatar.voice.sentiment import with_sentiment
 from avatar.voice.subtitles import Caption, make_captions, write_captions
 
@@ -62,6 +67,9 @@ class Presenting:
     layout: Layout | None = None  # None: the script's, else corner
     shape: Shape | None = None  # None: cut out where the person ends inside of their square, else a circle
     brand: Path | str | dict[str, Any] | None = None
+    background: str | None = None  # behind the person and slides that do not fill the frame; None: the brand's
+    light: str = KEEP  # on the person; see `avatar.scene.light.open_light`
+    grade: str = NONE  # of the person: `match`, or a .cube file
     slides: str | None = None  # such as `7,9-11`
     silent: float | None = None  # s of slides without notes
     read_titles: bool = False  # of slides without notes
@@ -73,7 +81,12 @@ class Presenting:
     def files(self) -> list[Path | str]:
         """What is read beside the deck."""
         brand = [self.brand] if isinstance(self.brand, (Path, str)) else []
-        return [*self.sources.files, *brand, *self.saying.files]
+        return [*self.sources.files, *brand, *self.saying.files, *self.look.files]
+
+    @property
+    def look(self) -> Look:
+        """How the person is lit, and before what. Raises: UserError for what does not go together."""
+        return Look(background=self.background, scene=make_scene({"light": self.light, "grade": self.grade}))
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,9 @@ def present(
         store = Store(store_folder(out))
         said = say_scenes(scenes, Speaker(asked.saying, store), asked.silent or USUAL_SILENCE, str(deck), progress)
         film = _Film(avatar, opened, asked, brand, said, store)
-        made = film.draw(Mover(avatar, controls, store), Person(avatar, device), number, progress)
+        behind = Behind(brand, asked.background, avatar.plate, FPS)
+        person = Person(avatar, asked.look, behind, device)
+        made = film.draw(Mover(avatar, controls, store), person, behind, number, progress)
         film.write(made, out, number, Path(folder))
         store.prune()
     if captions_place and asked.saying.captions in ("srt", "vtt"):
@@ -221,7 +236,7 @@ class _Film:
         quality = "draft" if self._asked.draft else self._asked.coding.quality
         return Coding(self._asked.coding.codec, quality, still=True)
 
-    def draw(self, mover: Mover, person: Person, number: int, progress: Progress) -> _Drawn:
+    def draw(self, mover: Mover, person: Person, behind: Behind, number: int, progress: Progress) -> _Drawn:
         """Move and draw all scenes that are not there yet."""
         silhouette = person.silhouette()
         shape = self._asked.shape or natural_shape(silhouette)
@@ -232,7 +247,7 @@ class _Film:
         layout = self._asked.layout or self._deck.front.get("layout", "corner")
         shots = shots_of(self._deck, timed, list(sights(self._deck, timed, layout)), gallery, frame, places)
         finish = self._finish(number, shape)
-        composer = Composer(person, Backdrop(self._brand, *self._size, number), self._brand.panel)
+        composer = Composer(person, Backdrop(self._brand, behind, self._size, number), behind)
         maker = PartMaker(composer, finish, self._store, self._size[::-1])
         done, parts = 0, list[tuple[Path, int]]()
 
@@ -258,6 +273,9 @@ class _Film:
             font = Path(found) if isinstance(found, str) else None
         files = [(name, content_key(path.read_bytes())) for name, path in self._brand.files.items() if name in SEEN]
         look = content_key(self._size, shape, self._brand.settings, files, avatar_id(self._avatar), number)
+        if self._asked.look != Look():
+            seen = [content_key(Path(name).read_bytes()) for name in self._asked.look.files]
+            look = content_key(look, self._asked.look.seen, seen)
         return Finish(FPS, self.coding, self._asked.label, captions, font, look)
 
     def _parts(self, mover: Mover, shots: Sequence[Sequence[Shot]]) -> Iterator[Part]:
@@ -267,6 +285,7 @@ class _Film:
             user = any(part.look for passage in said.timed.directed.passages for part in passage.parts)
             acts = [] if user else glances(own, FPS, f"{said.digest} {said.timed.scene.title}")
             motion = meet(before, mover.move(said, acts))
+            motion = rest(motion) if said.pauses else motion
             steps = list(arrangements(own, placed, said.frames, FPS))
             films = films_of(said.timed.scene, own, FPS)
             # what the scene before it changes at its beginning is a part by itself

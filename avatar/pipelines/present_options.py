@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from avatar.core.coding import Codec, Quality
-from avatar.core.named_files import FilePath
+from avatar.core.named_files import NAMED_LIGHTS, BackgroundPath, FilePath, GradePath, LightPath
 from avatar.core.recipe import CONTROL_ALIASES, Alias, Settings
 from avatar.pipelines.option_markers import Duration, FileOfSettings, Given, Sections
 from avatar.pipelines.options import Control, Hardware, Labelled, Permission, Signing, Voiced
@@ -59,6 +59,15 @@ class Present(Hardware, Control, Labelled, Voiced, Permission, DeckInput, Signin
     ] = Field(None, description="How the person is cut out.")
     brand: Annotated[str | dict[str, Any] | None, FileOfSettings(brand_sections), Given(metavar="FILE")] = Field(
         None, description="YAML file with colours, background, logo, font, intro and outro."
+    )
+    background: Annotated[BackgroundPath | None, Given(metavar="FILE|COLOUR", default="the brand's")] = Field(
+        None, description="Behind the person and slides that do not fill the frame: a picture, a colour or 'blur'."
+    )
+    light: Annotated[LightPath, Given(metavar="NAME[:STRENGTH]|FILE")] = Field(
+        "keep", description=f"On the person: {', '.join(NAMED_LIGHTS)}; or a file of one light, or a panorama."
+    )
+    grade: Annotated[GradePath, Given(metavar="none|match|FILE.cube")] = Field(
+        "none", description="Colours of the person: white and exposure near the background's, or a table."
     )
     fonts: Annotated[FilePath | None, Given(metavar="DIR")] = Field(
         None, description="Folder with fonts that the deck uses."

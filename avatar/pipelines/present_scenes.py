@@ -53,6 +53,11 @@ class SaidScene:
         """Its length."""
         return self.timed.frames
 
+    @property
+    def pauses(self) -> bool:
+        """Whether it ends in a pause; parts of one recording follow each other."""
+        return self.lead > 0
+
 
 class Speaker:
     """Has scenes said; what was said before is kept."""

@@ -75,7 +75,8 @@ def film_of_deck(avatar: Avatar, deck: Path, asked: Presenting, controls: Contro
     if asked.saying.voice.consent:
         made["voice_consent_sha256"] = hashlib.sha256(asked.saying.voice.consent.encode()).hexdigest()
     facts = _facts(avatar, present_number(avatar, deck, asked, controls), Look(label=asked.label)) | made
-    return Film(facts, [*([] if deck.is_dir() else [deck]), *sources], composite=True)
+    files = [*([] if deck.is_dir() else [deck]), *sources, *_background(asked.look)]
+    return Film(facts, files, composite=True)
 
 
 def film_of_take(avatar: Avatar, take: Take | TrackFile, split: Split, look: Look) -> Film:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avatar.core.motion_space import Motion
 from avatar.play.composite import over_nv12
+from avatar.presenter.behind import Behind
 from avatar.presenter.layouts import MOVE_SECONDS, Arrangement, between
 from avatar.presenter.person import Person
 from avatar.presenter.stage import Backdrop, Still, coded_picture, crop, inside, lay
@@ -61,10 +62,8 @@ def arrangements(
 class Composer:
     """Draws scenes of one film."""
 
-    def __init__(self, person: Person, backdrop: Backdrop, panel: tuple[int, int, int]) -> None:
-        """panel: RGB behind the person in a circle or box."""
-        self._person, self._backdrop = person, backdrop
-        self._panel = torch.tensor(panel, dtype=torch.float32).view(3, 1, 1) / 255
+    def __init__(self, person: Person, backdrop: Backdrop, behind: Behind) -> None:
+        self._person, self._backdrop, self._behind = person, backdrop, behind
         self._still: tuple[tuple[str, Arrangement], Still] | None = None
         self._picture: tuple[str, Image.Image] | None = None
         self._masks: dict[tuple[int, float, float], Tensor] = {}
@@ -114,7 +113,8 @@ class Composer:
         rgb, alpha = self._person.draw(motion, side)
         behind = placed.fill * (1 - alpha)
         mask = self._mask(side, placed.radius, placed.fade) * placed.person_opacity
-        return _Parts((rgb + behind * self._panel) * mask, (alpha + behind) * mask, left, top, side)
+        panel = self._behind.panel(side).permute(2, 0, 1) / 255
+        return _Parts((rgb + behind * panel) * mask, (alpha + behind) * mask, left, top, side)
 
     def _mask(self, side: int, radius: float, fade: float) -> Tensor:
         """Opacity [1, S, S] of a square with round corners, whose left and right edges fade."""

@@ -111,10 +111,10 @@ def _written(path: Path, sources: Sources, folder: Path) -> Deck:
 
 
 def _folder(path: Path) -> Deck:
-    pictures = _numbered(path, PICTURES)
+    pictures = numbered_files(path, PICTURES)
     if not pictures:
         raise UserError(f"{path}: holds no numbered pictures; name them 01.png, 02.png, ...")
-    texts, sounds = _numbered(path, TEXTS), _numbered(path, SOUNDS)
+    texts, sounds = numbered_files(path, TEXTS), numbered_files(path, SOUNDS)
     for number, extra in [*texts.items(), *sounds.items()]:
         if number not in pictures:
             raise UserError(f"{extra}: there is no picture of its number; name one {number:02d}.png")
@@ -126,7 +126,7 @@ def _folder(path: Path) -> Deck:
     return Deck(path, scenes, FilePictures(pictures), "their own files")
 
 
-def _numbered(folder: Path, endings: Sequence[str]) -> dict[int, Path]:
+def numbered_files(folder: Path, endings: Sequence[str]) -> dict[int, Path]:
     """Files of a folder whose names begin with a number, by that. Raises: UserError for two of one number."""
     found: dict[int, Path] = {}
     for place in sorted(folder.iterdir()):
@@ -169,7 +169,7 @@ def _with_recordings(deck: Deck, sources: Sources) -> Deck:
         return deck
     if not sources.sounds.is_dir():
         raise UserError(f"{sources.sounds}: is no folder; --sounds takes one with 01.wav, 02.wav, ...")
-    sounds, known = _numbered(sources.sounds, SOUNDS), {scene.number for scene in deck.scenes}
+    sounds, known = numbered_files(sources.sounds, SOUNDS), {scene.number for scene in deck.scenes}
     if strange := [place for number, place in sounds.items() if number not in known]:
         raise UserError(f"{strange[0]}: {deck.path} shows no slide of its number; rename it")
     return replace(deck, scenes=[replace(one, sound=sounds.get(one.number, one.sound)) for one in deck.scenes])

@@ -1,4 +1,4 @@
-"""Where one scene's motion ends, the next one's begins: head, shoulders and face go on without a jump."""
+"""Where one scene's motion ends, the next one's begins: the head comes to rest, and all goes on without a jump."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from avatar.core.geometry import exponential, to_vector
 from avatar.core.motion_space import Motion, concatenate
 
 HEAD_RATE, FACE_RATE, LID_RATE = 6.0, 15.0, 30.0  # 1 / s at which offsets of head, expression, lids and gaze decay
+RESTING, SLOWEST = (
+    14,
+    0.25,
+)  # frames of the pause after a scene in which the head slows down; to what share of its speed
 FRAMES = 60  # in which they do: what is left of a head's offset then is 1e-5 of it
 
 
@@ -56,3 +60,27 @@ def meet(before: Motion | None, motion: Motion) -> Motion:
         torso=follow("torso", HEAD_RATE, speeds=True),
     )
     return concatenate([joined, rest])
+
+
+def rest(motion: Motion) -> Motion:
+    """A scene's motion whose head and shoulders slow down in its last frames, as a speaker's do between two thoughts.
+
+    They go the same way, sampled at times that pass ever slower, so that no join comes amid a quick turn.
+    """
+    count = min(RESTING, len(motion) - 1)
+    if count < 1:
+        return motion
+    share = torch.arange(1, count + 1) / count
+    speeds = 1 - (1 - SLOWEST) * share * share * (3 - 2 * share)
+    start = len(motion) - 1 - count
+    times = start + speeds.cumsum(0)
+    before = times.long().clamp(max=len(motion) - 2)
+    part = (times - before)[:, None]
+
+    def between(values: Tensor) -> Tensor:
+        slowed = torch.lerp(values[before], values[before + 1], part)
+        return torch.cat([values[: start + 1], slowed])
+
+    turn = to_vector(motion.rotation[before + 1] @ motion.rotation[before].mT)
+    rotation = torch.cat([motion.rotation[: start + 1], exponential(part * turn) @ motion.rotation[before]])
+    return replace(motion, rotation=rotation, translation=between(motion.translation), torso=between(motion.torso))

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from avatar.presenter.behind import Behind
 from avatar.presenter.brand import Brand
 from avatar.presenter.layouts import Arrangement
 from avatar.provenance.mark import BLOCK, Box, Marker
@@ -28,10 +29,10 @@ class Still:
 class Backdrop:
     """Frames of one film without the person."""
 
-    def __init__(self, brand: Brand, width: int, height: int, number: int | None) -> None:
-        """number: of the invisible mark; None: frames are not marked."""
-        self.width, self.height, self.number = width, height, number
-        self._empty, self._logo = brand.backdrop(width, height), brand.logo(width, height)
+    def __init__(self, brand: Brand, behind: Behind, size: tuple[int, int], number: int | None) -> None:
+        """size: width and height, px; number: of the invisible mark; None: frames are not marked."""
+        self.width, self.height, self.number = *size, number
+        self._empty, self._logo = behind.frame(*size), brand.logo(*size)
 
     def still(self, slide: Image.Image, placed: Arrangement, *, quick: bool = False) -> Still:
         """A frame with a slide. quick: scaled less well, for a frame of a move."""

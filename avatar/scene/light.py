@@ -123,6 +123,12 @@ def open_light(choice: str) -> Light:
     return Light(None if name == BACKGROUND else {0.0: log_light(LAMPS[name])}, strength)
 
 
+def changes(choice: str) -> bool:
+    """Whether a light is a file in which it changes over time. Raises: UserError for a file that is none."""
+    path = Path(choice)
+    return path.suffix.lower() in CURVES and len(_read_curve(path)) > 1
+
+
 def _read_curve(path: Path) -> dict[float, Tensor]:
     values = read_mapping(path, "light")
     if not values or len(values) > MOST_KEYS:

@@ -44,6 +44,7 @@ class Network:
     token_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    framed_by: str = ""  # the origin whose pages may show this server's in a frame
 
     def guard(self) -> Guard:
         """Whose requests are answered. Raises: UserError when others could use the server unasked."""
@@ -62,6 +63,7 @@ class Network:
         return Guard(
             hosts=hosts if is_loopback(self.host) or self.names else (),  # without names a token stands for them
             origins=self.origins,
+            framed_by=self.framed_by,
             tokens=tokens,
             open_paths=OPEN_PATHS,
             open_folders=("/static/", "/viewer/"),

@@ -29,11 +29,12 @@ TOKEN_PROTOCOL = "bearer."  # before the token in Sec-WebSocket-Protocol: script
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 CORS_SECONDS = "600"  # that a browser need not ask again
 
+NOBODY = "'none'"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
         "connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        f"frame-ancestors {NOBODY}; base-uri 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -51,6 +52,7 @@ class Guard:
 
     hosts: tuple[str, ...] = LOOPBACK_NAMES  # names that the Host header may have, without port; empty: any
     origins: tuple[str, ...] = ()  # of other sites' pages that may use the server, such as https://example.org
+    framed_by: str = ""  # the origin whose pages may show this server's in a frame; empty: nobody's
     tokens: tuple[bytes, ...] = ()  # SHA-256 of each token; empty: none is needed
     open_paths: frozenset[str] = frozenset()  # that need no token, such as the page that asks for it
     open_folders: tuple[str, ...] = ()  # the same of all paths that begin so, such as /static/
@@ -137,7 +139,7 @@ def protect(app: ASGIApp, guard: Guard) -> ASGIApp:
             return
         origin = Headers(scope=scope).get("origin")
         allowed = origin if origin in guard.origins else None
-        answer = _with_headers(send, allowed)
+        answer = _with_headers(send, allowed, guard.framed_by)
         if refused := refusal(guard, scope):
             await error(*refused)(scope, receive, answer)
         elif scope.get("method") == "OPTIONS" and allowed:
@@ -171,12 +173,14 @@ def _limited(receive: Receive, most: int, scope: Scope) -> Receive:
     return limited
 
 
-def _with_headers(send: Send, origin: str | None) -> Send:
+def _with_headers(send: Send, origin: str | None, framed_by: str) -> Send:
+    ancestors = f"frame-ancestors {framed_by or NOBODY}"
+
     async def headed(message: Message) -> None:
         if message["type"].endswith(".response.start"):
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
+                headers.setdefault(name, value.replace(f"frame-ancestors {NOBODY}", ancestors))
             if origin:
                 headers["Access-Control-Allow-Origin"] = origin
                 headers["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"

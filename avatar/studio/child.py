@@ -69,6 +69,12 @@ def _check_background(request: dict[str, Any]) -> dict[str, Any]:
     return check_background(Path(request["file"]))
 
 
+def _take_deck(request: dict[str, Any]) -> dict[str, Any]:
+    from avatar.studio.deck_files import take_deck
+
+    return take_deck(Path(request["file"]), request["name"], Path(request["folder"]))
+
+
 def _film_actor(request: dict[str, Any]) -> dict[str, Any]:
     from preprocess.actor import film_actor
 
@@ -108,6 +114,7 @@ TASKS: dict[str, Task] = {
     "clip": _check,
     "speech": _check_sound,
     "background": _check_background,
+    "deck": _take_deck,
     "actor": _film_actor,
     "verify": _verify,
     "blur": _blur,

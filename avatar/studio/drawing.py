@@ -55,7 +55,7 @@ class Drawer:
         self._sounds: dict[tuple[str, str], np.ndarray] = {}
 
     def answer(self, request: dict[str, Any], data: bytes) -> Iterator[Answer]:
-        """`sound`: a WAV of what is spoken; `frames`: its film; `controls`: the avatar's own."""
+        """`sound`: a WAV of what is spoken; `frames`: its film; `first`: no more than it begins; `controls`."""
         if request["what"] == "sound":
             yield {}, self._wav(request)
             return
@@ -69,6 +69,9 @@ class Drawer:
         sound = torch.from_numpy(self._sound(request))
         yield {"fps": player.fps, "seconds": len(sound) / SAMPLE_RATE}, b""
         motions = self._motions(player, request["avatar"], sound)
+        if request["what"] == "first":
+            next(player.draw(motions), None)
+            return
         for frame in islice(player.draw(motions), int(len(sound) / SAMPLE_RATE * player.fps)):
             yield {}, _to_jpeg(frame)
 

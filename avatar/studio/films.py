@@ -72,15 +72,21 @@ def voices() -> list[dict[str, Any]]:
 
 def voice_of(values: dict[str, Any]) -> tuple[str, str, str]:
     """Text, voice and language of a form. Raises: RefusalError for none that is offered."""
-    text, voice, language = (str(values.get(name) or "") for name in ("text", "voice", "language"))
+    text = str(values.get("text") or "")
     if not text.strip():
         raise RefusalError("no-text", "there are no words to say; write some")
     if len(text) > MOST_TEXT:
         raise RefusalError("long-text", f"the text has {len(text)} characters; make several films of it")
+    return text, *voice_choice(values)
+
+
+def voice_choice(values: dict[str, Any]) -> tuple[str, str]:
+    """Voice and language of a form. Raises: RefusalError for none that is offered."""
+    voice, language = (str(values.get(name) or "") for name in ("voice", "language"))
     known = {one["voice"]: one["languages"] for one in voices()}
     if voice not in known or language not in known[voice]:
         raise RefusalError("no-voice", "this voice is not installed; record the sentence, or choose a file")
-    return text, voice, language
+    return voice, language
 
 
 def build_job(studio: Studio, person: Person, values: dict[str, Any]) -> Job:

@@ -4,6 +4,7 @@
     anna/consent.json     as `--consent` takes it
     anna/clip.webm        anna/anna.avatar, anna.take, anna.training: of `avatar build`
     anna/speech/          sounds to speak          anna/backgrounds/
+    anna/decks/talk/      a deck each, with what belongs to it (`avatar.studio.deck_files`)
     anna/films/           films, each with the job that made it in a .json of its name
     anna/evaluation.html, evaluation.json
 
@@ -27,9 +28,10 @@ from avatar.core.consent import Consent
 from avatar.core.files import remove, remove_folder, whole
 from avatar.studio.errors import RefusalError, not_found
 
-FILM_ENDINGS = (".mp4", ".mov", ".webm")
+FILM_ENDINGS, CAPTIONS = (".mp4", ".mov", ".webm"), (".vtt", ".srt")
 WORK_ENDINGS = (".take", ".training", ".batch", ".preview")  # of folders that belong to something else
 LONGEST_KEY, LONGEST_NAME = 32, 80
+SLIDES, ABOUT = ".slides", "about.json"  # of a deck: where pictures of its slides lie, and what is in it
 FOLDERS = ("speech", "backgrounds", "films")
 
 
@@ -89,6 +91,18 @@ class Person:
         found = [path for path in _files(self.folder / kind) if path.suffix != ".json"]
         return sorted(found, key=lambda path: -path.stat().st_mtime)
 
+    @property
+    def decks(self) -> list[Path]:
+        """Folders with a deck each, the newest first."""
+        folder = self.folder / "decks"
+        found = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."] if folder.is_dir() else []
+        return sorted(found, key=lambda path: -path.stat().st_mtime)
+
+    @property
+    def captions(self) -> list[Path]:
+        """Files of films' captions."""
+        return [place for film in self.films for place in captions_of(film)]
+
     def pick(self, paths: list[Path], name: str) -> Path:
         """The one of these files that has a name. Raises: RefusalError."""
         if (found := next((path for path in paths if path.name == name), None)) is None:
@@ -106,6 +120,11 @@ class Person:
         """All that is theirs on disk."""
         loose = [self.root / f"{self.key}{ending}" for ending in (".avatar", ".take", ".training")]
         return [self.folder, *(path for path in loose if path.exists())]
+
+
+def captions_of(film: Path) -> list[Path]:
+    """The files of captions that lie beside a film."""
+    return [place for ending in CAPTIONS if (place := film.with_suffix(ending)).is_file()]
 
 
 class Library:

@@ -72,15 +72,19 @@ class Live:
     """Live avatars' servers, one for each avatar that somebody talks with, on ports of this machine alone."""
 
     def __init__(self) -> None:
-        self._running: dict[str, tuple[Process, int]] = {}
+        self._running: dict[tuple[str, str], tuple[Process, int]] = {}
 
-    async def open(self, avatar: Path) -> str:
-        """The address of an avatar's live page. Raises: RefusalError when it does not start."""
-        process, port = self._running.get(str(avatar), (None, 0))
+    async def open(self, avatar: Path, origin: str) -> str:
+        """The address of an avatar's live page, which pages of an origin may show in a frame.
+
+        Raises: RefusalError when it does not start.
+        """
+        key = str(avatar), origin
+        process, port = self._running.get(key, (None, 0))
         if process is None or process.returncode is not None:
             port = _free_port()
-            process = await _start("avatar.studio.talking", str(avatar), str(port))
-            self._running[str(avatar)] = process, port
+            process = await _start("avatar.studio.talking", str(avatar), str(port), origin)
+            self._running[key] = process, port
             await self._wait_for(process, port)
         return f"http://127.0.0.1:{port}/"
 
@@ -145,6 +149,15 @@ class Helper:
             raise RefusalError("helper", "the preview has stopped; change something to start it again", 503) from error
         finally:
             self._answers.pop(number, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being answered."""
+        return bool(self._answers)
+
+    async def start(self) -> None:
+        """Start the process, which takes seconds, before it is asked."""
+        await self._ready()
 
     async def _ready(self) -> Process:
         async with self._starting:

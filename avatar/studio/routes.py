@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from avatar.core.files import remove
+from avatar.core.named_files import NAMED_LIGHTS
 from avatar.studio.errors import RefusalError, not_found
 from avatar.studio.films import (
     BLURRED,
@@ -32,6 +34,7 @@ from avatar.studio.processes import run_task
 from avatar.studio.studio import SAMPLE, Studio
 from avatar.studio.views import describe_people, describe_person, evaluation_of
 
+PRESENT_PACKAGES = ("pptx", "pypdfium2", "betteroffice_pptx")  # of the extra `present`
 MOST_JSON = 100_000  # bytes of a form
 MEDIA = {"Cache-Control": "private, no-cache"}  # kept by the browser, which players need to seek
 REPORT = MEDIA | {
@@ -62,7 +65,7 @@ async def form_of(request: Request) -> dict[str, Any]:
     return values
 
 
-def _person(request: Request) -> Person:
+def person_of(request: Request) -> Person:
     return studio_of(request).library.person(request.path_params["person"])
 
 
@@ -81,28 +84,28 @@ async def add_person(request: Request) -> Response:
 
 
 async def show_person(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(describe_person, studio_of(request), _person(request)))
+    return JSONResponse(await run_in_threadpool(describe_person, studio_of(request), person_of(request)))
 
 
 async def remove_person(request: Request) -> Response:
-    await studio_of(request).remove_person(_person(request))
+    await studio_of(request).remove_person(person_of(request))
     return JSONResponse({})
 
 
 async def build(request: Request) -> Response:
     studio, values = studio_of(request), await form_of(request)
-    return JSONResponse(studio.enqueue(build_job(studio, _person(request), values)), 201)
+    return JSONResponse(studio.enqueue(build_job(studio, person_of(request), values)), 201)
 
 
 async def make_film(request: Request) -> Response:
-    studio, person, values = studio_of(request), _person(request), await form_of(request)
+    studio, person, values = studio_of(request), person_of(request), await form_of(request)
     await _blur(studio, person, values)
     return JSONResponse(studio.enqueue(film_job(studio, person, values)), 201)
 
 
 async def evaluate(request: Request) -> Response:
     studio, values = studio_of(request), await form_of(request)
-    return JSONResponse(studio.enqueue(evaluate_job(studio, _person(request), values)), 201)
+    return JSONResponse(studio.enqueue(evaluate_job(studio, person_of(request), values)), 201)
 
 
 async def _blur(studio: Studio, person: Person, values: dict[str, Any]) -> None:
@@ -120,7 +123,7 @@ async def _blur(studio: Studio, person: Person, values: dict[str, Any]) -> None:
 
 async def preview(request: Request) -> Response:
     """Frames: for each a line of its length and as many bytes of JPEG; first a line of JSON; last maybe an error."""
-    studio, person, values = studio_of(request), _person(request), await form_of(request)
+    studio, person, values = studio_of(request), person_of(request), await form_of(request)
     await _blur(studio, person, values)
     speech = str(values.get("speech", SAMPLE))
     if speech == TEXT:
@@ -139,7 +142,7 @@ async def preview(request: Request) -> Response:
 
 async def controls(request: Request) -> Response:
     """The person's own values of all sliders."""
-    studio, person = studio_of(request), _person(request)
+    studio, person = studio_of(request), person_of(request)
     avatar = pick_avatar(person, request.query_params.get("avatar"))
     header, _ = await anext(studio.drawer.ask({"what": "controls", "avatar": str(avatar)}))
     own = {name: value for name in sliders() if isinstance(value := header["controls"].get(name), (int, float))}
@@ -148,7 +151,7 @@ async def controls(request: Request) -> Response:
 
 async def speech_sound(request: Request) -> Response:
     """What is previewed of a speech, as every browser plays it."""
-    studio, person = studio_of(request), _person(request)
+    studio, person = studio_of(request), person_of(request)
     place = studio.speech_path(person, request.path_params["name"])
     _, data = await anext(studio.drawer.ask({"what": "sound", "speech": str(place)}))
     return Response(data, media_type="audio/wav")
@@ -156,7 +159,7 @@ async def speech_sound(request: Request) -> Response:
 
 async def add_file(request: Request) -> Response:
     """A sound or a background that has come is moved to a person, once it was looked at."""
-    studio, person, values = studio_of(request), _person(request), await form_of(request)
+    studio, person, values = studio_of(request), person_of(request), await form_of(request)
     if (kind := request.path_params["kind"]) not in ("speech", "background"):
         raise not_found(kind)
     upload = studio.uploads.take(str(values.get("upload")), kind)
@@ -169,7 +172,7 @@ async def add_file(request: Request) -> Response:
 
 
 async def remove_file(request: Request) -> Response:
-    studio, person = studio_of(request), _person(request)
+    studio, person = studio_of(request), person_of(request)
     kind = request.path_params["kind"]
     place = person.pick(_listed(person, kind), request.path_params["name"])
     if kind in ("films", "avatars"):
@@ -183,6 +186,8 @@ def _listed(person: Person, kind: str) -> list[Path]:
     """The files of a kind that may be seen and removed. Raises: RefusalError."""
     if kind in ("speech", "backgrounds"):
         return person.files(kind)
+    if kind == "captions":
+        return person.captions
     if kind not in ("films", "avatars"):
         raise not_found(kind)
     return person.films if kind == "films" else person.avatars
@@ -190,27 +195,27 @@ def _listed(person: Person, kind: str) -> list[Path]:
 
 async def send_file(request: Request) -> Response:
     """A film, background or avatar; a range of it where one is wanted."""
-    person, kind, name = _person(request), request.path_params["kind"], request.path_params["name"]
+    person, kind, name = person_of(request), request.path_params["kind"], request.path_params["name"]
     path = person.pick(_listed(person, kind), name)
     kept = "download" in request.query_params or kind == "avatars"
     return FileResponse(path, filename=path.name if kept else None, headers=MEDIA)
 
 
 async def send_clip(request: Request) -> Response:
-    return _file(_person(request).clip)
+    return _file(person_of(request).clip)
 
 
 async def send_poster(request: Request) -> Response:
-    return _file(_person(request).poster)
+    return _file(person_of(request).poster)
 
 
 async def send_report(request: Request) -> Response:
-    takes = _person(request).takes
+    takes = person_of(request).takes
     return _file(next((take / "report.html" for take in takes if (take / "report.html").is_file()), None), REPORT)
 
 
 async def send_evaluation(request: Request) -> Response:
-    return _file(evaluation_of(_person(request)), REPORT)
+    return _file(evaluation_of(person_of(request)), REPORT)
 
 
 def _file(path: Path | None, headers: dict[str, str] = MEDIA) -> Response:
@@ -221,10 +226,11 @@ def _file(path: Path | None, headers: dict[str, str] = MEDIA) -> Response:
 
 async def talk(request: Request) -> Response:
     """Start the avatar's live page, or find it started; its address on this machine. Raises: RefusalError."""
-    studio, person = studio_of(request), _person(request)
+    studio, person = studio_of(request), person_of(request)
     if not request.app.state.talk:
         raise not_found("the live page")
-    return JSONResponse({"url": await studio.live.open(pick_avatar(person, None))})
+    origin = f"{request.url.scheme}://{request.headers['host']}"  # the guard has looked at the host's name
+    return JSONResponse({"url": await studio.live.open(pick_avatar(person, None), origin)})
 
 
 async def about(request: Request) -> Response:
@@ -240,8 +246,10 @@ async def about(request: Request) -> Response:
             "qualities": list(QUALITIES),
             "sliders": sliders(),
             "emotions": emotions(),
+            "lights": [name for name in NAMED_LIGHTS if name != "background"],  # which may move
             "voices": voices(),
             "talk": request.app.state.talk,
+            "present": all(map(importlib.util.find_spec, PRESENT_PACKAGES)),
         }
     )
 

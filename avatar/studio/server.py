@@ -24,8 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatar.core.files import UserError
 from avatar.serve.guard import LOOPBACK_NAMES, SECURITY_HEADERS, Guard, digest_token, is_loopback, protect
-from avatar.studio import routes, routes_queue
+from avatar.studio import routes, routes_decks, routes_queue
 from avatar.studio.errors import RefusalError
+from avatar.studio.previews import prepare_previews
 from avatar.studio.studio import Studio
 from avatar.studio.uploads import PIECE
 
@@ -35,8 +36,10 @@ SLACK = 100_000  # bytes that a request may have beside a piece of a file
 IDLE_LOOK_SECONDS = 30.0
 PAGE = Path(str(files("avatar.studio") / "page"))
 PAGE_HEADERS = {
-    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"] + "; frame-src 'self'",
-    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
+    # frames are reports, and live pages on ports of this machine that nobody knows before; a frame gets the microphone
+    # only where its element says so, too, which the live page's alone does
+    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"] + "; frame-src 'self' http://127.0.0.1:*",
+    "Permissions-Policy": "camera=(self), microphone=*, geolocation=()",
     "Cache-Control": "no-cache",
 }
 
@@ -60,10 +63,11 @@ def make_app(studio: Studio, address: Address) -> ASGIApp:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         studio.uploads.remove_old()
         studio.runner.start()
-        watching = asyncio.create_task(_end_idle(studio))
+        watching = [asyncio.create_task(_end_idle(studio)), asyncio.create_task(prepare_previews(studio))]
         yield
         studio.stopping.set()
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         studio.drawer.stop()
         studio.looker.stop()
         studio.live.stop()
@@ -71,6 +75,7 @@ def make_app(studio: Studio, address: Address) -> ASGIApp:
 
     app = Starlette(
         routes=[
+            *routes_decks.ROUTES,
             *routes.ROUTES,
             *routes_queue.ROUTES,
             Route("/api/session", _sign_in(address), methods=["POST"]),

@@ -22,9 +22,10 @@ from avatar.batch.journal import log_path
 from avatar.batch.local import WORKER
 from avatar.core.consent import Consent
 from avatar.core.files import PROCESS, UserError, digest_file, hold, remove
+from avatar.presenter.store import store_folder
 from avatar.provenance import log as film_log
 from avatar.studio.errors import RefusalError
-from avatar.studio.library import Library, Person, clean_name, numbered, slug
+from avatar.studio.library import Library, Person, captions_of, clean_name, numbered, slug
 from avatar.studio.processes import Helper, Live, run_task
 from avatar.studio.queue import Job, Queue
 from avatar.studio.runner import Runner, job_file
@@ -50,7 +51,7 @@ class Studio:
         self.drawer, self.looker, self.live = Helper("draw"), Helper("look"), Live()
         self.stopping = threading.Event()  # whether the server is about to end, which ends connections that stay open
         self._checks: dict[str, asyncio.Task[dict[str, Any]]] = {}
-        self._adding = asyncio.Lock()
+        self.adding = asyncio.Lock()
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the library for this process. Raises: UserError when another studio is open on it."""
@@ -91,7 +92,7 @@ class Studio:
         clip, name = self.uploads.path(upload), clean_name(name)
         digest = await asyncio.to_thread(digest_file, clip)
         record = make_consent(name, consent, digest)
-        async with self._adding:
+        async with self.adding:
             if not clip.is_file():
                 raise RefusalError("used", "this clip was used in another tab; look at your people", 409)
             person = self.library.add(name, clip, record, self.checked_folder(upload) / "poster.jpg")
@@ -145,6 +146,13 @@ class Studio:
         self.runner.wake()
         return added
 
+    def replace_film(self, job: Job) -> Job:
+        """As `enqueue`, of a film that is made anew where it stands."""
+        if any(other["output"] == job["output"] for other in self.queue.jobs()):
+            raise RefusalError("queued", f"{job['output']} is in the queue already", 409, id=job["id"])
+        self.runner.forget(self.root / job["output"])
+        return self.enqueue(job)
+
     async def remove_person(self, person: Person) -> None:
         """Delete all of a person: files, jobs, logs, what journal and log of films know. Raises: RefusalError."""
         prefix = f"{person.key}/"
@@ -176,6 +184,8 @@ class Studio:
     def remove_output(self, film: Path) -> None:
         """Delete a film or avatar with all that lies beside it, and what the journal knows of it."""
         for place in (film, job_file(film), film.with_name(f"{film.name}.c2pa"), film.with_suffix(".c2pa")):
+            remove(place)
+        for place in (*captions_of(film), store_folder(film)):
             remove(place)
         remove(log_path(self.queue.folder, str(film.relative_to(self.root))))
         self.runner.forget(film)

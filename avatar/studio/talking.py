@@ -1,4 +1,7 @@
-"""A live avatar's server, which ends when the studio does: python -m avatar.studio.talking AVATAR PORT"""
+"""A live avatar's server, which ends when the studio does: python -m avatar.studio.talking AVATAR PORT ORIGIN
+
+Its page stands in a frame of the studio's pages, which are of that origin.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ def main() -> None:
     from avatar.serve.run import Service, Shown
 
     end_with_stdin()
-    place, port = sys.argv[1:3]
+    place, port, origin = sys.argv[1:4]
     try:
-        Service([Path(place)], Network(port=int(port)), Shown(), ice=read_ice(None, "")).run()
+        Service([Path(place)], Network(port=int(port), framed_by=origin), Shown(), ice=read_ice(None, "")).run()
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from error

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from avatar.batch.attempt import is_full
 from avatar.batch.machine import free_bytes
-from avatar.core.files import remove, whole
+from avatar.core.files import UserError, remove, whole
+from avatar.presenter.package import check_kind
 from avatar.studio.errors import RefusalError, not_found
 
 PIECE = 4_000_000  # bytes that the page sends at a time: what a lost connection loses at most
@@ -25,6 +26,7 @@ ENDINGS = {
     "clip": (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".jpg", ".jpeg", ".png", ".webp", ".heic"),
     "speech": (".wav", ".mp3", ".m4a", ".ogg", ".opus", ".flac", ".webm", ".mp4", ".mov", ".aac", ".aiff"),
     "background": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".mp4", ".mov", ".webm"),
+    "deck": (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".pdf", ".md", ".markdown", ".zip"),
     "verify": (".mp4", ".mov", ".webm", ".mkv", ".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3", ".m4a"),
 }
 """By kind of upload. An ending is a hint for ffmpeg at most; what is in a file is looked at in a child process."""
@@ -52,6 +54,8 @@ class Uploads:
     def begin(self, kind: str, name: str, size: int | None) -> Upload:
         """Announce a file. Raises: RefusalError when it is too large, of no use, or there is no room for it."""
         ending = Path(name[-40:]).suffix.lower()
+        if kind == "deck":
+            _check_deck(name, ending)
         if ending not in ENDINGS.get(kind, ()):
             usual = ", ".join(ENDINGS.get(kind, ()))
             raise RefusalError("ending", f"files of this kind cannot be used here; give {usual}", usual=usual)
@@ -153,3 +157,11 @@ class Uploads:
         if (free := free_bytes(self.folder)) - size < KEPT_FREE:
             text = f"the disk has {free / 1e9:.1f} GB left, which is too little; make room and try again"
             raise RefusalError("disk", text, 507, free=f"{free / 1e9:.1f} GB")
+
+
+def _check_deck(name: str, ending: str) -> None:
+    """Say how a deck is converted that is not read. Raises: RefusalError."""
+    try:
+        check_kind(Path(name))
+    except UserError as error:
+        raise RefusalError(f"convert-{ending[1:]}", str(error)) from error

@@ -14,7 +14,7 @@ from avatar.batch.progress import read_progress
 from avatar.core.consent import parse_text
 from avatar.core.files import UserError
 from avatar.studio.estimates import seconds_left
-from avatar.studio.library import Person, size_of
+from avatar.studio.library import Person, captions_of, size_of
 from avatar.studio.queue import Job, command_of
 from avatar.studio.runner import QueueState, job_file
 from avatar.studio.studio import Studio
@@ -58,6 +58,7 @@ def describe_person(studio: Studio, person: Person) -> dict[str, Any]:
         ],
         "takes": [{"name": one.name, "bytes": size_of(one)} for one in person.takes],
         "films": [_film(base, path) for path in person.films],
+        "decks": [path.name for path in person.decks],
         "speech": [{"name": path.name, "bytes": size_of(path)} for path in person.files("speech")],
         "backgrounds": [
             {"name": path.name, "url": f"{base}/backgrounds/{quote(path.name)}"} for path in person.files("backgrounds")
@@ -89,6 +90,7 @@ def _film(base: str, path: Path) -> dict[str, Any]:
         "text": _text(path.parent.parent / "texts" / f"{path.stem}.txt"),
         "command": made.get("command", ""),
         "note": made.get("note", ""),
+        "captions": [f"{base}/captions/{quote(place.name)}" for place in captions_of(path)],
     }
 
 

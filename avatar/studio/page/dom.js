@@ -141,10 +141,10 @@ export function bar(share, label) {
       "aria-valuemin": "0", "aria-valuemax": "100" }, inner);
 }
 
-/** Files that are dropped on an element or chosen by a button. */
-export function pickFile(accept, onfile) {
-  const input = h("input", { type: "file", accept, hidden: true, tabindex: "-1", "aria-hidden": "true",
-    onchange: () => { if (input.files[0]) onfile(input.files[0]); input.value = ""; } });
+/** Files that are dropped on an element or chosen by a button: onfile(first, all). */
+export function pickFile(accept, onfile, attributes = {}) {
+  const input = h("input", { type: "file", accept, hidden: true, tabindex: "-1", "aria-hidden": "true", ...attributes,
+    onchange: () => { if (input.files[0]) onfile(input.files[0], [...input.files]); input.value = ""; } });
   return input;
 }
 
@@ -158,7 +158,7 @@ export function droppable(element, onfile) {
     event.preventDefault();
     depth = 0;
     over(false);
-    if (event.dataTransfer.files[0]) onfile(event.dataTransfer.files[0]);
+    if (event.dataTransfer.files[0]) onfile(event.dataTransfer.files[0], [...event.dataTransfer.files]);
   });
   return element;
 }

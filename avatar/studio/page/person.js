@@ -2,10 +2,12 @@
 import { get, person, post, remove } from "./api.js";
 import { ask, button, bytes, doing, fill, h, icon, say } from "./dom.js";
 import { actionsOf, isActive, progressOf, reasonOf } from "./jobs.js";
+import { slidesView } from "./slides.js";
 import { speakView } from "./speak.js";
 import { t } from "./texts.js";
 
-const tabsOf = (frame, one) => ["speak", ...(frame.about.talk && one.avatars.length ? ["talk"] : []), "measure", "about"];
+const tabsOf = (frame, one) => ["speak", ...(one.avatars.length ? ["slides"] : []), ...(frame.about.talk && one.avatars.length ? ["talk"] : []),
+  "measure", "about"];
 
 export async function personPage(frame, key, tab) {
   const one = await get(person(key));
@@ -15,7 +17,7 @@ export async function personPage(frame, key, tab) {
   const element = h("section.one", {},
     h("div.title", {}, one.poster && h("img.face", { src: one.poster, alt: "" }), h("h1", {}, one.name),
       h("nav.tabs", { "aria-label": one.name }, tabsOf(frame, one).map(link))), body);
-  const view = tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one);
+  const view = tab === "slides" ? await slidesView(frame, one) : tab === "talk" ? talkView(one) : tab === "measure" ? await measureView(frame, one) : tab === "about" ? aboutView(frame, one) : await firstView(frame, one);
   fill(body, view.element);
   return { title: one.name, element, leave: () => view.leave?.() };
 }
@@ -94,21 +96,24 @@ function drawPicture(shown, job) {
   next.src = job.picture;
 }
 
-/** The live page runs beside the studio and has an address of its own, so that it opens beside it, too. */
+/** The live page runs beside the studio, at an address of its own on this machine, and is shown in a frame. */
 function talkView(one) {
   const place = h("div.row", { "aria-live": "polite" });
   const start = button(t("talk-start"), doing(async () => {
     fill(place, h("p.busy", {}, t("talk-starting")));
     try {
       const { url } = await post(person(one.key, "/talk"));
-      fill(place, h("a.button.primary.big", { href: url, target: "_blank", rel: "noopener" }, icon("mic"), h("span", {}, t("talk-open"))));
+      fill(element, h("iframe.live", { src: url, title: t("talk-title", { name: one.name }), allow: "microphone; autoplay" }),
+        h("p.quiet", {}, h("a", { href: url, target: "_blank", rel: "noopener" }, t("talk-open"))));
+      element.className = "talking";
     } catch (error) {
       fill(place, start);
       throw error;
     }
   }), { kind: "primary", sign: "mic" });
   fill(place, start);
-  return { element: h("div.empty", {}, h("h2", {}, t("talk-title", { name: one.name })), h("p.lead", {}, t("talk-lead")), place) };
+  const element = h("div.empty", {}, h("h2", {}, t("talk-title", { name: one.name })), h("p.lead", {}, t("talk-lead")), place);
+  return { element };
 }
 
 async function measureView(frame, one) {

@@ -1,9 +1,10 @@
 // Speaking: what is said, how it looks and moves, a preview that follows, films that were made.
-import { Upload, get, person, post, remove } from "./api.js";
-import { ask, button, bytes, doing, droppable, explain, fill, h, icon, pickFile, say, segmented } from "./dom.js";
-import { actionsOf, isActive, progressOf, reasonOf, titleOf } from "./jobs.js";
+import { Upload, get, person, post } from "./api.js";
+import { button, doing, droppable, explain, fill, h, pickFile, say, segmented } from "./dom.js";
+import { Gallery } from "./gallery.js";
 import { Preview } from "./preview.js";
 import { t } from "./texts.js";
+import { captionsChoice, firstVoice, useChoice, voiceChoice } from "./voices.js";
 
 const BACKGROUNDS = ["own", "blur", "colour", "file", "transparent", "full", "footage"];
 const COLOURS = ["#20a040", "#f4efe6", "#1f2a44", "#d8dee9", "#000000"];
@@ -21,32 +22,27 @@ class Speak {
     this.frame = frame;
     this.one = one;
     this.preview = new Preview(one.key, one.poster);
-    const [voice] = frame.about.voices;
     this.settings = { speech: one.speech[0]?.name || "sample", background: "own", value: "", size: "usual", controls: {}, emotion: "",
-      text: "", voice: voice?.voice || "", language: voice?.languages[0] || "", captions: "" };
+      text: "", captions: "", ...firstVoice(frame.about) };
     this.element = h("div.speak");
   }
 
   begin() {
     this.own = Object.fromEntries(this.frame.about.sliders.map((name) => [name, 1]));
-    this.films = h("ul.films");
+    this.gallery = new Gallery(this.frame, this.one, { slides: false, onagain: (film) => this.again(film) });
     this.said = h("div.says");
     this.looks = h("div.looks");
     this.moves = h("div.moves");
-    this.uses = h("div");
     fill(this.element,
       h("div.studio", {},
         h("div.left", {}, this.preview.element, this.said),
-        h("div.right", {}, this.looks, this.moves, this.uses,
+        h("div.right", {}, this.looks, this.moves, useChoice(this.one, this.settings),
           h("div.make", {}, h("button.primary.big", { type: "button", onclick: doing(() => this.make()) }, t("make-film"))))),
-      h("section.gallery", {}, h("h2", {}, t("films")), this.films));
+      this.gallery.element);
     this.drawSays();
     this.drawLooks();
     this.drawMoves();
-    this.drawUses();
     this.changed();
-    this.filmKey = null;
-    this.frame.watch((queue) => this.drawFilms(queue));
     this.findOwn();
   }
 
@@ -93,9 +89,6 @@ class Speak {
   }
 
   textFields() {
-    const { voices } = this.frame.about;
-    const both = voices.flatMap((one) => one.languages.map((language) => [`${one.voice} ${language}`,
-      `${new Intl.DisplayNames([document.documentElement.lang], { type: "language" }).of(language)} · ${one.voice}`]));
     return h("div.fields", {},
       h("label", { for: "text" }, t("text-label")),
       h("textarea", { id: "text", rows: "4", maxlength: "20000", placeholder: t("text-example"), oninput: (event) => {
@@ -104,12 +97,8 @@ class Speak {
         this.typing = setTimeout(() => this.changed(), TYPING_MS);
       } }, this.settings.text),
       h("div.row", {},
-        h("select", { "aria-label": t("voice"), onchange: (event) => {
-          const [voice, language] = event.target.value.split(" ");
-          this.set({ voice, language });
-        } }, both.map(([value, words]) => h("option", { value, selected: value === `${this.settings.voice} ${this.settings.language}` }, words))),
-        h("select", { "aria-label": t("captions"), onchange: (event) => { this.settings.captions = event.target.value; } },
-          ["", "srt", "burn"].map((value) => h("option", { value, selected: value === this.settings.captions }, t(`caption-kinds.${value || "none"}`))))));
+        voiceChoice(this.frame.about, this.settings, (voice) => this.set(voice)),
+        captionsChoice(["", "srt", "burn"], this.settings)));
   }
 
   recordButton() {
@@ -221,66 +210,15 @@ class Speak {
       button(t("reset"), () => { Object.assign(this.settings, { controls: {}, emotion: "" }); this.drawMoves(); this.changed(); }, { kind: "link" })));
   }
 
-  drawUses() {
-    if (!this.one.uses.length) return;
-    this.settings.use = this.one.uses[0];
-    fill(this.uses, h("label", { for: "use" }, t("use")), h("select", { id: "use", onchange: (event) => { this.settings.use = event.target.value; } },
-      this.one.uses.map((one) => h("option", { value: one }, one))));
-  }
-
   async make() {
     const { background, ...rest } = this.settings;
     await post(person(this.one.key, "/films"), { ...rest, background: background === "footage" ? "own" : background, footage: background === "footage" });
     say(t("film-queued"));
-    this.films.scrollIntoView({ behavior: "smooth", block: "nearest" });
-  }
-
-  async drawFilms(queue) {
-    const jobs = queue.jobs.filter((job) => job.person === this.one.key && ["speak", "dub", "say"].includes(job.kind));
-    const ids = jobs.map((job) => job.id).join();
-    if (this.ids !== undefined && this.ids !== ids) {
-      const now = await get(person(this.one.key)).catch(() => this.one);
-      this.one.films = now.films;
-    }
-    const key = `${jobs.map((job) => job.id + job.state + job.reason).join()} ${this.one.films.map((film) => film.url).join()}`;
-    if (key === this.filmKey) {
-      for (const job of jobs.filter(isActive)) {
-        this.films.querySelector(`[data-job="${CSS.escape(job.id)}"] .progress, [data-job="${CSS.escape(job.id)}"] p.quiet`)?.replaceWith(progressOf(job));
-      }
-    } else {
-      fill(this.films, jobs.map((job) => this.pending(job)), this.one.films.map((film) => this.film(film)),
-        !jobs.length && !this.one.films.length && h("li.quiet", {}, t("no-films")));
-    }
-    this.ids = ids;
-    this.filmKey = key;
-  }
-
-  pending(job) {
-    return h(`li.card.pending.${job.state}`, { "data-job": job.id }, h("h3", {}, titleOf(job)),
-      isActive(job) ? progressOf(job) : h("p.problem", { role: "alert" }, reasonOf(job)), actionsOf(job, this.frame));
-  }
-
-  film(film) {
-    const name = film.name.replace(/\.[^.]+$/, "");
-    const command = film.command && h("details.command", {}, h("summary", {}, icon("terminal"), t("command")),
-      h("pre", { tabindex: "0" }, `cd ${this.frame.about.folder}\n${film.command}`));
-    return h("li.card.film-card", {},
-      h("video", { src: film.url, controls: true, preload: "metadata", playsInline: true, "aria-label": name }),
-      h("h3", {}, name), h("p.quiet", {}, `${bytes(film.bytes)} · ${new Date(film.made * 1000).toLocaleString()}`),
-      h("div.row", {},
-        h("a.button.plain", { href: `${film.url}&download`, download: film.name }, icon("download"), h("span", {}, t("download"))),
-        film.job && button(t("make-again"), () => this.again(film.job, film.text), { sign: "again" }),
-        button(t("delete"), doing(async () => {
-          if (!await ask(t("delete-file", { name: film.name }), t("delete-file-detail"), t("delete"))) return;
-          await remove(person(this.one.key, `/films/${encodeURIComponent(film.name)}`));
-          this.one.films = this.one.films.filter((one) => one !== film);
-          await this.drawFilms(this.frame.queue);
-        }), { sign: "trash", "aria-label": t("delete-file", { name: film.name }) })),
-      command);
+    this.gallery.show();
   }
 
   /** Take over the settings of a film. */
-  again(job, text) {
+  again({ job, text }) {
     const speech = job.kind === "say" ? "text" : job.speech.split("/").pop();
     const background = job.kind === "dub" ? "footage" : job.full_frame ? "full" : !job.background ? "own"
       : job.background === "transparent" ? "transparent" : job.background.endsWith("/blurred.png") ? "blur"

@@ -13,7 +13,7 @@ ROOMS = {
     "cuda_ext": set(),
     "avatar.core": {"cuda_ext.limits", "cuda_ext.shapes"},
     "preprocess": {"avatar.core", "cuda_ext.limits", "cuda_ext.shapes"},
-    "avatar.motion": {"avatar.core", "cuda_ext.shapes"},
+    "avatar.motion": {"avatar.core", "cuda_ext"},
     "avatar.render": {"avatar.core", "cuda_ext"},
     "avatar.voice": {"avatar.core"},
     "avatar.metrics": {"avatar.core", "cuda_ext"},

@@ -195,6 +195,29 @@ def test_painters_share_a_picture_and_replace_a_lost_gpu(page: Path) -> None:
         assert np.array_equal(*pictures)
 
 
+PAINT = """(() => {
+  const {drawing, film} = avatarPage, splats = new Splats(drawing), size = drawing.size;
+  return [false, true].map((alone) => {
+    const painter = new Painter(size, 11, size - 7, drawing.plate);
+    if (alone) painter.light = new Float32Array(4 * size * (size - 18));
+    const bytes = painter.paint(splats, splats.prepare(film.rows.subarray(0, film.width), size, sideView(5)));
+    return [painter.blending !== undefined, [...bytes]];
+  });
+})()"""
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_painter_draws_the_same_without_webassembly(page: Path) -> None:
+    with ViewerPage(page, "painter") as viewer:
+        (assembled, one), (alone, other) = viewer.evaluate(PAINT)
+        assert assembled
+        assert not alone
+        assert decibels(np.array(one), np.array(other)) > 80
+        with pytest.raises(RuntimeError, match=r"the assembler knows no i32\.divide"):
+            viewer.evaluate("assemble(['a'], {i32: []}, '(set a (i32.divide a 2))')")
+
+
 @pytest.mark.browser
 @needs_chromium
 def test_the_page_asks_for_nothing_and_follows_its_sound(page: Path) -> None:

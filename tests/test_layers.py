@@ -36,7 +36,8 @@ ROOMS = {
         "cuda_ext", "preprocess",
     },
     "avatar.serve": {
-        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
+        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene",
+        "avatar.voice", "cuda_ext",
     },
     "avatar.studio": {
         "avatar.core", "avatar.batch", "avatar.motion", "avatar.pipelines", "avatar.play", "avatar.presenter",

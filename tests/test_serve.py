@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +297,8 @@ def test_events_that_are_wrong_are_answered_and_left_out(server: Running) -> Non
         ({"avatar": "nobody"}, "no such avatar"),
         ({"avatar": "../../etc/passwd"}, "no such avatar"),
         ({"background": "/etc/passwd"}, "background"),
+        ({"light": "/etc/passwd"}, "light"),
+        ({"light": "left:2"}, "light"),
         ({"codec": "av1"}, "codec"),
         ({"transport": "telepathy"}, "transport"),
     ],
@@ -413,6 +415,13 @@ def test_sessions_over_http(server: Running) -> None:
     assert server.ask("POST", f"{place}/audio", bytes(16000 * 2 * 60))[0] == 429
     assert server.ask("POST", f"{place}/audio", bytes(9 << 20))[0] == 413
     assert server.json("POST", f"{place}/control", {"controls": {"head": 0.5}, "state": "listening"})[0] == 200
+    scene = {"light": "left:0.5", "grade": "match", "background": "#204060"}
+    assert server.json("POST", f"{place}/control", scene)[0] == 200
+    setting = server.hub.find(made["session"]).client.view.setting
+    assert (setting.light, setting.grade, setting.colour) == ("left:0.5", "match", (32, 64, 96))
+    assert server.json("POST", f"{place}/control", {"background": "own"})[0] == 200
+    assert server.hub.find(made["session"]).client.view.setting == replace(setting, colour=None)
+    assert server.json("POST", f"{place}/control", {"light": "/etc/passwd"})[0] == 400
     assert server.json("POST", f"{place}/control", {"controls": {"style": "/etc/passwd"}})[0] == 400
     assert server.json("POST", f"{place}/control", {"nonsense": 1})[0] == 400
     assert server.json("POST", f"{place}/end")[0] == 200

@@ -67,7 +67,7 @@ class Lighting:
     """The light of one sequence of frames."""
 
     def __init__(self, lit: Lit) -> None:
-        self._lit, self._frame = lit, 0
+        self.lit, self._frame = lit, 0
         light = lit.scene.light
         self._light: Light | None = None if light in (KEEP, ROOM) else open_light(light)
         self._tone: Tensor | None = None
@@ -75,7 +75,7 @@ class Lighting:
 
     def recolour(self, motion: Motion, behind: Sequence[Tensor], view: Tensor | None) -> Recolour:
         """How the splats of the next frames are coloured; behind: [H, W, 3] uint8 of each, or one for all."""
-        lit, count = self._lit, len(motion)
+        lit, count = self.lit, len(motion)
         pictures = list(behind) if len(behind) == count else [behind[0]] * count
         gain = torch.stack([self._gain(picture) for picture in pictures]) if lit.scene.grade == MATCH else None
         tint = None if gain is None else (gain / DISPLAY).exp()[:, None].to(motion.rotation.device)
@@ -100,9 +100,9 @@ class Lighting:
 
     def _gain(self, picture: Tensor) -> Tensor:
         if picture is not self._seen:
-            share = 1 - math.exp(-1 / (SECONDS * self._lit.fps))
+            share = 1 - math.exp(-1 / (SECONDS * self.lit.fps))
             now = tone_of(picture)
             self._tone = now if self._tone is None else torch.lerp(self._tone, now, share)
             self._seen = picture
         assert self._tone is not None
-        return matching_gain(self._lit.own_tone, self._tone)
+        return matching_gain(self.lit.own_tone, self._tone)

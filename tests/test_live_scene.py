@@ -12,9 +12,9 @@ from PIL import Image
 from scenes import rng
 
 from avatar.core.avatar_file import Avatar
+from avatar.core.encode import write_video
 from avatar.core.files import UserError
 from avatar.core.label import Label
-from avatar.core.encode import write_video
 from avatar.core.motion_space import Motion
 from avatar.play.composite import over_nv12, picture_nv12
 from avatar.play.look import Look

@@ -24,6 +24,7 @@ from avatar.play.player import Player
 from avatar.play.shared_drawing import Setting, SharedDrawing
 from avatar.serve.engine import FULL, PERIOD, Client, Engine, Frame
 from avatar.serve.live_avatar import LiveAvatar
+from avatar.voice.passages import Chunk
 
 LOG = logging.getLogger(__name__)
 MOST_SESSIONS = 1000  # whatever was measured: sockets and memory have an end, too
@@ -86,10 +87,10 @@ class Session:
         """Height and width of its frames, px."""
         return self.client.drawing.canvas.shape
 
-    def push(self, samples: np.ndarray) -> None:
-        """Sound [n] int16. Raises: UserError when too much waits."""
+    def push(self, samples: np.ndarray, chunk: Chunk | None = None) -> None:
+        """Sound [n] int16, and what a voice says with it. Raises: UserError when too much waits."""
         self.active = time.monotonic()
-        self.live.push(samples)
+        self.live.push(samples, chunk)
         if self.live.ready:
             self.hurry()
 

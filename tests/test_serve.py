@@ -33,6 +33,7 @@ from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.live_avatar import LiveAvatar
 from avatar.serve.protocol import HEADER, KEY, MP4, SOUND, VIDEO, read_message, schema
+from avatar.serve.recording import Recordings
 from avatar.voice.engines import VoiceChoice
 from avatar.voice.passages import Chunk, Passage
 from preprocess.actor import speech
@@ -472,6 +473,39 @@ def test_texts_are_said(server: Running, monkeypatch: pytest.MonkeyPatch) -> Non
     assert got.of("playback_finished")[0]["position"] >= 2.0
     sound = np.frombuffer(b"".join(got.sound[index] for index in sorted(got.sound)), "<i2")
     assert (sound == round(32767 * 0.25 - 0.5)).sum() == 2 * RATE
+
+
+def test_a_session_is_recorded(server: Running, tmp_path: Path) -> None:
+    recordings, films = Recordings(tmp_path), list[Path]()
+
+    async def talk(caller: Caller) -> None:
+        await caller.receive(lambda got: bool(got.of("ready")))
+        session = server.hub.find(caller.got.of("ready")[0]["session"])
+        with pytest.raises(UserError, match="is not being recorded"):
+            recordings.stop(session)
+        films.append(recordings.start(session))
+        with pytest.raises(UserError, match="being recorded already"):
+            recordings.start(session)
+        await caller.link.send(spoken(1.5))
+        await caller.link.send(json.dumps({"type": "end"}))
+        await caller.receive(finished)
+        assert recordings.stop(session) == films[0]
+        with pytest.raises(UserError, match="recordings are not offered"):
+            Recordings(None).start(session)
+        films.append(recordings.start(session))  # the session's end ends this one
+
+    call(server, talk, start={"rate": RATE})
+    assert films[0].parent == tmp_path
+    assert films[0].name.startswith("actor-")
+    with import_av().open(str(films[0])) as container:
+        pictures = list(container.decode(video=0))
+        assert len(pictures) >= 36
+        assert (pictures[0].width, pictures[0].height) == (server.hub.player("actor").shape[1],) * 2
+    with import_av().open(str(films[0])) as container:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.abs(sound).max() > 0.1
+    with pytest.raises(UserError, match="is no folder"):
+        Recordings(tmp_path / "nowhere")
 
 
 def test_paths_lead_nowhere_else(server: Running) -> None:

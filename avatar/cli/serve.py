@@ -47,6 +47,9 @@ def serve(
     allow_download: Annotated[
         bool, typer.Option("--allow-download", help="Give clients what draws the avatars: they may draw themselves.")
     ] = False,
+    recordings: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where clients may have sessions recorded.")
+    ] = None,
     device: Device = "auto",
     check: Annotated[bool, typer.Option("--check", help="Try everything, say how many sessions fit, and end.")] = False,
 ) -> None:
@@ -61,7 +64,7 @@ def serve(
     network = Network(host, port, tuple(allow_host or ()), tuple(allow_origin or ()), token_file, cert, key)
     scene = {"place": place, "frame": frame, "light": light, "grade": grade}
     scene |= {"background_end": background_end}
-    shown = Shown(size, background, scene, label, device, use, revoked, allow_download)
+    shown = Shown(size, background, scene, label, device, use, revoked, allow_download, recordings)
     found = read_ice(ice, udp_ports)
     service = Service(names, network, shown, ice=found, sessions=sessions, idle_seconds=idle)
     _check(service) if check else service.run()

@@ -20,6 +20,7 @@ from avatar.serve.app import Network, log_to_stderr, make_server, unique_names
 from avatar.serve.encoders import Codec, VideoEncoder
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
+from avatar.serve.recording import Recordings
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Shown:
     use: str | None = None
     revoked: Path | None = None
     download: bool = False  # clients may have what draws an avatar
+    recordings: Path | None = None  # folder of films of sessions
 
 
 class Service:
@@ -65,6 +67,7 @@ class Service:
             look = Look(size=shown.size, background=shown.background, scene=make_scene(shown.scene))
             players[name] = Player(avatar, look=look, device=shown.device)
         label = Label(shown.label)
+        self._recordings = Recordings(shown.recordings)
         self._download = shown.download
         self.hub = Hub(
             players,
@@ -102,6 +105,6 @@ class Service:
     def run(self) -> None:
         """Serve until a signal asks to end; then sessions that are open have half a minute."""
         log_to_stderr()
-        server = make_server(self.hub, self._network, self._ice)
+        server = make_server(self.hub, self._network, self._ice, self._recordings)
         self.hub.start()
         server.run()

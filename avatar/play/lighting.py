@@ -76,17 +76,10 @@ class Lighting:
     def recolour(self, motion: Motion, behind: Sequence[Tensor], view: Tensor | None) -> Recolour:
         """How the splats of the next frames are coloured; behind: [H, W, 3] uint8 of each, or one for all."""
         lit, count = self.lit, len(motion)
-        pictures = list(behind) if len(behind) == count else [behind[0]] * count
-        gain = torch.stack([self._gain(picture) for picture in pictures]) if lit.scene.grade == MATCH else None
+        lights, gain = self._next(count, behind)
         tint = None if gain is None else (gain / DISPLAY).exp()[:, None].to(motion.rotation.device)
         if lit.shading is not None:
-            lights = None
-            if self._light is not None:
-                times = [(self._frame + index) / lit.fps for index in range(count)]
-                pairs = zip(times, pictures, strict=True)
-                lights = torch.stack([self._light.at(time, lit.old, picture, 1 / lit.fps) for time, picture in pairs])
             tint = lit.shading.tint(motion, lights, gain, view)
-        self._frame += count
 
         def apply(colours: Tensor) -> Tensor:
             colours = colours if tint is None else colours * tint
@@ -97,6 +90,30 @@ class Lighting:
             return lit.wrap(colours, near * (count // len(near)))
 
         return apply
+
+    def numbers(self, motion: Motion, behind: Tensor) -> Tensor:
+        """The light of the next frame [1] for whoever draws it elsewhere: [63] float32.
+
+        `Shading.change` [20, 3], which is zero where light is as filmed, and log light [3] that is added to all. Tables
+        of colours and the background's light at the edge are not in it.
+        """
+        lights, gain = self._next(1, [behind])
+        change = torch.zeros(1, 20, 3)
+        if self.lit.shading is not None:
+            change = self.lit.shading.change(motion, lights).cpu()
+        return torch.cat([change.flatten(), torch.zeros(3) if gain is None else gain.flatten()])
+
+    def _next(self, count: int, behind: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Lights [T, 3, 4, 4] and gains [T, 3] of the next frames; None: those of the clip, and none."""
+        lit, lights = self.lit, None
+        pictures = list(behind) if len(behind) == count else [behind[0]] * count
+        gain = torch.stack([self._gain(picture) for picture in pictures]) if lit.scene.grade == MATCH else None
+        if self._light is not None:
+            times = [(self._frame + index) / lit.fps for index in range(count)]
+            pairs = zip(times, pictures, strict=True)
+            lights = torch.stack([self._light.at(time, lit.old, picture, 1 / lit.fps) for time, picture in pairs])
+        self._frame += count
+        return lights, gain
 
     def _gain(self, picture: Tensor) -> Tensor:
         if picture is not self._seen:

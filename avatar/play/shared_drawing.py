@@ -121,6 +121,14 @@ class SharedDrawing:
             painted = [self._paint(rgb[one], alpha[one], plate) for one, plate in zip(frames, behind, strict=True)]
             return [picture[0].cpu().numpy() for picture in painted]
 
+    def light_numbers(self, motion: Motion, view: View) -> np.ndarray | None:
+        """`Lighting.numbers` of a frame [1] that a session's client draws; None where it is as filmed."""
+        if view.lighting is None:
+            return None
+        with torch_threads(1), torch.inference_mode():
+            behind = self.canvas.behind.plate if view.plate is None else view.plate
+            return view.lighting.numbers(motion.to(self.canvas.device), behind).numpy()
+
     def _render(self, motion: Motion, views: Sequence[View], behind: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         renderer, frames = self.canvas.renderer, range(len(motion))
         lightings = [view.lighting for view in views]

@@ -80,7 +80,9 @@ class SocketViewer:
             events[event.kind].append(_event(frame, event))
         media = self._media(frame, self._encoder) if self._encoder else []
         if not self._session.client.drawn:
-            media = [frame_message(frame.played.motion, frame.played.sound, frame.played.index)]
+            played, client = frame.played, self._session.client
+            light = client.drawing.light_numbers(played.motion, client.view)
+            media = [frame_message(played.motion, played.sound, played.index, light)]
         if messages := [*events["playback_started"], *media, *events["playback_finished"]]:
             self._send(messages)
         if self.waiting > 2 * MOST_FRAMES:

@@ -4,7 +4,7 @@
 const LIGHT_NUMBERS = 63; // 20 products of the normal by 3 colours, log light; and 3 that are added to all
 const DISPLAY = 2.2; // exponent from a picture's values to light
 const LIGHT_LIMIT = 2, LIGHT_DARK = 0.12, LIGHT_WHITE = 1.15, LEAST_ROOM = 0.15;
-const LIGHT_TURNS = 4; // frames in which all splats are lit anew: light changes slowly
+const LIGHT_TURNS = 8; // frames in which all splats are lit anew: light changes slowly
 
 class Lighting {
   constructor(drawing) {

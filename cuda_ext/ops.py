@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cuda_ext.compose import Composed, compose, update_exposure_
+from cuda_ext.convolve import PackedConvolution, convolve, pack_convolution
 from cuda_ext.deform import deform, deform_adam_, deform_int8
 from cuda_ext.field import RaySamples, composite, hash_grid, march
 from cuda_ext.frame import (
@@ -26,7 +27,7 @@ from cuda_ext.image import photo_error, photo_moments, to_bytes, to_nv12
 from cuda_ext.mlp import Precision, mlp
 from cuda_ext.native import cuda_architectures, get_threads, isa, set_threads
 from cuda_ext.place import RigidTransform, place
-from cuda_ext.reference import AdamStep, dequantize, quantize
+from cuda_ext.reference import AdamStep, Convolution, dequantize, quantize
 from cuda_ext.room import Room
 from cuda_ext.splat import LOW_PASS, Part, first_pairs, splat, splat_part
 
@@ -36,8 +37,10 @@ __all__ = [
     "WIDTH",
     "AdamStep",
     "Composed",
+    "Convolution",
     "FrameGraph",
     "Launched",
+    "PackedConvolution",
     "Part",
     "Pixels",
     "Pose",
@@ -50,6 +53,7 @@ __all__ = [
     "View",
     "compose",
     "composite",
+    "convolve",
     "cuda_architectures",
     "deform",
     "deform_adam_",
@@ -62,6 +66,7 @@ __all__ = [
     "isa",
     "march",
     "mlp",
+    "pack_convolution",
     "photo_error",
     "photo_moments",
     "place",

@@ -237,3 +237,27 @@ def place(
     mixed = w * turn_head + (1 - w) * turn_body
     mixed = mixed / mixed.norm(dim=1, keepdim=True)
     return w * skull + (1 - w) * body, quaternion_product(mixed, quaternions)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution over time, and what stands around it."""
+
+    weight: Tensor  # [O, I, K]
+    bias: Tensor  # [O]
+    normalized: tuple[Tensor, Tensor] | None = None  # scale and shift [I] of inputs that are normalized first
+    dilation: int = 1
+    stride: int = 1
+    gelu: bool = False  # of the sums
+
+
+def convolve(inputs: Tensor, layer: Convolution, left: int, right: int, added: Tensor | None = None) -> Tensor:
+    """Rows [B,T,I] between rows of zeros -> [B,N,O], plus added [B,N,O]."""
+    if layer.normalized:
+        inputs = functional.layer_norm(inputs, inputs.shape[-1:], *layer.normalized)
+    padded = functional.pad(inputs, (0, 0, left, right)).mT
+    if padded.shape[2] < layer.dilation * (layer.weight.shape[2] - 1) + 1:
+        return inputs.new_zeros(len(inputs), 0, len(layer.weight))
+    out = functional.conv1d(padded, layer.weight, layer.bias, stride=layer.stride, dilation=layer.dilation).mT
+    out = functional.gelu(out) if layer.gelu else out
+    return out if added is None else out + added

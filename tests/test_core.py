@@ -145,6 +145,16 @@ def test_rotation_vector_round_trip() -> None:
     assert torch.allclose(to_vector(exponential(torch.zeros(3))), torch.zeros(3))
 
 
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 9e-4, 1.1e-3, 0.3, 3.0, 7.0])
+def test_rotations_and_their_gradients_are_the_matrix_exponential(angle: float) -> None:
+    vector = torch.tensor([[0.6, -0.8, 0.0], [0.0, 0.6, 0.8]], dtype=torch.float64) * angle
+    skew = torch.zeros(2, 3, 3, dtype=torch.float64)
+    x, y, z = vector.unbind(1)
+    skew[:, 0, 1], skew[:, 0, 2], skew[:, 1, 2] = -z, y, -x
+    assert torch.allclose(exponential(vector), torch.linalg.matrix_exp(skew - skew.mT), atol=1e-13)
+    assert torch.autograd.gradcheck(exponential, (vector.requires_grad_(),), eps=1e-7, atol=1e-6)
+
+
 def test_project_puts_the_axis_in_the_middle() -> None:
     assert project(torch.tensor([[0.0, 0, 50], [1, 0, 50]]), Camera(1000, 512)).tolist() == [[256, 256], [276, 256]]
 

@@ -13,7 +13,7 @@ ROOMS = {
     "cuda_ext": set(),
     "avatar.core": {"cuda_ext.limits", "cuda_ext.shapes"},
     "preprocess": {"avatar.core", "cuda_ext.limits", "cuda_ext.shapes"},
-    "avatar.motion": {"avatar.core", "cuda_ext.shapes"},
+    "avatar.motion": {"avatar.core", "cuda_ext"},
     "avatar.render": {"avatar.core", "cuda_ext"},
     "avatar.voice": {"avatar.core"},
     "avatar.metrics": {"avatar.core", "cuda_ext"},
@@ -36,7 +36,8 @@ ROOMS = {
         "cuda_ext", "preprocess",
     },
     "avatar.serve": {
-        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.voice", "cuda_ext",
+        "avatar.core", "avatar.motion", "avatar.play", "avatar.provenance", "avatar.render", "avatar.scene",
+        "avatar.voice", "cuda_ext",
     },
     "avatar.studio": {
         "avatar.core", "avatar.batch", "avatar.motion", "avatar.pipelines", "avatar.play", "avatar.presenter",

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from avatar.core.articulation import Phone
 from avatar.core.avatar_file import Avatar
 from avatar.core.controls import resolve_controls
+from avatar.core.emotion import Emotion
 from avatar.core.files import UserError
 from avatar.core.lips import read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
@@ -19,6 +21,7 @@ from avatar.motion.driver import LIVE_WINDOW, Driver
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
 from avatar.play.player import start_driver
 from avatar.serve.live_avatar import MOST_SECONDS, LiveAvatar, Played
+from avatar.voice.passages import Chunk, Part, Spoken
 from preprocess.actor import speech
 
 RATE = 16000
@@ -275,3 +278,31 @@ def test_a_microphone_of_another_clock_stays_in_step(avatar: Avatar, model: Spee
     early, late = np.mean(waits[1000:5000]), np.mean(waits[-4000:])
     assert abs(late - early) < 0.04
     assert max(waits) < 0.65
+
+
+def test_a_voice_moves_lips_and_face_by_what_it_says(avatar: Avatar, model: SpeechToMotion) -> None:
+    """Phones come at their times within a segment, whatever was pushed before; an interruption drops the rest."""
+    pcm = spoken(3.0)
+    phones = tuple(Phone("b" if at % 2 else "aa", at / 5, (at + 1) / 5) for at in range(10))
+    happy = Spoken(Part("Hello", emotion=Emotion("happy", 1.0)), 0.0, 2.0)
+    said = Chunk(pcm[:32000].astype(np.float32) / 32768, RATE, phones, (happy,), timed=True)
+    rooms = [Room(avatar, model) for _ in range(2)]
+    for room, chunk in zip(rooms, (said, None), strict=True):
+        room.live.push(pcm[:8000])
+        room.live.push(pcm[8000:40000], chunk)
+    with_phones, alone = (room.frames(62) for room in rooms)
+    assert all(np.array_equal(one.sound, other.sound) for one, other in zip(with_phones, alone, strict=True))
+    shown, other = (concatenate([frame.motion for frame in frames]) for frames in (with_phones, alone))
+    apart = (shown.expression - other.expression).abs().amax(1)
+    assert apart[:8].max() < 1e-4, "the first half second is said by nobody"
+    assert apart[20:50].mean() > 0.1
+    curve = opening(shown)[13:61]
+    closed = np.array([(frame - 12.5) / 5 % 2 >= 1 for frame in range(13, 61)])
+    assert curve[closed].mean() < curve[~closed].mean() - 0.3 * opening(other)[13:61].std()
+    for room, chunk in zip(rooms, (said, None), strict=True):
+        room.live.clear()
+        room.live.push(pcm)
+        room.live.push(pcm[:32000], chunk)
+        room.live.clear()
+    after, plain = (concatenate([frame.motion for frame in room.frames(40)]) for room in rooms)
+    assert torch.allclose(opening(after)[15:], opening(plain)[15:], atol=0.02), "nothing is left of what was dropped"

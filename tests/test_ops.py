@@ -18,6 +18,7 @@ from scenes import grouped, leaves, pose, rng, scene
 from torch import Tensor
 
 from cuda_ext import ops
+from cuda_ext.reference import Convolution
 from cuda_ext.shapes import check_shapes
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +54,9 @@ def everything() -> list[Tensor]:
     (means.square().sum() + quaternions[:, 1].sum()).backward()
     results += [means.detach(), quaternions.detach(), *(leaf.grad for leaf in poses[:5])]
     results.append(ops.to_bytes(rgb.detach(), alpha.detach(), torch.zeros(size, size, 3, dtype=torch.uint8)))
+    layer = Convolution(torch.randn(40, 33, 3, generator=g), torch.zeros(40), gelu=True)
+    exact = torch.randn(2, 30, 33, generator=g).bfloat16().float()  # which some processors round inputs to
+    results.append(ops.convolve(exact, ops.pack_convolution(layer)))
     return [tensor for tensor in results if tensor is not None]
 
 

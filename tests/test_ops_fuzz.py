@@ -13,6 +13,7 @@ from scenes import grouped, pose, rng, scene
 from torch import Tensor
 
 from cuda_ext import ops
+from cuda_ext.reference import Convolution
 
 EXTREMES = (1e30, -1e30, 1e-40, -1e-40, 3e38, -3e38, 80.0, -80.0, 1e4, -1e4, 0.0)
 BROKEN = (float("nan"), float("inf"), -float("inf"))
@@ -69,6 +70,7 @@ def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dic
             {},
         ),
         "mlp": (ops.mlp, {"inputs": positions, "weights": torch.randn(20, generator=g)}, {"widths": [3, 4, 2]}),
+        "convolve": (ops.convolve, {"inputs": positions[None]}, {"layer": LAYER, "left": 1}),
         "march": (
             ops.march,
             {"origins": positions, "directions": directions, "occupancy": grid, "depths": torch.tensor([0.0, 2.0])},
@@ -79,9 +81,10 @@ def arguments(name: str, size: int, count: int) -> tuple[Callable[..., Any], dic
     return calls[name]
 
 
+LAYER = ops.pack_convolution(Convolution(torch.ones(5, 3, 3), torch.zeros(5), gelu=True))
 NAMES = (
     "splat", "photo_error", "photo_moments", "to_bytes", "to_nv12", "deform", "deform_int8", "place", "hash_grid",
-    "mlp", "march", "composite",
+    "mlp", "convolve", "march", "composite",
 )  # fmt: skip
 
 

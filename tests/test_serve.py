@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import http.client
 import io
@@ -13,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.live_avatar import LiveAvatar
 from avatar.serve.protocol import HEADER, KEY, MP4, SOUND, VIDEO, read_message, schema
+from avatar.serve.recording import Recordings
 from avatar.voice.engines import VoiceChoice
 from avatar.voice.passages import Chunk, Passage
 from preprocess.actor import speech
@@ -296,6 +298,8 @@ def test_events_that_are_wrong_are_answered_and_left_out(server: Running) -> Non
         ({"avatar": "nobody"}, "no such avatar"),
         ({"avatar": "../../etc/passwd"}, "no such avatar"),
         ({"background": "/etc/passwd"}, "background"),
+        ({"light": "/etc/passwd"}, "light"),
+        ({"light": "left:2"}, "light"),
         ({"codec": "av1"}, "codec"),
         ({"transport": "telepathy"}, "transport"),
     ],
@@ -391,8 +395,9 @@ def test_messages_have_a_size(server: Running) -> None:
     async def talk(caller: Caller) -> None:
         await caller.receive(lambda got: bool(got.of("ready")))
         # the server may close while the message is still being sent
-        with pytest.raises(websockets.ConnectionClosed):
+        with contextlib.suppress(websockets.ConnectionClosed):
             await caller.link.send(bytes(2 << 20))
+        with pytest.raises(websockets.ConnectionClosed):
             await caller.receive(lambda got: False)
         assert caller.link.close_code == 1009
 
@@ -411,6 +416,13 @@ def test_sessions_over_http(server: Running) -> None:
     assert server.ask("POST", f"{place}/audio", bytes(16000 * 2 * 60))[0] == 429
     assert server.ask("POST", f"{place}/audio", bytes(9 << 20))[0] == 413
     assert server.json("POST", f"{place}/control", {"controls": {"head": 0.5}, "state": "listening"})[0] == 200
+    scene = {"light": "left:0.5", "grade": "match", "background": "#204060"}
+    assert server.json("POST", f"{place}/control", scene)[0] == 200
+    setting = server.hub.find(made["session"]).client.view.setting
+    assert (setting.light, setting.grade, setting.colour) == ("left:0.5", "match", (32, 64, 96))
+    assert server.json("POST", f"{place}/control", {"background": "own"})[0] == 200
+    assert server.hub.find(made["session"]).client.view.setting == replace(setting, colour=None)
+    assert server.json("POST", f"{place}/control", {"light": "/etc/passwd"})[0] == 400
     assert server.json("POST", f"{place}/control", {"controls": {"style": "/etc/passwd"}})[0] == 400
     assert server.json("POST", f"{place}/control", {"nonsense": 1})[0] == 400
     assert server.json("POST", f"{place}/end")[0] == 200
@@ -461,6 +473,39 @@ def test_texts_are_said(server: Running, monkeypatch: pytest.MonkeyPatch) -> Non
     assert got.of("playback_finished")[0]["position"] >= 2.0
     sound = np.frombuffer(b"".join(got.sound[index] for index in sorted(got.sound)), "<i2")
     assert (sound == round(32767 * 0.25 - 0.5)).sum() == 2 * RATE
+
+
+def test_a_session_is_recorded(server: Running, tmp_path: Path) -> None:
+    recordings, films = Recordings(tmp_path), list[Path]()
+
+    async def talk(caller: Caller) -> None:
+        await caller.receive(lambda got: bool(got.of("ready")))
+        session = server.hub.find(caller.got.of("ready")[0]["session"])
+        with pytest.raises(UserError, match="is not being recorded"):
+            recordings.stop(session)
+        films.append(recordings.start(session))
+        with pytest.raises(UserError, match="being recorded already"):
+            recordings.start(session)
+        await caller.link.send(spoken(1.5))
+        await caller.link.send(json.dumps({"type": "end"}))
+        await caller.receive(finished)
+        assert recordings.stop(session) == films[0]
+        with pytest.raises(UserError, match="recordings are not offered"):
+            Recordings(None).start(session)
+        films.append(recordings.start(session))  # the session's end ends this one
+
+    call(server, talk, start={"rate": RATE})
+    assert films[0].parent == tmp_path
+    assert films[0].name.startswith("actor-")
+    with import_av().open(str(films[0])) as container:
+        pictures = list(container.decode(video=0))
+        assert len(pictures) >= 36
+        assert (pictures[0].width, pictures[0].height) == (server.hub.player("actor").shape[1],) * 2
+    with import_av().open(str(films[0])) as container:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.abs(sound).max() > 0.1
+    with pytest.raises(UserError, match="is no folder"):
+        Recordings(tmp_path / "nowhere")
 
 
 def test_paths_lead_nowhere_else(server: Running) -> None:

@@ -22,8 +22,11 @@ from avatar.core.motion_space import Motion
 from avatar.core.motion_stream import HEAD, frame_message, motion_rows
 from avatar.core.take import read_track
 from avatar.pipelines.export_page import SCRIPTS, export_page, mean_motion
+from avatar.play.lighting import Lighting, open_lit
+from avatar.play.look import Look
 from avatar.render import open_renderer
 from avatar.render.gaussian import GaussianRenderer
+from avatar.scene.scene import make_scene
 from bench.bench_viewer import WATCH
 from bench.chromium import find_chromium
 from bench.viewer_page import MESSAGE, ViewerPage, decibels, drawn_by_renderer
@@ -53,7 +56,7 @@ def test_a_drawing_file_holds_what_draws_and_nothing_else(avatar: Avatar) -> Non
     data = drawing_bytes(avatar)
     assert data == drawing_bytes(avatar)
     header, tensors = read_header(data), load(data)
-    allowed = {*COMPONENTS, "codes", "delta_scales", "quaternions", "rigidity", "plate"}
+    allowed = {*COMPONENTS, "codes", "delta_scales", "quaternions", "rigidity", "plate", "normals"}
     assert set(tensors) == allowed | {"rest_rotation", "rest_translation", "feature_mean", "feature_scale"}
     assert header["provenance"]["source_sha256"] == avatar.provenance["sha256"]  # type: ignore[index]
     whole = inflate(tensors, header["deflated"])  # type: ignore[arg-type]
@@ -90,6 +93,9 @@ def test_messages_carry_a_frame_and_its_own_sound(avatar: Avatar) -> None:
         assert HEAD.unpack_from(message) == (3, 1, 640, index, 40_000 * index)
         assert np.array_equal(np.frombuffer(message[HEAD.size : -1280], "<f4"), rows[index])
         assert np.array_equal(np.frombuffer(message[-1280:], "<i2"), sound[index])
+    light = np.arange(63, dtype=np.float32)
+    lit = frame_message(motion[0:1], sound[0], 0, light)
+    assert np.array_equal(np.frombuffer(lit[HEAD.size : -1280], "<f4"), [*rows[0], *light])
 
 
 def test_the_mean_motion_is_the_mean_of_all_features(avatar: Avatar) -> None:
@@ -193,6 +199,59 @@ def test_painters_share_a_picture_and_replace_a_lost_gpu(page: Path) -> None:
             }})()""")
             pictures.append(viewer.drawn(20, SIZE))
         assert np.array_equal(*pictures)
+
+
+PAINT = """(() => {
+  const {drawing, film} = avatarPage, splats = new Splats(drawing), size = drawing.size;
+  return [false, true].map((alone) => {
+    const painter = new Painter(size, 11, size - 7, drawing.plate);
+    if (alone) painter.light = new Float32Array(4 * size * (size - 18));
+    const bytes = painter.paint(splats, splats.prepare(film.rows.subarray(0, film.width), size, sideView(5)));
+    return [painter.blending !== undefined, [...bytes]];
+  });
+})()"""
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_the_painter_draws_the_same_without_webassembly(page: Path) -> None:
+    with ViewerPage(page, "painter") as viewer:
+        (assembled, one), (alone, other) = viewer.evaluate(PAINT)
+        assert assembled
+        assert not alone
+        assert decibels(np.array(one), np.array(other)) > 80
+        with pytest.raises(RuntimeError, match=r"the assembler knows no i32\.divide"):
+            viewer.evaluate("assemble(['a'], {i32: []}, '(set a (i32.divide a 2))')")
+
+
+LIGHT = """(() => {{
+  const splats = new Splats(avatarPage.drawing), values = Float32Array.of(...{values});
+  splats.prepare(values, 64, sideView(0));
+  const lit = [...splats.lighting.tints];
+  splats.prepare(values.subarray(0, avatarPage.film.width), 64, sideView(0));
+  return [lit, Math.max(...splats.lighting.tints), Math.min(...splats.lighting.tints)];
+}})()"""
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("light", ["left", "room", "keep"])
+def test_light_falls_on_splats_as_in_films(page: Path, avatar: Avatar, moved: Motion, light: str) -> None:
+    look = Look(background="#0050c0", scene=make_scene({"light": light, "grade": "match"}))
+    renderer, behind = open_renderer(avatar), torch.tensor([0, 80, 192], dtype=torch.uint8).expand(64, 64, 3)
+    lit = open_lit(avatar, renderer, look, avatar.fps)
+    assert lit is not None
+    alone = replace(lit, wrap=None)  # the light at the edge is not sent
+    ones = torch.ones(1, len(avatar.renderer["rigidity"]), 3)
+    expected = Lighting(alone).recolour(moved[20:21], [behind], None)(ones)[0]
+    numbers = Lighting(alone).numbers(moved[20:21], behind)
+    assert numbers.shape == (63,)
+    values = [*motion_rows(moved[20:21])[0].tolist(), *numbers.tolist()]
+    with ViewerPage(page, "painter") as viewer:
+        tints, most, least = viewer.evaluate(LIGHT.format(values=values))
+    assert torch.allclose(torch.tensor(tints).view(-1, 3), expected, atol=0.02, rtol=0.02)
+    assert (expected - 1).abs().max() > 0.05
+    assert (most, least) == (1, 1), "back to as filmed"
 
 
 @pytest.mark.browser

@@ -149,7 +149,7 @@ def test_the_routes_of_livetalking(server: Running) -> None:
             assert not (await post("/is_speaking"))["data"]
             for path, values in (
                 ("/human", {"text": "hello", "type": "chat"}), ("/human", {"type": "echo"}),
-                ("/record", {"type": "start_record"}),
+                ("/record", {"type": "start_record"}), ("/record", {"type": "end_record"}), ("/record", {}),
                 ("/is_speaking", {"sessionid": "nobody"}),
             ):  # fmt: skip
                 wrong = await post(path, **values)

@@ -46,6 +46,8 @@ def drawing_bytes(avatar: Avatar) -> bytes:
         fixed[name] = {"low": low, "step": step}
     for name in ("quaternions", "rigidity"):
         tensors[name] = _halves_apart(renderer[name])
+    if avatar.light is not None and len(avatar.light.normals) == count:
+        tensors["normals"] = (127 * avatar.light.normals.float()).round().to(torch.int8)
     packed, forms = deflate({name: tensor.contiguous() for name, tensor in tensors.items()})
     pose = ("rest_rotation", "rest_translation", "feature_mean", "feature_scale")
     packed |= {name: renderer[name].float().contiguous() for name in pose}

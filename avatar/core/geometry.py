@@ -11,6 +11,8 @@ from torch import Tensor
 
 from avatar.core.landmarks import EYE_CORNERS
 
+TINY_ANGLE = 1e-3  # rad, below which two terms of sine and cosine are exact in double precision
+
 Values = TypeVar("Values", Tensor, np.ndarray)
 """Trackers work in numpy and float64, renderers in torch and float32; the formulas are the same."""
 
@@ -90,7 +92,12 @@ def exponential(vector: Tensor) -> Tensor:
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape[:-1], 3, 3)
-    return torch.linalg.matrix_exp(skew)
+    squared = vector.square().sum(-1)[..., None, None]
+    tiny = squared < TINY_ANGLE**2
+    angle = torch.where(tiny, 1.0, squared).sqrt()  # whose slope at zero is no number
+    first = torch.where(tiny, 1 - squared / 6, angle.sin() / angle)
+    second = torch.where(tiny, 0.5 - squared / 24, 2 * ((angle / 2).sin() / angle).square())
+    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * skew + second * (skew @ skew)
 
 
 def to_vector(rotation: Tensor) -> Tensor:

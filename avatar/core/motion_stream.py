@@ -23,14 +23,16 @@ def motion_rows(motion: Motion) -> np.ndarray:
     return torch.cat(parts, 1).numpy().astype("<f4")
 
 
-def frame_message(motion: Motion, sound: np.ndarray, index: int) -> bytes:
+def frame_message(motion: Motion, sound: np.ndarray, index: int, light: np.ndarray | None = None) -> bytes:
     """The message of one frame [1] of motion and the sound [n] int16 that is played while it is shown.
 
-    With 32 modes and 640 samples (16 kHz) it has 1504 bytes, 38 kB/s.
+    light: [63] in which light the person is drawn (docs/formats.md); None: as filmed.
+    With 32 modes and 640 samples (16 kHz) it has 1504 bytes, 38 kB/s; a light adds 252.
     """
     when = round(1e6 * index / motion.fps)
     return (
         HEAD.pack(MOTION, VERSION, len(sound), index, when)
         + motion_rows(motion).tobytes()
+        + (b"" if light is None else np.asarray(light, "<f4").tobytes())
         + np.asarray(sound, "<i2").tobytes()
     )

@@ -36,7 +36,7 @@ class BatchedSpeech:
         """precision: of the backbone's products; None: the fastest that the device has."""
         self._device, self._models = device, list(models)
         self._backbone = LiveBackbone(device, precision)
-        self._heads = [LiveHead(one.encoder, device) for one in models]
+        self._heads = [LiveHead(one.encoder, device, precision) for one in models]
         self._directions = [one.encoder.directions.to(device) for one in models]
         self._decoders = [
             decoder_from_tensors({name: value.to(device) for name, value in decoder_tensors(one.model.decoder).items()})

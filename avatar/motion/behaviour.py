@@ -111,7 +111,8 @@ def project(expression: Tensor, own: Tensor, strength: float) -> Tensor:
     """
     if strength <= 0 or len(own) <= NEAREST:
         return expression
-    nearest = torch.cdist(expression, own).topk(NEAREST, largest=False).indices
+    farther = own.square().sum(1) - 2 * expression @ own.T  # squared distances less what is the same for all
+    nearest = farther.topk(NEAREST, largest=False).indices
     neighbours = own[nearest]  # [T, N, K]
     difference = neighbours - expression[:, None]
     gram = difference @ difference.mT

@@ -55,7 +55,7 @@ class LogMel:
     def __init__(self) -> None:
         self._window = torch.hann_window(WINDOW, periodic=True)
         self._mel_window = torch.hann_window(MEL_WINDOW, periodic=True)
-        self._bands = mel_bands()
+        self._bands, self._own = mel_bands(), _autocorrelation(self._window)
         lead = (WINDOW - HOP) // 2  # half a window of silence before the first frame
         self._pending = torch.zeros(lead)
 
@@ -82,17 +82,22 @@ class LogMel:
         narrow = torch.fft.rfft(frames[:, edge : edge + MEL_WINDOW] * self._mel_window).abs().square()
         mel = (narrow @ self._bands + FLOOR).log()
         energy = (frames.square().mean(1) + FLOOR).log()
-        pitch, voicing = _pitch(power, self._window)
+        pitch, voicing = _pitch(power, self._own)
         return torch.cat([mel / 4, energy[:, None] / 4, voicing[:, None], pitch[:, None]], 1)
 
 
-def _pitch(power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+def _autocorrelation(window: Tensor) -> Tensor:
+    """Of a window [512], at lags below its length; held above a twentieth of its energy."""
+    own = torch.fft.irfft(torch.fft.rfft(window, n=2 * WINDOW).abs().square())[:WINDOW]
+    return own.clamp_min(own[0] * 0.05)
+
+
+def _pitch(power: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Log pitch about 160 Hz (0 where unvoiced) and voicing 0..1 [t] each, from the autocorrelation.
 
-    Normalized by the window's own (Boersma 1993, Accurate short-term analysis of the fundamental frequency).
+    Normalized by the window's `own` (Boersma 1993, Accurate short-term analysis of the fundamental frequency).
     """
-    own = torch.fft.irfft(torch.fft.rfft(window, n=2 * WINDOW).abs().square())[:WINDOW]
-    correlation = torch.fft.irfft(power)[:, :WINDOW] / own.clamp_min(own[0] * 0.05)
+    correlation = torch.fft.irfft(power)[:, :WINDOW] / own
     correlation = correlation / (correlation[:, :1] + FLOOR)
     low, high = int(SAMPLE_RATE / PITCH_HZ[1]), int(SAMPLE_RATE / PITCH_HZ[0])
     strength, lag = correlation[:, low:high].max(1)

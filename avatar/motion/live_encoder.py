@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar.motion.encoder import DIRECTION_REACH, PAIR, STRIDE, Block, Encoder, EncoderOutput
+from avatar.motion.encoder import DIRECTION_REACH, LIP_REACH, PAIR, STRIDE, Block, Encoder, EncoderOutput
 from avatar.motion.regression_inputs import assemble_inputs
 from avatar.motion.speech_to_motion import MouthMotion, SpeechToMotion
 from avatar.motion.whisper import BANDS, HEAD, Layer, Whisper, normalize, packaged_whisper, positions
+from cuda_ext.ops import Convolution, PackedConvolution, convolve, pack_convolution
 
 # Longer than the window that is computed as a whole would be: keys and values cost little once they are there
 # (docs/figures.md, "Live").
@@ -30,6 +32,8 @@ RECEPTIVE_FIELD = (
     12  # motion frames before one that the encoder's convolutions reach: 2 fine, 8 coarse, 2 of the lip head
 )
 MEL_KEPT = 8  # feature frames that the convolutions reach back
+ROOM = HISTORY + 50 * PAIR  # backbone frames that a stream has memory for; what is left is moved to its front
+CONVOLVED, OUTPUT, LAYERS = 0, 1, 2  # a stream's stores; the first of its layers'
 
 
 CPU = torch.device("cpu")
@@ -49,7 +53,8 @@ class LiveSpeech:
     def __init__(self, speech: SpeechToMotion, precision: torch.dtype | None = None) -> None:
         """precision: of the backbone's products; None: the fastest."""
         self._speech, self._stream = speech, LiveStream()
-        self._backbone, self._head = LiveBackbone(precision=precision), LiveHead(speech.encoder)
+        self._backbone = LiveBackbone(precision=precision)
+        self._head = LiveHead(speech.encoder, precision=precision)
 
     @torch.no_grad()
     def __call__(self, window: Tensor, frames: slice) -> MouthMotion:
@@ -80,20 +85,39 @@ class LiveStream:
     mel: Tensor | None = None  # [t, 80] the last feature frames
     count: int = 0  # backbone frames so far
     anchor: int = 0  # the backbone frame at position 0
-    start: int = 0  # the backbone frame that everything below begins with
-    convolved: Tensor | None = None  # [N, W]
-    backbone: Tensor | None = None  # [N, W]
-    cache: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # keys and values [H, N, 64] of each layer
+    start: int = 0  # the first backbone frame that is attended to
+    base: int = 0  # the backbone frame in the first row of each store
+    # [ROOM, ...] rows of backbone frames: what was convolved [W], the output [W], keys and values [2 W] of each layer
+    stores: list[Tensor] = field(default_factory=list)
 
     @property
     def restarts(self) -> bool:
         """Whether positions begin anew with the next frame."""
         return self.count + PAIR - self.anchor > MOST_POSITIONS
 
+    def open(self, width: int, layers: int, device: torch.device) -> None:
+        """Make room for the backbone frames of the next motion frame, and count them."""
+        if not self.stores:
+            self.stores = [torch.empty(ROOM, size, device=device) for size in (width, width, *[2 * width] * layers)]
+        if self.count + PAIR - self.base > ROOM:
+            kept = self.count - self.start
+            for store in self.stores:
+                store[:kept] = store[self.start - self.base : self.count - self.base].clone()
+            self.base = self.start
+        self.count += PAIR
+
+    def last(self, store: int, count: int) -> Tensor:
+        """The last `count` rows of a store, which may be written to."""
+        end = self.count - self.base
+        return self.stores[store][end - count : end]
+
+    def known(self, store: int) -> Tensor:
+        """The rows of a store that are attended to."""
+        return self.last(store, self.count - self.start)
+
     def tail(self, count: int) -> Tensor:
         """Backbone features [n, W] that the last `count` motion frames are made of."""
-        assert self.backbone is not None
-        return self.backbone[-PAIR * (count + RECEPTIVE_FIELD) :]
+        return self.last(OUTPUT, min(self.count - self.start, PAIR * (count + RECEPTIVE_FIELD)))
 
 
 class LiveBackbone:
@@ -103,7 +127,6 @@ class LiveBackbone:
         """precision: of products; None: the fastest that the device has."""
         self._whisper: Whisper = packaged_whisper() if device == CPU else deepcopy(packaged_whisper()).to(device)
         self._layers = _live_layers(self._whisper, precision or fast_precision(device))
-        self._first, self._second = _Convolution(self._whisper.first), _Convolution(self._whisper.second)
         self._width = self._whisper.first.out_channels
         self._positions = positions(MOST_POSITIONS + PAIR, self._width).to(device)
 
@@ -115,169 +138,165 @@ class LiveBackbone:
         one = streams[0]
         mel = features[..., :BANDS]
         if one.mel is not None:
-            mel = torch.cat([_together([stream.mel for stream in streams]), mel], 1)
+            mel = torch.cat([_together([stream.mel for stream in streams if stream.mel is not None]), mel], 1)
         # the last frame was convolved with the padding at the end: it is done again
-        changed = max(0, one.count - 1)
-        behind = min(2, changed)  # frames whose convolution misses what lies before the kept features
-        known = mel[:, -2 * (one.count + PAIR - changed + behind) :]
-        convolved = self._convolve(known)[:, behind:]
-        if one.convolved is not None:
-            kept = _together([stream.convolved for stream in streams])[:, : changed - one.start]
-            convolved = torch.cat([kept, convolved], 1)
+        changed = min(1, one.count)
+        behind = min(2, one.count - changed)  # frames whose convolution misses what lies before the kept features
+        convolved = self._convolve(mel[:, -2 * (PAIR + changed + behind) :])[:, behind:]
         moved = one.restarts
-        for stream in streams:
-            stream.count += PAIR
+        for stream, new, known in zip(streams, convolved, mel, strict=True):
+            stream.open(self._width, len(self._layers.transformer), features.device)
+            stream.last(CONVOLVED, PAIR + changed).copy_(new)
             stream.anchor = stream.start if moved else stream.anchor
-        self._attend(streams, convolved, anew=moved)
-        surplus = max(0, convolved.shape[1] - HISTORY)  # what no later frame attends to
-        for index, stream in enumerate(streams):
-            assert stream.backbone is not None
-            stream.mel, stream.convolved = mel[index, -MEL_KEPT:], convolved[index, surplus:]
-            stream.start += surplus
-            stream.backbone = stream.backbone[surplus:]
-            stream.cache = [(keys[:, surplus:], values[:, surplus:]) for keys, values in stream.cache]
+            stream.mel = known[-MEL_KEPT:]
+        self._attend(streams, one.count - one.start if moved else min(one.count - one.start, RENEWED))
+        for stream in streams:
+            stream.start = max(stream.start, stream.count - HISTORY)
 
     def _convolve(self, mel: Tensor) -> Tensor:
-        """As `Whisper.convolve`, by products: [B, t, 80] -> [B, t / 2, W]."""
-        hidden = functional.gelu(self._first(normalize(mel)))
-        return functional.gelu(self._second(hidden)[:, ::2])
+        """As `Whisper.convolve`: [B, t, 80] -> [B, t / 2, W]."""
+        hidden = convolve(normalize(mel), self._layers.first, left=1, right=1)
+        return convolve(hidden, self._layers.second, left=1, right=1)
 
-    def _attend(self, streams: Sequence[LiveStream], convolved: Tensor, *, anew: bool) -> None:
-        one = streams[0]
-        first = one.start if anew or not one.cache else max(one.start, one.count - RENEWED)
-        kept = first - one.start
-        rows = one.count - first
-        places = torch.stack([self._positions[s.count - s.anchor - rows : s.count - s.anchor] for s in streams])
-        hidden = convolved[:, kept:] + places
-        caches = []
-        for index, layer in enumerate(self._layers):
-            query, keys, values = layer.project(hidden)
-            if kept:
-                before = [stream.cache[index] for stream in streams]
-                keys = torch.cat([_together([pair[0] for pair in before])[:, :, :kept], keys], 2)
-                values = torch.cat([_together([pair[1] for pair in before])[:, :, :kept], values], 2)
-            hidden = layer.advance(hidden, query, keys, values)
-            caches.append((keys, values))
-        if kept:
-            hidden = torch.cat([_together([stream.backbone for stream in streams])[:, :kept], hidden], 1)
-        for index, stream in enumerate(streams):
-            stream.cache = [(keys[index], values[index]) for keys, values in caches]
-            stream.backbone = hidden[index]
+    def _attend(self, streams: Sequence[LiveStream], rows: int) -> None:
+        """Make the last `rows` backbone frames anew."""
+        places = _together([self._positions[s.count - s.anchor - rows : s.count - s.anchor] for s in streams])
+        hidden = _together([stream.last(CONVOLVED, rows) for stream in streams]) + places
+        for index, layer in enumerate(self._layers.transformer, start=LAYERS):
+            query, new = layer.project(hidden).split([self._width, 2 * self._width], 2)
+            for stream, own in zip(streams, new, strict=True):
+                stream.last(index, rows).copy_(own)
+            hidden = layer.advance(hidden, _attention(query, [stream.known(index) for stream in streams]))
+        for stream, own in zip(streams, hidden, strict=True):
+            stream.last(OUTPUT, rows).copy_(own)
+
+
+def _attention(query: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """Queries [B, T, W] that attend to keys and values [N, 2 W] of streams of their own -> [B, T, W].
+
+    Stream by stream on the CPU: a batch of these would have to be copied together first, which takes as long.
+    """
+    batches = [_together(known)] if query.is_cuda else [one[None] for one in known]
+    made = []
+    for asked, each in zip(query.split(len(query) // len(batches)), batches, strict=True):
+        parts = (asked, *each.chunk(2, 2))
+        heads = [part.unflatten(2, (-1, HEAD)).transpose(1, 2) for part in parts]
+        made.append(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 class LiveLayer:
-    """A layer of the backbone for few frames: one product for query, key and value, in a precision of its own."""
+    """A layer of the backbone for few frames: one product for query, key and value."""
 
     def __init__(self, layer: Layer, precision: torch.dtype) -> None:
-        self._layer, self._kind = layer, precision
         query, key, value = layer.query, layer.key, layer.value
         bias = torch.cat([query.bias, torch.zeros_like(query.bias), value.bias])  # a key has none
-        self._project = self._pair(torch.cat([query.weight, key.weight, value.weight]), bias)
-        linear = (layer.out, layer.widen, layer.narrow)
-        self._out, self._widen, self._narrow = (self._pair(one.weight, one.bias) for one in linear)
+        weight = torch.cat([query.weight, key.weight, value.weight])
+        norm, wide_norm = _scale_and_shift(layer.norm), _scale_and_shift(layer.wide_norm)
+        self._project = pack_convolution(Convolution(weight[..., None], bias, norm), precision)
+        self._out = _linear(layer.out, precision)
+        self._widen = _linear(layer.widen, precision, normalized=wide_norm, gelu=True)
+        self._narrow = _linear(layer.narrow, precision)
 
-    def _pair(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        return weight.detach().to(self._kind), bias.detach().to(self._kind)
+    def project(self, hidden: Tensor) -> Tensor:
+        """Query, keys and values [B, T, 3 W] of hidden states [B, T, W]."""
+        return convolve(hidden, self._project)
 
-    def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, keys and values [B, H, T, 64] of hidden states [B, T, W]."""
-        projected = functional.linear(self._layer.norm(hidden).to(self._kind), *self._project)
-        query, keys, values = projected.unflatten(2, (3, -1, HEAD)).unbind(2)
-        return query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+    def advance(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """The layer's output for hidden states and what they attended to, [B, T, W] each."""
+        hidden = convolve(attended, self._out, added=hidden)
+        return convolve(convolve(hidden, self._widen), self._narrow, added=hidden)
 
-    def advance(self, hidden: Tensor, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """The layer's output for hidden states [B, T, W] that attend to keys and values [B, H, N, 64]."""
-        attended = functional.scaled_dot_product_attention(query, keys, values).transpose(1, 2).flatten(2)
-        hidden = hidden + functional.linear(attended, *self._out).to(hidden.dtype)
-        wide = functional.linear(self._layer.wide_norm(hidden).to(self._kind), *self._widen)
-        return hidden + functional.linear(functional.gelu(wide), *self._narrow).to(hidden.dtype)
+
+@dataclass(frozen=True)
+class _Layers:
+    """The backbone's layers, ready for few frames."""
+
+    first: PackedConvolution
+    second: PackedConvolution
+    transformer: list[LiveLayer]
 
 
 @cache
-def _live_layers(whisper: Whisper, precision: torch.dtype) -> list[LiveLayer]:
-    """The backbone's layers in a precision, shared by all streams."""
-    return [LiveLayer(layer, precision) for layer in whisper.layers if isinstance(layer, Layer)]
+def _live_layers(whisper: Whisper, precision: torch.dtype) -> _Layers:
+    """In a precision, shared by all streams."""
+    layers = [LiveLayer(layer, precision) for layer in whisper.layers if isinstance(layer, Layer)]
+    first, second = (_convolution(one, precision, gelu=True) for one in (whisper.first, whisper.second))
+    return _Layers(first, second, layers)
+
+
+def _linear(linear: nn.Linear, precision: torch.dtype, **beside: Any) -> PackedConvolution:
+    layer = Convolution(linear.weight.detach()[..., None], linear.bias.detach(), **beside)
+    return pack_convolution(layer, precision)
+
+
+def _convolution(one: nn.Conv1d, precision: torch.dtype, **beside: Any) -> PackedConvolution:
+    assert one.bias is not None
+    dilation, stride = one.dilation[0], one.stride[0]
+    layer = Convolution(one.weight.detach(), one.bias.detach(), dilation=dilation, stride=stride, **beside)
+    return pack_convolution(layer, precision)
+
+
+def _scale_and_shift(norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    return norm.weight.detach(), norm.bias.detach()
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 on processors that have instructions for it: a third of the time; else single precision."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions have no such query
-    half = device.type == "cpu" and capabilities.get("avx512_bf16", False)
-    return torch.bfloat16 if half else torch.float32
+    """Of weights: bfloat16 on processors, half of what has to be read; single precision elsewhere."""
+    return torch.bfloat16 if device.type == "cpu" else torch.float32
 
 
-def _together(parts: Sequence[Tensor | None]) -> Tensor:
+def _together(parts: Sequence[Tensor]) -> Tensor:
     """A batch of what streams keep; of one alone without a copy."""
-    present = [part for part in parts if part is not None]
-    return present[0][None] if len(present) == 1 else torch.stack(present)
+    return parts[0][None] if len(parts) == 1 else torch.stack(list(parts))
 
 
 class LiveHead:
     """An encoder's own layers, for the last frames of streams."""
 
-    def __init__(self, encoder: Encoder, device: torch.device = CPU) -> None:
-        self._convolutions = _Convolutions(encoder if device == CPU else deepcopy(encoder).to(device))
+    def __init__(self, encoder: Encoder, device: torch.device = CPU, precision: torch.dtype | None = None) -> None:
+        """precision: of products; None: the fastest that the device has."""
+        precision, encoder = (
+            precision or fast_precision(device),
+            encoder if device == CPU else deepcopy(encoder).to(device),
+        )
+        lips = encoder.lips
+        self._fine = [_Block(block, precision) for block in encoder.fine if isinstance(block, Block)]
+        self._coarse = [_Block(block, precision) for block in encoder.coarse if isinstance(block, Block)]
+        self._first = _convolution(encoder.first, precision, gelu=True)
+        self._down, self._articulation, self._linear, self._wide, self._lips = (
+            _convolution(one, precision)
+            for one in (encoder.down, encoder.articulation, lips.linear, lips.first, lips.second)
+        )
 
     def __call__(self, backbone: Tensor, count: int) -> EncoderOutput:
-        """The last `count` motion frames [B, T, ...] of the `tail` [B, n, W] of streams."""
-        parts = (*self._convolutions(backbone), backbone.unflatten(1, (-1, PAIR)).mean(2))
+        """The last `count` motion frames [B, T, ...] of the `tail` [B, n, W] of streams.
+
+        Where that tail is as long as the receptive field, each layer makes only what the layers after it look at;
+        a shorter one is a stream's beginning, with zeros before it.
+        """
+        begins = backbone.shape[1] < PAIR * (count + RECEPTIVE_FIELD)
+        hidden = convolve(backbone, self._first)
+        for block in self._fine:
+            hidden = block(hidden, begins)
+        hidden = convolve(hidden[:, hidden.shape[1] % PAIR :], self._down)
+        for block in self._coarse:
+            hidden = block(hidden, begins)
+        articulation = torch.sigmoid(convolve(hidden, self._articulation))
+        both = torch.cat([hidden, articulation], 2)
+        wide = torch.tanh(convolve(both, self._wide, left=LIP_REACH if begins else 0, right=LIP_REACH))
+        lips = convolve(wide, self._lips, added=convolve(both, self._linear)[:, -wide.shape[1] :])
+        parts = (hidden, articulation, lips, backbone.unflatten(1, (-1, PAIR)).mean(2))
         return EncoderOutput(*(part[:, -count:] for part in parts))
 
 
-class _Convolutions:
-    """An encoder's convolutions as matrix products: for a few frames several times as fast as torch's own."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        lips = encoder.lips
-        self._fine = [_Block(block) for block in encoder.fine if isinstance(block, Block)]
-        self._coarse = [_Block(block) for block in encoder.coarse if isinstance(block, Block)]
-        self._first, self._down = _Convolution(encoder.first), _Convolution(encoder.down)
-        self._articulation = _Convolution(encoder.articulation)
-        self._lips = [_Convolution(part) for part in (lips.linear, lips.first, lips.second)]
-
-    def __call__(self, backbone: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden [B, T, 160], articulation [B, T, 5] and lips [B, T, 3] of backbone features [B, 2 T, W]."""
-        hidden = functional.gelu(self._first(backbone))
-        for block in self._fine:
-            hidden = block(hidden)
-        hidden = self._down.strided(hidden)
-        for block in self._coarse:
-            hidden = block(hidden)
-        articulation = torch.sigmoid(self._articulation(hidden))
-        linear, first, second = self._lips
-        both = torch.cat([hidden, articulation], 2)
-        return hidden, articulation, linear(both) + second(torch.tanh(first(both)))
-
-
 class _Block:
-    def __init__(self, block: Block) -> None:
-        self._norm, self._mix, self._out = block.norm, _Convolution(block.mix), _Convolution(block.out)
+    def __init__(self, block: Block, precision: torch.dtype) -> None:
+        self._reach = block.mix.dilation[0]
+        self._mix = _convolution(block.mix, precision, normalized=_scale_and_shift(block.norm), gelu=True)
+        self._out = _convolution(block.out, precision)
 
-    def __call__(self, hidden: Tensor) -> Tensor:
-        return hidden + self._out(functional.gelu(self._mix(self._norm(hidden))))
-
-
-class _Convolution:
-    """A convolution over time of [B, T, I], zeros beyond the ends."""
-
-    def __init__(self, convolution: nn.Conv1d) -> None:
-        weight = convolution.weight.detach()  # [O, I, k]
-        self._kernel, self._dilation = weight.shape[2], convolution.dilation[0]
-        self._weight = weight.permute(2, 1, 0).reshape(-1, len(weight)).contiguous()  # [k I, O]
-        assert convolution.bias is not None
-        self._bias = convolution.bias.detach()
-
-    def __call__(self, values: Tensor) -> Tensor:
-        if self._kernel == 1:
-            return self._product(values)
-        reach = self._dilation * (self._kernel // 2)
-        padded, count = functional.pad(values, (0, 0, reach, reach)), values.shape[1]
-        taps = [padded[:, at * self._dilation : at * self._dilation + count] for at in range(self._kernel)]
-        return self._product(torch.cat(taps, 2))
-
-    def strided(self, values: Tensor) -> Tensor:
-        """One output for every `kernel` inputs, without padding."""
-        return self._product(values.unflatten(1, (-1, self._kernel)).flatten(2))
-
-    def _product(self, values: Tensor) -> Tensor:
-        return torch.addmm(self._bias, values.flatten(0, 1), self._weight).unflatten(0, values.shape[:2])
+    def __call__(self, hidden: Tensor, begins: bool) -> Tensor:
+        """[B, T, C] -> the same where the stream begins, else without the first frames, which only later ones need."""
+        wide = convolve(hidden, self._mix, left=self._reach if begins else 0, right=self._reach)
+        return convolve(wide, self._out, added=hidden[:, -wide.shape[1] :])

@@ -27,7 +27,9 @@ def predict(regression: KernelRegression, inputs: Tensor) -> Tensor:
 
 def kernel(inputs: Tensor, centers: Tensor) -> Tensor:
     """Kernel matrix [N, C] of projected inputs [N, P] and centers [C, P]."""
-    return rbf(torch.cdist(inputs, centers).square()) + LINEAR_WEIGHT * inputs @ centers.T
+    along = inputs @ centers.T
+    squared = inputs.square().sum(1, keepdim=True) + centers.square().sum(1) - 2 * along
+    return rbf(squared.clamp_min(0)) + LINEAR_WEIGHT * along
 
 
 def rbf(squared_distance: Tensor) -> Tensor:

@@ -30,7 +30,19 @@ from avatar.play.player import check_motion, check_space
 from avatar.render.features import EYE_FEATURES, POSE_FEATURES
 
 PAGE_ENDINGS = (".html",)
-SCRIPTS = ("drawing_file", "motion", "splats", "painter", "webgl", "worker", "engines", "sound", "view", "page")
+_DRAWING = (
+    "drawing_file",
+    "motion",
+    "light",
+    "splats",
+    "assembler",
+    "blending",
+    "painter",
+    "webgl",
+    "worker",
+    "engines",
+)
+SCRIPTS = (*_DRAWING, "sound", "view", "page")  # in the order that they need each other
 LATER_SCRIPTS = ("sound_worklet",)  # run where the page's own scripts cannot be: kept as text
 MOST_SECONDS = 600.0  # of a page, which is held in memory as a whole: 10 minutes are 3 MB of motion and 5 MB of sound
 

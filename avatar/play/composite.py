@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from cuda_ext import ops
@@ -20,6 +22,19 @@ def over(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
 def over_nv12(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
     """As `over`, for the video encoder: NV12 [B, 3 S / 2, S] uint8."""
     return ops.to_nv12(rgb, alpha, background)
+
+
+def picture_nv12(picture: Tensor) -> Tensor:
+    """A picture [H, W, 3] uint8 with even sides as NV12 [3 H / 2, W]."""
+    height, width, _ = picture.shape
+    side = math.gcd(height, width)
+    tiles = (
+        picture.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2).flatten(0, 1)
+    )  # [n, side, side, 3]
+    nothing = torch.zeros(1, 4, side, side, device=picture.device).expand(len(tiles), 4, side, side)
+    converted = ops.to_nv12(nothing[:, :3], nothing[:, 3:], tiles.contiguous()).unflatten(0, (height // side, -1))
+    planes = converted.split([side, side // 2], 2)
+    return torch.cat([plane.transpose(1, 2).reshape(-1, width) for plane in planes])
 
 
 def with_alpha(rgb: Tensor, alpha: Tensor, background: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class Drawing:
         self._pixels: Pixels = (
             "rgba" if canvas.look.transparent else "rgb" if canvas.stage or canvas.framing else pixels
         )
-        self._film = _open_film(canvas)
+        self._film = open_film(canvas)
         self._lighting = Lighting(canvas.lit) if canvas.lit else None
         self._marker = None if mark is None else open_marker(canvas, mark)
         label = canvas.look.label
@@ -218,7 +218,8 @@ def open_marker(canvas: Canvas, number: int) -> Marker | None:
     return Marker(number, height, width, (left, top, right, bottom))
 
 
-def _open_film(canvas: Canvas) -> Iterator[Tensor] | None:
+def open_film(canvas: Canvas) -> Iterator[Tensor] | None:
+    """The pictures of a film behind the person, from its beginning, where there is one."""
     if not canvas.behind.film:
         return None
     assert canvas.look.background is not None

@@ -37,13 +37,27 @@ class Framing:
         """
         rgb, alpha = self._bend(torch.cat([rgb, alpha], 1)).split([3, 1], 1)
         behind = background.expand(len(rgb), *background.shape[-3:])
-        tile = behind.new_zeros(len(rgb), self.side, self.side, 3)
-        if pixels != "rgba":
-            tile[:, self._inner_rows, self._inner_columns] = behind[:, self._rows, self._columns]
+        tile = self._tile(behind) if pixels != "rgba" else behind.new_zeros(len(rgb), self.side, self.side, 3)
         square = PAINT["rgba" if pixels == "rgba" else "rgb"](rgb, alpha, tile)
         whole = behind.clone() if pixels != "rgba" else square.new_zeros(len(rgb), *self.shape, 4)
         whole[:, self._rows, self._columns] = square[:, self._inner_rows, self._inner_columns]
         return whole.cpu().numpy()
+
+    def paint_nv12(self, rgb: Tensor, alpha: Tensor, background: Tensor, converted: Tensor) -> Tensor:
+        """A picture [3 H / 2, W] uint8, NV12, of one square; background: [H, W, 3] uint8; converted: that as NV12."""
+        rgb, alpha = self._bend(torch.cat([rgb, alpha], 1)).split([3, 1], 1)
+        square, whole = PAINT["nv12"](rgb, alpha, self._tile(background[None]))[0], converted.clone()
+        luma, chroma = self.shape[0], self.side
+        whole[self._rows, self._columns] = square[self._inner_rows, self._inner_columns]
+        halves = [slice(rows.start // 2, rows.stop // 2) for rows in (self._rows, self._inner_rows)]
+        whole[luma:][halves[0], self._columns] = square[chroma:][halves[1], self._inner_columns]
+        return whole
+
+    def _tile(self, behind: Tensor) -> Tensor:
+        """What lies behind the square [B, S, S, 3] in pictures [B, H, W, 3]; black beyond them."""
+        tile = behind.new_zeros(len(behind), self.side, self.side, 3)
+        tile[:, self._inner_rows, self._inner_columns] = behind[:, self._rows, self._columns]
+        return tile
 
     def behind(self, picture: Tensor) -> Tensor:
         """What of a picture [H, W, 3] lies behind the person."""

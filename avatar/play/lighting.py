@@ -67,7 +67,7 @@ class Lighting:
     """The light of one sequence of frames."""
 
     def __init__(self, lit: Lit) -> None:
-        self._lit, self._frame = lit, 0
+        self.lit, self._frame = lit, 0
         light = lit.scene.light
         self._light: Light | None = None if light in (KEEP, ROOM) else open_light(light)
         self._tone: Tensor | None = None
@@ -75,18 +75,11 @@ class Lighting:
 
     def recolour(self, motion: Motion, behind: Sequence[Tensor], view: Tensor | None) -> Recolour:
         """How the splats of the next frames are coloured; behind: [H, W, 3] uint8 of each, or one for all."""
-        lit, count = self._lit, len(motion)
-        pictures = list(behind) if len(behind) == count else [behind[0]] * count
-        gain = torch.stack([self._gain(picture) for picture in pictures]) if lit.scene.grade == MATCH else None
+        lit, count = self.lit, len(motion)
+        lights, gain = self._next(count, behind)
         tint = None if gain is None else (gain / DISPLAY).exp()[:, None].to(motion.rotation.device)
         if lit.shading is not None:
-            lights = None
-            if self._light is not None:
-                times = [(self._frame + index) / lit.fps for index in range(count)]
-                pairs = zip(times, pictures, strict=True)
-                lights = torch.stack([self._light.at(time, lit.old, picture, 1 / lit.fps) for time, picture in pairs])
             tint = lit.shading.tint(motion, lights, gain, view)
-        self._frame += count
 
         def apply(colours: Tensor) -> Tensor:
             colours = colours if tint is None else colours * tint
@@ -98,11 +91,35 @@ class Lighting:
 
         return apply
 
+    def numbers(self, motion: Motion, behind: Tensor) -> Tensor:
+        """The light of the next frame [1] for whoever draws it elsewhere: [63] float32.
+
+        `Shading.change` [20, 3], which is zero where light is as filmed, and log light [3] that is added to all. Tables
+        of colours and the background's light at the edge are not in it.
+        """
+        lights, gain = self._next(1, [behind])
+        change = torch.zeros(1, 20, 3)
+        if self.lit.shading is not None:
+            change = self.lit.shading.change(motion, lights).cpu()
+        return torch.cat([change.flatten(), torch.zeros(3) if gain is None else gain.flatten()])
+
+    def _next(self, count: int, behind: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Lights [T, 3, 4, 4] and gains [T, 3] of the next frames; None: those of the clip, and none."""
+        lit, lights = self.lit, None
+        pictures = list(behind) if len(behind) == count else [behind[0]] * count
+        gain = torch.stack([self._gain(picture) for picture in pictures]) if lit.scene.grade == MATCH else None
+        if self._light is not None:
+            times = [(self._frame + index) / lit.fps for index in range(count)]
+            pairs = zip(times, pictures, strict=True)
+            lights = torch.stack([self._light.at(time, lit.old, picture, 1 / lit.fps) for time, picture in pairs])
+        self._frame += count
+        return lights, gain
+
     def _gain(self, picture: Tensor) -> Tensor:
         if picture is not self._seen:
-            share = 1 - math.exp(-1 / (SECONDS * self._lit.fps))
+            share = 1 - math.exp(-1 / (SECONDS * self.lit.fps))
             now = tone_of(picture)
             self._tone = now if self._tone is None else torch.lerp(self._tone, now, share)
             self._seen = picture
         assert self._tone is not None
-        return matching_gain(self._lit.own_tone, self._tone)
+        return matching_gain(self.lit.own_tone, self._tone)

@@ -28,9 +28,10 @@ class Place:
         return max(LEAST_PX, round(self.size * shape[0] / 2) * 2)
 
     def corner(self, shape: Shape) -> tuple[int, int]:
-        """Left and top of the square, px; outside of the picture where it is larger."""
+        """Left and top of the square, px, even, as chroma is halved; outside of the picture where it is larger."""
         side = self.side(shape)
-        return round(self.across * (shape[1] - side)), round(shape[0] - side * (1 - self.crop))
+        left, top = self.across * (shape[1] - side), shape[0] - side * (1 - self.crop)
+        return 2 * round(left / 2), 2 * round(top / 2)
 
 
 def parse_place(text: str) -> Place:

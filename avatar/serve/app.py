@@ -22,6 +22,7 @@ from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice, limit_ports
 from avatar.serve.livetalking import livetalking_routes
 from avatar.serve.protocol import MOST_MESSAGE
+from avatar.serve.recording import Recordings
 from avatar.serve.routes import routes
 from avatar.serve.say import Speaker
 from avatar.serve.whep import whep_routes
@@ -81,7 +82,7 @@ class Network:
         return None
 
 
-def make_app(hub: Hub, guard: Guard, ice: Ice) -> ASGIApp:
+def make_app(hub: Hub, guard: Guard, ice: Ice, recordings: Recordings | None = None) -> ASGIApp:
     """The application of a hub that was started; it ends sessions that expire, and all when it shuts down."""
 
     @asynccontextmanager
@@ -96,7 +97,7 @@ def make_app(hub: Hub, guard: Guard, ice: Ice) -> ASGIApp:
             await asyncio.to_thread(hub.shut_down)
 
     app = Starlette(routes=[*routes(), *whep_routes(ice), *livetalking_routes(ice)], lifespan=life)
-    app.state.hub, app.state.speaker = hub, Speaker()
+    app.state.hub, app.state.speaker, app.state.recordings = hub, Speaker(), recordings or Recordings(None)
     return protect(app, guard)
 
 
@@ -123,10 +124,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
 
-def make_server(hub: Hub, network: Network, ice: Ice) -> uvicorn.Server:
+def make_server(hub: Hub, network: Network, ice: Ice, recordings: Recordings | None = None) -> uvicorn.Server:
     """The server of a hub, to be run. Raises: UserError."""
     config = uvicorn.Config(
-        make_app(hub, network.guard(), ice),
+        make_app(hub, network.guard(), ice, recordings),
         host=network.host.strip("[]"),
         port=network.port,
         ssl_certfile=network.certificate,

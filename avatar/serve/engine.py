@@ -23,8 +23,7 @@ from avatar.core.threads import torch_threads
 from avatar.motion.batched_speech import BatchedSpeech, SpeechStream, mouth_motion
 from avatar.motion.driver import FPS
 from avatar.motion.speech_to_motion import SpeechToMotion
-from avatar.play.draw import Canvas
-from avatar.play.shared_drawing import View, draw_together
+from avatar.play.shared_drawing import SharedDrawing, View
 from avatar.serve.live_avatar import LiveAvatar, Played
 from cuda_ext.limits import core_count
 
@@ -57,7 +56,7 @@ class Client:
 
     live: LiveAvatar
     model: int
-    canvas: Canvas
+    drawing: SharedDrawing
     view: View
     deliver: Callable[[Frame], None]  # called in a thread of the pool, one frame at a time; encodes
     drawn: bool = True  # False: whoever looks draws, from the motion
@@ -230,13 +229,13 @@ class Engine:
             self.load.drawing.append(time.perf_counter() - begun)
 
     def _pictures(self, frames: Sequence[tuple[Client, Played]]) -> list[np.ndarray | None]:
-        """The frames drawn, those of each canvas together."""
+        """The frames drawn, those of each avatar together."""
         pictures: list[np.ndarray | None] = [None] * len(frames)
         to_draw = [index for index, (client, _) in enumerate(frames) if client.drawn]
-        for canvas in {id(frames[index][0].canvas): frames[index][0].canvas for index in to_draw}.values():
-            mine = [index for index in to_draw if frames[index][0].canvas is canvas]
+        for drawing in {id(frames[index][0].drawing): frames[index][0].drawing for index in to_draw}.values():
+            mine = [index for index in to_draw if frames[index][0].drawing is drawing]
             motions, views = [frames[index][1].motion for index in mine], [frames[index][0].view for index in mine]
-            for index, picture in zip(mine, draw_together(canvas, motions, views), strict=True):
+            for index, picture in zip(mine, drawing.draw(motions, views), strict=True):
                 pictures[index] = picture
         return pictures
 

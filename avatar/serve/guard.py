@@ -32,7 +32,8 @@ CORS_SECONDS = "600"  # that a browser need not ask again
 NOBODY = "'none'"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob:; "
         "connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
         f"frame-ancestors {NOBODY}; base-uri 'none'; form-action 'self'"
     ),

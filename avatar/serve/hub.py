@@ -8,8 +8,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from avatar.motion.driver import LIVE_WINDOW
 from avatar.motion.features import DEFAULT_FEATURES
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.player import Player
-from avatar.play.shared_drawing import Colour, check_live, open_view
+from avatar.play.shared_drawing import Setting, SharedDrawing
 from avatar.serve.engine import FULL, PERIOD, Client, Engine, Frame
 from avatar.serve.live_avatar import LiveAvatar
+from avatar.voice.passages import Chunk
 
 LOG = logging.getLogger(__name__)
 MOST_SESSIONS = 1000  # whatever was measured: sockets and memory have an end, too
@@ -59,7 +60,7 @@ class Wish:
     avatar: str = ""  # empty: the first
     rate: int = 24000
     live: bool = False
-    background: Colour | None = None
+    setting: Setting = field(default_factory=Setting)
     drawn: bool = True  # False: the client draws, from the avatar's drawing file
 
 
@@ -84,14 +85,18 @@ class Session:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of its frames, px."""
-        return self.client.canvas.shape
+        return self.client.drawing.canvas.shape
 
-    def push(self, samples: np.ndarray) -> None:
-        """Sound [n] int16. Raises: UserError when too much waits."""
+    def push(self, samples: np.ndarray, chunk: Chunk | None = None) -> None:
+        """Sound [n] int16, and what a voice says with it. Raises: UserError when too much waits."""
         self.active = time.monotonic()
-        self.live.push(samples)
+        self.live.push(samples, chunk)
         if self.live.ready:
             self.hurry()
+
+    def change(self, **values: Any) -> None:
+        """Show the next frames in another `Setting`; what is not named stays. Raises: UserError."""
+        self.client.drawing.change(self.client.view, replace(self.client.view.setting, **values))
 
     def deliver(self, frame: Frame) -> None:
         """A frame from the engine."""
@@ -126,8 +131,8 @@ class Hub:
 
         Raises: UserError for an avatar that cannot be seen live.
         """
+        self._shared = {name: SharedDrawing(player.avatar, player.canvas) for name, player in players.items()}
         for name, player in players.items():
-            check_live(player.canvas)
             if player.avatar.speech.features != DEFAULT_FEATURES:
                 raise UserError(f"{name}: its audio features, {player.avatar.speech.features}, are not made live")
         self._players, self._names, self._label = dict(players), list(players), label
@@ -218,10 +223,9 @@ class Hub:
 
     def _make(self, name: str, player: Player, wish: Wish) -> Session:
         live = LiveAvatar(player.driver(LIVE_WINDOW), rate=wish.rate, live=wish.live)
-        view = open_view(player.canvas, mark=player.mark, label=self._label, background=wish.background)
-        client = Client(
-            live, self._names.index(name), player.canvas, view, lambda frame: session.deliver(frame), wish.drawn
-        )
+        drawing = self._shared[name]
+        view = drawing.open_view(mark=player.mark, label=self._label, setting=wish.setting)
+        client = Client(live, self._names.index(name), drawing, view, lambda frame: session.deliver(frame), wish.drawn)
         session = Session(secrets.token_urlsafe(18), name, live, client, self.engine.hurry)
         return session
 

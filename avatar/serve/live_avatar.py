@@ -22,6 +22,8 @@ from avatar.motion.driver import FPS, Driver
 from avatar.motion.live_encoder import Hop
 from avatar.motion.speech_to_motion import MouthMotion
 from avatar.play.sound import SoundReader
+from avatar.play.words import follow
+from avatar.voice.passages import Chunk
 
 RATES = (16000, 24000, 48000)  # Hz of the sound that sessions take and give back
 MOST_SECONDS = 60.0  # of sound that waits; whoever sends faster than it is played has to wait
@@ -86,6 +88,7 @@ class _Piece:
 
     samples: Pcm
     segment: _Segment | None
+    chunk: Chunk | None = None  # what a voice says from its first sample on
 
 
 @dataclass
@@ -95,10 +98,10 @@ class SoundQueue:
     pieces: deque[_Piece] = field(default_factory=deque)
     count: int = 0  # samples
 
-    def put(self, samples: Pcm, segment: _Segment | None) -> None:
-        if len(samples):
-            self.pieces.append(_Piece(samples, segment))
-            self.count += len(samples)
+    def put(self, piece: _Piece) -> None:
+        if len(piece.samples):
+            self.pieces.append(piece)
+            self.count += len(piece.samples)
 
     def take(self, count: int) -> list[_Piece]:
         """The first pieces, of so many samples in all, or of as many as there are."""
@@ -107,7 +110,7 @@ class SoundQueue:
             piece = self.pieces.popleft()
             if len(piece.samples) > count:
                 self.pieces.appendleft(_Piece(piece.samples[count:], piece.segment))
-                piece = _Piece(piece.samples[:count], piece.segment)
+                piece = _Piece(piece.samples[:count], piece.segment, piece.chunk)
             taken.append(piece)
             count -= len(piece.samples)
             self.count -= len(piece.samples)
@@ -155,8 +158,12 @@ class LiveAvatar:
         self.late_sound = 0  # frames for which sound was missing in the middle of a segment
         self.cut_samples = 0  # samples that were left out, to keep up with a live source
 
-    def push(self, samples: Pcm) -> None:
-        """Sound [n] int16 to be spoken after what was pushed before. Raises: UserError when too much waits."""
+    def push(self, samples: Pcm, chunk: Chunk | None = None) -> None:
+        """Sound [n] int16 to be spoken after what was pushed before.
+
+        chunk: what a voice says from the first sample on: lips close by its phones, the face shows what its parts ask
+        for. Raises: UserError when too much waits.
+        """
         with self._lock:
             if self.buffered + len(samples) / self.rate > MOST_SECONDS:
                 raise UserError(f"more than {MOST_SECONDS:.0f} s of sound wait; send it as it is played")
@@ -164,7 +171,7 @@ class LiveAvatar:
                 self._segment = _Segment(self._segments)
                 self._segments += 1
                 self._open.append(self._segment)
-            self._waiting.put(np.asarray(samples, np.int16), self._segment)
+            self._waiting.put(_Piece(np.asarray(samples, np.int16), self._segment, chunk))
 
     def end(self) -> None:
         """End a segment: its last frames need no more sound, and what is pushed next is another segment."""
@@ -284,10 +291,14 @@ class LiveAvatar:
         if missing:
             pieces.append(_Piece(np.zeros(missing, np.int16), None))
         self._missing = self._missing + missing if missing == count else missing
+        start = 0.0  # s from the first of these samples
         for piece in pieces:
-            self._given.put(piece.samples, piece.segment)
+            self._given.put(piece)
             if piece.segment:
                 piece.segment.taken += len(piece.samples)
+            if piece.chunk:
+                follow(self._driver, piece.chunk, start)
+            start += len(piece.samples) / self.rate
         self._hops += self._driver.hops(self._reader.push(np.concatenate([piece.samples for piece in pieces])))
 
     def _hold_back(self, *, late: bool) -> None:

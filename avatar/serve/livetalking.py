@@ -1,7 +1,7 @@
 """The routes of LiveTalking (Apache-2.0, github.com/lipku/LiveTalking), so that its clients work with this server.
 
 Answers are `{code, msg, data}` with status 200 even for errors, as its clients expect. `chat` is refused, since no
-language model is behind it; recordings are not offered.
+language model is behind it; recordings are made where the server has a folder for them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from avatar.serve.engine import Frame
 from avatar.serve.hub import RefusedError, Session, Wish
 from avatar.serve.ice import Ice
 from avatar.serve.live_avatar import MOST_SECONDS
+from avatar.serve.recording import Recordings
 from avatar.serve.routes import hub_of, speaker_of
 from avatar.serve.say import Text
 from avatar.serve.webrtc import connect
@@ -123,8 +124,12 @@ async def _is_speaking(request: Request) -> Any:
 
 
 async def _record(request: Request) -> Any:
-    await _asked(request)
-    raise UserError("recordings are not offered; record in the client")
+    asked, session = await _asked(request)
+    recordings: Recordings = request.app.state.recordings
+    actions = {"start_record": recordings.start, "end_record": recordings.stop}
+    if (action := actions.get(asked.get("type", ""))) is None:
+        raise UserError("type: must be start_record or end_record")
+    return (await anyio.to_thread.run_sync(action, session)).name
 
 
 async def _events(request: Request) -> Response:

@@ -14,7 +14,7 @@ from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
 from avatar.motion.driver import LIVE_WINDOW
 from avatar.motion.speech_to_motion import open_speech_model
 from avatar.play.player import Player
-from avatar.play.shared_drawing import check_live, draw_together, open_view
+from avatar.play.shared_drawing import SharedDrawing
 from avatar.serve.engine import PERIOD, STALL, Frame
 from avatar.serve.live_avatar import LiveAvatar
 
@@ -23,12 +23,11 @@ class LocalAvatar:
     """One session: push sound into `live`, and take frames."""
 
     def __init__(self, player: Player, *, rate: int = 24000, live: bool = False, label: Label | None = None) -> None:
-        """label: `eu` by default. Raises: UserError for another rate than 16, 24 or 48 kHz, or a look of films."""
-        check_live(player.canvas)
+        """label: `eu` by default. Raises: UserError for another rate than `RATES`, or a look that is not live."""
+        self._drawing = SharedDrawing(player.avatar, player.canvas)
         self.live = LiveAvatar(player.driver(LIVE_WINDOW), rate=rate, live=live)
         self.shape = player.shape
-        self._canvas = player.canvas
-        self._view = open_view(player.canvas, mark=player.mark, label=label or Label("eu"))
+        self._view = self._drawing.open_view(mark=player.mark, label=label or Label("eu"))
         self._speech, self._number = BatchedSpeech([open_speech_model(player.avatar.speech)], torch.device("cpu")), 0
         self._stream = self._speech.open(0)
 
@@ -40,7 +39,7 @@ class LocalAvatar:
                 self._stream, self._number = self._speech.open(0), due.stream
             rows = self._speech.push([(self._stream, hop) for hop in due.hops])
             played = self.live.next_frame([mouth_motion(hop, row) for hop, row in zip(due.hops, rows, strict=True)])
-            (picture,) = draw_together(self._canvas, [played.motion], [self._view])
+            (picture,) = self._drawing.draw([played.motion], [self._view])
         return Frame(played, self._view.finish(picture))
 
     async def frames(self) -> AsyncIterator[Frame]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from avatar.core.files import UserError
+from avatar.core.named_files import NAMED_LIGHTS
 from avatar.motion.driver import FPS
 
 SUBPROTOCOL = "avatar.v1"
@@ -22,11 +23,29 @@ VIDEO, SOUND, MP4 = 1, 2, 4  # 3 is `MOTION` of core/motion_stream.py, whose hea
 KEY = 1  # flag of video that needs no frame before it
 
 
+OWN = "own"  # background: the server's
+LIGHT_NAME = f"^({'|'.join(NAMED_LIGHTS)})(:(0(\\.[0-9]{{1,3}})?|1))?$"
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Start(_Message):
+class SceneFields(_Message):
+    """What a session shows its avatar in; what is not named stays as it is."""
+
+    background: str | None = Field(
+        None, pattern=f"^(#[0-9a-fA-F]{{6}}|{OWN})$", description="A colour behind the person, or what the server has."
+    )
+    light: str | None = Field(
+        None, pattern=LIGHT_NAME, max_length=20, description="On the person: a name of `--light`, and how much of it."
+    )
+    grade: Literal["match", "none"] | None = Field(
+        None, description="White and exposure of the background, or as the person was filmed."
+    )
+
+
+class Start(SceneFields):
     """The first message of a client. Binary messages after it are PCM16 of `rate`, mono, little-endian."""
 
     type: Literal["start"]
@@ -40,7 +59,6 @@ class Start(_Message):
         "for clients that draw (docs/formats.md, Motion stream).",
     )
     live: bool = Field(False, description="Sound comes as it is spoken, as from a microphone.")
-    background: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$", description="A colour behind the person.")
 
 
 class End(_Message):
@@ -55,12 +73,17 @@ class Clear(_Message):
     type: Literal["clear"]
 
 
-class Control(_Message):
-    """Change controls (docs/options.md) and state; what is not named stays."""
+class ControlFields(SceneFields):
+    """Changes of controls (docs/options.md), scene and state; what is not named stays."""
 
-    type: Literal["control"]
     controls: dict[str, float | str] = Field({}, max_length=50, description="Such as mouth_gain, head, gaze, blink.")
     state: Literal["idle", "listening"] | None = Field(None, description="Listening: nods, and looks at the viewer.")
+
+
+class Control(ControlFields):
+    """Change controls, scene and state, smoothly but for the scene; what is not named stays."""
+
+    type: Literal["control"]
 
 
 class Key(_Message):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -17,13 +17,14 @@ from starlette.websockets import WebSocket
 
 from avatar.core.files import UserError
 from avatar.motion.driver import FPS
+from avatar.play.shared_drawing import Setting
 from avatar.serve.guard import error
 from avatar.serve.hub import Hub, RefusedError, Session, Wish
 from avatar.serve.live_avatar import MOST_SECONDS
 from avatar.serve.metrics import CONTENT_TYPE, metrics_text
-from avatar.serve.protocol import Control
+from avatar.serve.protocol import ControlFields, SceneFields
 from avatar.serve.say import Speaker, Text
-from avatar.serve.websocket import Conversation, act, read_colour, read_pcm
+from avatar.serve.websocket import Conversation, act, read_pcm, setting_of
 
 STATIC = Path(str(files("avatar.serve") / "static"))
 VIEWER = Path(str(files("avatar") / "assets" / "viewer"))
@@ -32,28 +33,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 BodyType = TypeVar("BodyType", bound=BaseModel)
 
 
-class NewSession(BaseModel):
+class NewSession(SceneFields):
     """Body of `POST /v1/sessions`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     avatar: str = Field("", max_length=200)
     rate: Literal[16000, 24000, 48000] = 24000
     live: bool = False
-    background: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
 
     def wish(self) -> Wish:
         """What it asks for."""
-        return Wish(self.avatar, self.rate, self.live, read_colour(self.background))
-
-
-class Controls(BaseModel):
-    """Body of `POST /v1/sessions/{id}/control`: as the event of the WebSocket."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    controls: dict[str, float | str] = Field({}, max_length=50)
-    state: Literal["idle", "listening"] | None = None
+        return Wish(self.avatar, self.rate, self.live, Setting(**setting_of(self)))
 
 
 def hub_of(request: Request | WebSocket) -> Hub:
@@ -181,8 +170,8 @@ async def clear_sound(request: Request) -> Response:
 
 
 async def control(request: Request) -> Response:
-    session, body = _session(request), await read_body(request, Controls)
-    act(session, Control(type="control", controls=body.controls, state=body.state))
+    session = _session(request)
+    act(session, await read_body(request, ControlFields))
     return JSONResponse(describe(session))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from avatar.core.avatar_file import Avatar, load_avatar
 from avatar.core.consent import check_permission, read_revoked
@@ -14,10 +15,12 @@ from avatar.core.label import Label, LabelKind
 from avatar.play.look import Look
 from avatar.play.player import Player
 from avatar.render.device import DeviceName
+from avatar.scene.scene import make_scene
 from avatar.serve.app import Network, log_to_stderr, make_server, unique_names
 from avatar.serve.encoders import Codec, VideoEncoder
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
+from avatar.serve.recording import Recordings
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Shown:
 
     size: int | None = None
     background: str | None = None
+    scene: Mapping[str, Any] = field(default_factory=dict)  # options of `make_scene`
     label: LabelKind = "eu"
     device: DeviceName = "auto"
     use: str | None = None
     revoked: Path | None = None
     download: bool = False  # clients may have what draws an avatar
+    recordings: Path | None = None  # folder of films of sessions
 
 
 class Service:
@@ -59,9 +64,10 @@ class Service:
         for name, path in unique_names(list(paths)).items():
             avatar = load_avatar(path)
             permit(str(path), avatar)
-            look = Look(size=shown.size, background=shown.background)
+            look = Look(size=shown.size, background=shown.background, scene=make_scene(shown.scene))
             players[name] = Player(avatar, look=look, device=shown.device)
         label = Label(shown.label)
+        self._recordings = Recordings(shown.recordings)
         self._download = shown.download
         self.hub = Hub(
             players,
@@ -99,6 +105,6 @@ class Service:
     def run(self) -> None:
         """Serve until a signal asks to end; then sessions that are open have half a minute."""
         log_to_stderr()
-        server = make_server(self.hub, self._network, self._ice)
+        server = make_server(self.hub, self._network, self._ice, self._recordings)
         self.hub.start()
         server.run()

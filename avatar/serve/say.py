@@ -90,12 +90,12 @@ def _push(saying: _Saying, chunks: Iterator[Chunk]) -> None:
     try:
         for chunk in chunks:
             samples = _samples(chunk)
-            for part in np.array_split(samples, max(1, len(samples) // session.live.rate)):
+            for number, part in enumerate(np.array_split(samples, max(1, len(samples) // session.live.rate))):
                 while session.live.buffered + len(part) / session.live.rate > MOST_SECONDS and not _over(saying):
                     time.sleep(ROOM_SECONDS)
                 if _over(saying):
                     return
-                session.push(part)
+                session.push(part, None if number else chunk)
         session.live.end()
     except UserError as error:
         LOG.warning("a text was not said to its end", extra={"session": session.id[:6], "reason": str(error)})

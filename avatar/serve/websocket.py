@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -11,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from avatar.core.files import UserError
 from avatar.core.motion_stream import frame_message
+from avatar.play.shared_drawing import Setting
 from avatar.serve.encoders import VideoEncoder, media_source_name, webcodecs_name
 from avatar.serve.engine import Frame
 from avatar.serve.fragments import FragmentedMp4
@@ -18,6 +20,7 @@ from avatar.serve.hub import Hub, RefusedError, Session, Wish
 from avatar.serve.live_avatar import MOST_SECONDS, SAMPLE, Event
 from avatar.serve.protocol import (
     MP4,
+    OWN,
     SOUND,
     SUBPROTOCOL,
     VIDEO,
@@ -25,7 +28,7 @@ from avatar.serve.protocol import (
     Clear,
     ClientMessage,
     Closing,
-    Control,
+    ControlFields,
     End,
     Failure,
     Key,
@@ -34,6 +37,7 @@ from avatar.serve.protocol import (
     PlaybackStarted,
     Pong,
     Ready,
+    SceneFields,
     ServerMessage,
     Start,
     Stats,
@@ -76,7 +80,9 @@ class SocketViewer:
             events[event.kind].append(_event(frame, event))
         media = self._media(frame, self._encoder) if self._encoder else []
         if not self._session.client.drawn:
-            media = [frame_message(frame.played.motion, frame.played.sound, frame.played.index)]
+            played, client = frame.played, self._session.client
+            light = client.drawing.light_numbers(played.motion, client.view)
+            media = [frame_message(played.motion, played.sound, played.index, light)]
         if messages := [*events["playback_started"], *media, *events["playback_finished"]]:
             self._send(messages)
         if self.waiting > 2 * MOST_FRAMES:
@@ -254,7 +260,7 @@ class Conversation:
             act(self._hub.find(session.id), message)
 
 
-def act(session: Session, message: End | Clear | Control) -> None:
+def act(session: Session, message: End | Clear | ControlFields) -> None:
     """Do to a session what an event asks for, from whichever transport. Raises: UserError."""
     if isinstance(message, End):
         session.live.end()
@@ -262,6 +268,8 @@ def act(session: Session, message: End | Clear | Control) -> None:
         session.live.clear()
     else:
         session.live.control(dict(message.controls)) if message.controls else None
+        if wanted := setting_of(message):
+            session.change(**wanted)
         if message.state is not None:
             session.live.attend(message.state == "listening")
 
@@ -279,9 +287,13 @@ def _has_room(session: Session, samples: int) -> bool:
 
 def _wish(start: Start) -> Wish:
     drawn = start.transport != "motion"
-    return Wish(start.avatar, start.rate, start.live, read_colour(start.background), drawn)
+    return Wish(start.avatar, start.rate, start.live, Setting(**setting_of(start)), drawn)
 
 
-def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Red, green and blue of `#rrggbb`."""
-    return None if text is None else (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16))
+def setting_of(message: SceneFields) -> dict[str, Any]:
+    """The values of `Setting` that a message names."""
+    values: dict[str, Any] = message.model_dump(include={"light", "grade"}, exclude_none=True)
+    if (text := message.background) is not None:
+        colour = None if text == OWN else tuple(int(text[at : at + 2], 16) for at in (1, 3, 5))
+        values["colour"] = colour
+    return values

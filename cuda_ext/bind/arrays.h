@@ -40,6 +40,7 @@ void bind_deform(nanobind::module_& m);
 void bind_place(nanobind::module_& m);
 void bind_field(nanobind::module_& m);
 void bind_mlp(nanobind::module_& m);
+void bind_convolve(nanobind::module_& m);
 
 }  // namespace avatar
 

@@ -18,4 +18,5 @@ NB_MODULE(AVATAR_MODULE, m) {
   bind_place(m);
   bind_field(m);
   bind_mlp(m);
+  bind_convolve(m);
 }

@@ -1,6 +1,7 @@
 // The CPU kernels: one name for callers, one copy for each instruction set.
 #pragma once
 #include "../include/compose.h"
+#include "../include/convolve.h"
 #include "../include/deform.h"
 #include "../include/field.h"
 #include "../include/image.h"
@@ -31,7 +32,8 @@
   X(composite, Composite)                      \
   X(composite_backward, CompositeBackward)     \
   X(mlp, Mlp)                                  \
-  X(mlp_backward, MlpBackward)
+  X(mlp_backward, MlpBackward)                 \
+  X(convolve, Convolve)
 
 #define AVATAR_DECLARE(name, Args) void name(const Args& args);
 namespace avatar {

@@ -110,13 +110,14 @@ async function readDrawing(buffer) {
   const planar = ['means', 'log_scales', 'opacity_logits', 'colors'];
   const names = ['codes', 'delta_scales', 'quaternions', 'rigidity', 'plate', ...planar];
   const [codes, scales, quaternions, rigidity, plate, ...base] = await Promise.all(names.map(bytes));
+  const normals = 'normals' in header ? await bytes('normals') : null; // of avatars that know the light they were filmed in
   const mean = floats('feature_mean'), rows = mean.length, columns = 10 * note.splats;
   return {
     size: note.size, focal: note.focal, fps: note.fps, turn: note.turn, splats: note.splats, modes: note.modes,
     provenance: note.provenance,
     base: concatenated(planar.map((name, i) => fromFixedPoint(base[i], name === 'means' ? 3 : 2, note.fixed[name]))),
     shapes: layBlocks(new Int8Array(codes.buffer), joinHalves(scales), rows, columns),
-    quaternions: joinHalves(quaternions), rigidity: joinHalves(rigidity),
+    quaternions: joinHalves(quaternions), rigidity: joinHalves(rigidity), normals: normals && new Int8Array(normals.buffer),
     restRotation: floats('rest_rotation'), restTranslation: floats('rest_translation'),
     mean, scale: floats('feature_scale'),
     plate: plateBytes(plate, note.size, 'plate' in deflated),

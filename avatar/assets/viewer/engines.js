@@ -49,7 +49,7 @@ class PainterEngine {
   constructor(canvas, drawing, painters) {
     Object.assign(this, {canvas, drawing, name: 'painter'});
     this.context = canvas.getContext('2d', {alpha: false, willReadFrequently: true});
-    this.url = scriptUrl('drawing_file', 'motion', 'splats', 'painter', 'worker');
+    this.url = scriptUrl('drawing_file', 'motion', 'light', 'splats', 'assembler', 'blending', 'painter', 'worker');
     const {plate, ...splats} = drawing;
     this.workers = Array.from({length: painters}, () => {
       const worker = new Worker(this.url);

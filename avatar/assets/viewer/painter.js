@@ -17,17 +17,27 @@ class Painter {
   /** Paints rows [top, bottom) of pictures of `size` px over a plate, RGBA bytes of all the picture. */
   constructor(size, top, bottom, plate) {
     Object.assign(this, {size, top, bottom, plate});
-    this.light = new Float32Array(4 * size * (bottom - top)); // red, green, blue so far, and what still gets through
+    this.light = null; // planes: red, green, blue so far, and what still gets through
+  }
+
+  /** Make room for the picture, in WebAssembly's memory where there is that. */
+  open(splats) {
+    const pixels = this.size * (this.bottom - this.top);
+    try {
+      this.blending = new Blending(splats.drawing.splats, pixels);
+      this.light = this.blending.planes;
+    } catch {
+      this.light = new Float32Array(4 * pixels);
+    }
   }
 
   /** RGBA bytes of the rows, of splats as `Splats.prepare` leaves them. */
   paint(splats, visible) {
-    const {light} = this;
-    for (let i = 0; i < light.length; i += 4) {
-      light[i] = light[i + 1] = light[i + 2] = 0;
-      light[i + 3] = 1;
-    }
-    for (let i = 0; i < visible; ++i) this.blend(splats.records, RECORD * splats.order[i]);
+    if (!this.light) this.open(splats);
+    const {light} = this, plane = light.length / 4;
+    light.fill(0, 0, 3 * plane).fill(1, 3 * plane);
+    if (this.blending) this.blending.blend(splats, visible, this.size, this.top, this.bottom);
+    else for (let i = 0; i < visible; ++i) this.blend(splats.records, RECORD * splats.order[i]);
     return this.compose();
   }
 
@@ -35,6 +45,7 @@ class Painter {
   blend(n, r) {
     const x = n[r + X], y = n[r + Y], fall = n[r + FALL], a = n[r + A], b = n[r + B], c = n[r + C];
     const red = n[r + RED], green = n[r + GREEN], blue = n[r + BLUE], {size, top, light} = this;
+    const plane = light.length / 4;
     const from = Math.max(top, Math.ceil(y - n[r + HEIGHT] - 0.5)) | 0;
     const to = Math.min(this.bottom - 1, Math.floor(y + n[r + HEIGHT] - 0.5)) | 0;
     const bend = Math.exp(-2 * a), half = 0.5 / a, room = fall - LOG_CUT;
@@ -48,15 +59,15 @@ class Painter {
       if (first > last) continue;
       const dx = first + 0.5 - x;
       let alpha = quickExp(left - dx * (a * dx + slope)), ratio = quickExp(-a * (2 * dx + 1) - slope);
-      const end = 4 * ((row - top) * size + last);
-      for (let at = 4 * ((row - top) * size + first); at <= end; at += 4) {
-        const through = light[at + 3];
+      const end = (row - top) * size + last;
+      for (let at = (row - top) * size + first; at <= end; ++at) {
+        const through = light[3 * plane + at];
         if (through > OPAQUE) {
           const share = through * (alpha < MOST_ALPHA ? alpha : MOST_ALPHA);
           light[at] += share * red;
-          light[at + 1] += share * green;
-          light[at + 2] += share * blue;
-          light[at + 3] = through - share;
+          light[plane + at] += share * green;
+          light[2 * plane + at] += share * blue;
+          light[3 * plane + at] = through - share;
         }
         alpha *= ratio;
         ratio *= bend;
@@ -65,14 +76,15 @@ class Painter {
   }
 
   compose() {
-    const {light, plate} = this, behind = 4 * this.size * this.top, bytes = new Uint8ClampedArray(light.length);
-    for (let i = 0; i < light.length; i += 4) {
-      const through = light[i + 3], p = behind + i;
+    const {light, plate} = this, plane = light.length / 4, behind = 4 * this.size * this.top;
+    const bytes = new Uint8ClampedArray(light.length);
+    for (let i = 0, o = 0; i < plane; ++i, o += 4) {
+      const through = light[3 * plane + i], p = behind + o;
       // stored rounded to the nearest, and held between 0 and 255
-      bytes[i] = 255 * light[i] + through * plate[p];
-      bytes[i + 1] = 255 * light[i + 1] + through * plate[p + 1];
-      bytes[i + 2] = 255 * light[i + 2] + through * plate[p + 2];
-      bytes[i + 3] = 255;
+      bytes[o] = 255 * light[i] + through * plate[p];
+      bytes[o + 1] = 255 * light[plane + i] + through * plate[p + 1];
+      bytes[o + 2] = 255 * light[2 * plane + i] + through * plate[p + 2];
+      bytes[o + 3] = 255;
     }
     return bytes;
   }

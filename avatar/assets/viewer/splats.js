@@ -82,11 +82,13 @@ class Splats {
     this.records = new Float32Array(RECORD * drawing.splats);
     this.order = new Uint32Array(drawing.splats); // front to back, of those that can be seen
     this.scratch = new Uint32Array(3 * drawing.splats);
+    this.lighting = new Lighting(drawing);
   }
 
   /** Bring the splats to a frame's motion; returns how many can be seen in a picture of `size` px. */
   prepare(values, size, view) {
     deform(this.drawing.shapes, this.drawing.base, coefficients(this.drawing, values), this.values);
+    this.lighting.follow(values.subarray(this.drawing.modes + VALUES_BEYOND_MODES));
     const frames = framesOf(this.drawing, splitMotion(values, this.drawing.modes), view);
     let visible = 0;
     for (let i = 0; i < this.drawing.splats; ++i) if (this.project(i, frames, size)) this.order[visible++] = i;
@@ -128,11 +130,11 @@ class Splats {
     const right = Math.sqrt((xx + LOW_PASS) * reach), below = Math.sqrt((yy + LOW_PASS) * reach);
     const atX = zoom * x + middle, atY = zoom * y + middle;
     if (!(atX + right > 0 && atX - right < size && atY + below > 0 && atY - below < size)) return false;
-    const r = RECORD * i, n = this.records, color = 7 * splats + 3 * i;
+    const r = RECORD * i, n = this.records, color = 7 * splats + 3 * i, {tints} = this.lighting;
     n[r + X] = atX; n[r + Y] = atY; n[r + FALL] = fall; n[r + HEIGHT] = below;
     n[r + A] = 0.5 * (yy + LOW_PASS) * inverse; n[r + B] = -xy * inverse; n[r + C] = 0.5 * (xx + LOW_PASS) * inverse;
     n[r + DEPTH] = z;
-    n[r + RED] = v[color]; n[r + GREEN] = v[color + 1]; n[r + BLUE] = v[color + 2];
+    n[r + RED] = v[color] * tints[3 * i]; n[r + GREEN] = v[color + 1] * tints[3 * i + 1]; n[r + BLUE] = v[color + 2] * tints[3 * i + 2];
     return true;
   }
 

@@ -62,6 +62,22 @@ class Shading:
         scaled = (raw - self._scaling.mean[:width][known]) / self._scaling.scale[:width][known]
         return torch.cat([torch.ones_like(scaled[:, :1]), scaled], 1)
 
+    def change(self, motion: Motion, lights: Tensor | None, view: Tensor | None = None) -> Tensor:
+        """By how much more light, log, a splat is lit than in the clip: as products of its normal [T, 20, 3].
+
+        Ten of the head's light and ten of the body's, which its rigidity weighs. Arguments as in `tint`.
+        """
+        turns = self._turns(motion.rotation, motion.torso)
+        turns = turns if view is None else view[:, None] @ turns
+        wanted = self._old if lights is None else lights.to(self._rest.device)
+        wanted = wanted.expand(len(motion), 3, 4, 4)
+        new = coefficients(in_frame(wanted[:, None], turns[:, :, None])).permute(0, 1, 3, 2).flatten(1, 2)
+        change = new - (self._pose(motion) @ self._learned).view(len(motion), 20, 3)
+        if lights is None:  # where light explains little of the skin, its motion would be guessed
+            return change * self._explained
+        change[:, ::10] -= self._exposure(wanted)[:, None, None]  # the products that are 1 for all
+        return change
+
     def tint(
         self, motion: Motion, lights: Tensor | None, gain: Tensor | None = None, view: Tensor | None = None
     ) -> Tensor:
@@ -71,15 +87,8 @@ class Shading:
         the clip's own, which stays in the room while the head turns. gain: [3] or [T, 3] log light that is added.
         view: [T, 3, 3] the view's turn.
         """
-        turns = self._turns(motion.rotation, motion.torso)
-        turns = turns if view is None else view[:, None] @ turns
-        wanted = self._old if lights is None else lights.to(self._rest.device)
-        wanted = wanted.expand(len(motion), 3, 4, 4)
-        new = coefficients(in_frame(wanted[:, None], turns[:, :, None])).permute(0, 1, 3, 2).flatten(1, 2)  # [T, 20, 3]
-        change = new - (self._pose(motion) @ self._learned).view(len(motion), 20, 3)
+        change = self.change(motion, lights, view)
         log = (self._basis @ change.permute(1, 0, 2).flatten(1)).view(-1, len(motion), 3)
-        # where light explains little of the skin, its motion would be guessed
-        log = log * self._explained if lights is None else log - self._exposure(wanted)[:, None]
         log = LIMIT * torch.tanh(log / LIMIT)
         raised = log.clamp_min(0) * self._raised[:, None] / self._room
         log = torch.where(log > 0, self._room * torch.tanh(raised), log)

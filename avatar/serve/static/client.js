@@ -29,7 +29,7 @@ async function connect() {
   const transport = by("transport").value, voice = by("voice").value;
   link = new Link(server, token(), {
     avatar: by("avatar").value, transport, live: voice === "microphone",
-    background: by("own-background").checked ? by("background").value : null,
+    ...scene(),
   }, transport === "mp4" ? by("video") : newCanvas());
   const opened = link.openSound();
   link.addEventListener("ended", ({ detail }) => disconnect(detail));
@@ -38,8 +38,6 @@ async function connect() {
   link.addEventListener("playback_finished", ({ detail }) => say(detail.interrupted ? "interrupted" : "idle"));
   link.addEventListener("buffer", ({ detail }) => say(detail.full ? `${detail.seconds} s of sound wait` : "speaks"));
   link.addEventListener("ready", async ({ detail }) => {
-    await opened;
-    if (!link) return;
     say("connected");
     if (detail.drawing) {
       const open = link;
@@ -47,14 +45,24 @@ async function connect() {
       if (open.view) open.view.onfree = () => open.draw();
     }
     if (transport === "webrtc") await connectPeer(ask, detail.session, by("video"), link).catch((error) => disconnect(error.message));
+    await opened; // pictures need not wait for the sound output, which some browsers open late
+    if (!link) return;
     if (voice === "microphone") await record();
     if (voice === "file") await sendFile();
   });
   by("video").hidden = !["webrtc", "mp4"].includes(transport);
   by("picture").hidden = !by("video").hidden;
-  await opened;
   by("connect").textContent = "Disconnect";
   by("interrupt").disabled = false;
+  await opened;
+}
+
+// Background, light and grade as they are chosen; null: as the server has them.
+function scene() {
+  return {
+    background: by("own-background").checked ? by("background").value : null,
+    light: by("light").value || null, grade: by("grade").checked ? "match" : null,
+  };
 }
 
 // What was drawn into a canvas decides what can be drawn into it later.
@@ -132,6 +140,12 @@ by("token").addEventListener("change", listAvatars);
 by("check").addEventListener("click", () => checkConnection(ask, server, token(), by("checks")));
 by("listening").addEventListener("change", () =>
   link?.send({ type: "control", state: by("listening").checked ? "listening" : "idle" }));
+for (const name of ["own-background", "background", "light", "grade"]) {
+  by(name).addEventListener("change", () => {
+    const { background, light, grade } = scene();
+    link?.send({ type: "control", background: background ?? "own", light, grade: grade ?? "none" });
+  });
+}
 for (const name of ["mouth_gain", "head", "gaze"]) {
   by(name).addEventListener("input", () => link?.send({ type: "control", controls: { [name]: Number(by(name).value) } }));
 }

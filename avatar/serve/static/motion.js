@@ -1,6 +1,6 @@
 // Draws an avatar here, from the motion that a session sends: scripts of /viewer, and the avatar's drawing file.
 
-const SCRIPTS = ["drawing_file", "motion", "splats", "painter", "webgl", "worker", "engines", "view"];
+const SCRIPTS = ["drawing_file", "motion", "light", "splats", "assembler", "blending", "painter", "webgl", "worker", "engines", "view"];
 
 // Plain scripts: their names are those of the page, and workers load them, too.
 function load(server, name) {

@@ -60,6 +60,18 @@ def test_edges_are_found_by_the_plate_and_freed_of_it(stripes: bool) -> None:
     assert matte[0, 0, 0] == 0
 
 
+def test_edges_are_freed_of_a_background_that_moved() -> None:
+    plate, there, truth = _bytes(_wall(0)), _wall(1), _disk(6.0)
+    image = torch.lerp(there, SKIN.expand(3, SIZE, SIZE), truth)
+    image, matte = PersonFinder(plate, stands=False)(_bytes(image), _bytes(255 * truth))
+    assert torch.equal(image[:, matte[0] == 0], plate[:, matte[0] == 0])
+    alpha = matte / 255
+    drawn = image - (1 - alpha) * plate  # premultiplied
+    error = (drawn - truth * SKIN).abs().mean(0, keepdim=True)
+    band = (truth > 0) & (truth < 1)
+    assert error[band].mean() < 6 < (truth * (1 - truth) * (there - SKIN)).abs().mean(0, keepdim=True)[band].mean()
+
+
 def test_a_plate_of_somewhere_else_leaves_the_matte() -> None:
     noise, given = 255 * torch.rand(3, SIZE, SIZE, generator=random()), _bytes(255 * _disk(12.0))
     image = torch.lerp(_wall(0), SKIN, _disk(1.0))

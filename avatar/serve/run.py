@@ -23,7 +23,6 @@ from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.recording import Recordings
 
-
 SWITCH_SECONDS = 0.0005  # after which a thread that waits for the interpreter gets it: frames are due every 40 ms
 
 

@@ -89,7 +89,7 @@ def test_lips_predicted_too_weakly_close_and_widen_again() -> None:
     lips = measure_lip_range(said, shown, FRAMES)
     reading = read_lip_positions(load_space().basis)
     before, after, true = (
-        (one - shown.mean(0)) @ reading for one in (said, to_own_range(said, shown.mean(0), lips), shown)
+        (one - shown.mean(0)) @ reading for one in (said, to_own_range(said, shown.mean(0), lips, reading), shown)
     )
     assert torch.allclose(after.std(0)[1:], true.std(0)[1:], rtol=0.05)
     quantiles = [one[:, 0].quantile(QUANTILES) for one in (before, after, true)]
@@ -100,7 +100,7 @@ def test_a_short_clip_has_the_usual_gain() -> None:
     own = expressions(waves(1.5, 5.5, 12, len(POSITIONS)))[:100]
     lips = default_lip_range(own)
     reading = read_lip_positions(load_space().basis)
-    wider = (to_own_range(own, own.mean(0), lips) - own.mean(0)) @ reading
+    wider = (to_own_range(own, own.mean(0), lips, reading) - own.mean(0)) @ reading
     assert torch.allclose(wider, DEFAULT_GAIN * (own - own.mean(0)) @ reading, atol=0.05)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from avatar.motion.batched_speech import BatchedSpeech, mouth_motion
 from avatar.motion.driver import LIVE_WINDOW, Driver
 from avatar.motion.speech_to_motion import SpeechToMotion, open_speech_model
 from avatar.play.player import start_driver
+from avatar.serve.engine import Client, Engine
 from avatar.serve.live_avatar import MOST_SECONDS, LiveAvatar, Played
 from avatar.voice.passages import Chunk, Part, Spoken
 from preprocess.actor import speech
@@ -306,3 +308,24 @@ def test_a_voice_moves_lips_and_face_by_what_it_says(avatar: Avatar, model: Spee
         room.live.clear()
     after, plain = (concatenate([frame.motion for frame in room.frames(40)]) for room in rooms)
     assert torch.allclose(opening(after)[15:], opening(plain)[15:], atol=0.02), "nothing is left of what was dropped"
+
+
+def test_groups_of_sessions_move_as_all_together(
+    avatar: Avatar, model: SpeechToMotion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pcm, nothing = spoken(1.2), cast(Any, None)
+
+    def motions(group: int) -> list[Motion]:
+        monkeypatch.setattr("avatar.serve.engine.GROUP", group)
+        engine, clients = Engine([model]), list[Client]()
+        for index in range(5):
+            clients.append(Client(Room(avatar, model).live, 0, nothing, nothing, lambda _: None, drawn=False))
+            clients[-1].live.push(pcm[2000 * index :])
+        ticks = [engine.step(clients) for _ in range(20)]
+        engine.close()
+        assert all(one.index == tick for tick, played in enumerate(ticks) for one in played)
+        return [concatenate([played[index].motion for played in ticks]) for index in range(5)]
+
+    for apart, together in zip(motions(2), motions(100), strict=True):
+        assert torch.allclose(apart.expression, together.expression, atol=1e-3)
+        assert torch.allclose(apart.rotation, together.rotation, atol=1e-5)

@@ -17,7 +17,7 @@ from avatar.core.controls import ControlFrames, Controls
 from avatar.core.eyes import eyelid_closure
 from avatar.core.files import UserError
 from avatar.core.geometry import exponential
-from avatar.core.lips import read_lips
+from avatar.core.lips import read_lip_positions, read_lips
 from avatar.core.motion_space import Motion, concatenate, load_space
 from avatar.motion.arousal import Arousal
 from avatar.motion.behaviour import Blinker, Rest, apply_gains, measure_lips, project, resting, speech_residual
@@ -84,7 +84,7 @@ class Driver:
         self._slope, self._mean, self._range = model.lid_slope, model.mean, model.lips
         self._own = style.own.expression - eyelid_closure(style.own.eyes)[:, None] * self._slope
         space = load_space()
-        self._space_id = space.id
+        self._space_id, self._lip_positions = space.id, read_lip_positions(space.basis)
         self._cues, self._phone_lips = Cues(), PhoneLips(self._own, space.basis)
         residual = speech_residual(self._own, read_lips(space.basis))
         # each with a generator of its own: how many frames are asked for at a time must not change the draws
@@ -230,7 +230,8 @@ class Driver:
         gaze = face.own_gaze[:, None] * head.gaze + face.gaze
         eyes = torch.cat([(1 - shut).clamp_max(1)[:, None].expand(-1, 2), gaze], 1)
         torso = head.torso if level is None else head.torso + self._breathe(level)
-        turned = head.rotation @ exponential(face.turn + functional.pad(lowered[:, None], (0, 2)))
+        turn = face.turn + functional.pad(lowered[:, None], (0, 2))
+        turned = head.rotation @ exponential(turn) if turn.any() else head.rotation
         return Motion(expression, eyes, turned, head.translation, torso, self._fps, self._space_id)
 
     def _with_phones(self, mouth: MouthMotion, cues: CueFrames) -> MouthMotion:
@@ -257,7 +258,7 @@ class Driver:
         """Expressions [T, K] of the mouth, within the person's range, without lids and residual."""
         expression = mouth.expression
         if self._range:
-            expression = to_own_range(expression, self._mean, self._range)
+            expression = to_own_range(expression, self._mean, self._range, self._lip_positions)
         expression = project(expression, self._own, self._controls.lle)
         expression = expression + self._rest.take(mouth.voiced)[:, None] * (self._closed - expression)
         gain = self._style.amplitude_gain * now.mouth_gain * now.expression_gain

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatar.core.lips import read_lip_positions
-from avatar.core.motion_space import load_space
 from avatar.core.speech_model import LipRange
 
 
-def to_own_range(expression: Tensor, mean: Tensor, lips: LipRange) -> Tensor:
-    """Expressions [T, K] whose lip positions move as far from the person's mean [K] as the person's own do."""
-    predicted = (expression - mean) @ read_lip_positions(load_space().basis)
+def to_own_range(expression: Tensor, mean: Tensor, lips: LipRange, reading: Tensor) -> Tensor:
+    """Expressions [T, K] whose lip positions move as far from the person's mean [K] as the person's own do.
+
+    reading: `read_lip_positions` of the MotionSpace.
+    """
+    predicted = (expression - mean) @ reading
     wanted = predicted * lips.gain
     wanted[:, 0] = close(wanted[:, 0], lips.gaps, lips.closing)
     return expression + (wanted - predicted) @ lips.along

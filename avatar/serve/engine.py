@@ -22,9 +22,10 @@ import torch
 from avatar.core.threads import torch_threads
 from avatar.motion.batched_speech import BatchedSpeech, SpeechStream, mouth_motion
 from avatar.motion.driver import FPS
+from avatar.motion.live_encoder import Hop
 from avatar.motion.speech_to_motion import SpeechToMotion
 from avatar.play.shared_drawing import SharedDrawing, View
-from avatar.serve.live_avatar import LiveAvatar, Played
+from avatar.serve.live_avatar import Due, LiveAvatar, Played
 from cuda_ext.limits import core_count
 
 PERIOD = 1 / FPS  # s
@@ -34,6 +35,7 @@ CALM = 1.0  # s between two ticks that come before their time
 STALL = 0.25  # s behind at which the clock begins anew: what was lost is a pause, not a delay for good
 BUSY_WINDOW = 50  # ticks that the load is an average of
 TIMES_KEPT = 5000  # frame times that quantiles are taken of
+GROUP = 6  # sessions whose motion is made together; while faces of one group move, the speech model works for the next
 FULL = 0.85  # of a tick that may be used: more, and a neighbour's work makes frames late
 
 
@@ -107,6 +109,7 @@ class Engine:
         self.failed = False  # a thread ended by an error: no session gets frames any more
         self._drawn: queue.Queue[tuple[float, list[tuple[Client, Played]]] | None] = queue.Queue(2)
         self._pool = ThreadPoolExecutor(core_count(), "encode")
+        self._speaking = ThreadPoolExecutor(1, "speech")  # one group at a time
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
             for run, name in ((self._make_motion, "motion"), (self._draw, "draw"))
@@ -126,6 +129,7 @@ class Engine:
             if thread.is_alive():
                 thread.join()
         self._pool.shutdown()
+        self._speaking.shutdown()
 
     def add(self, client: Client) -> None:
         """Give a client frames from the next tick on."""
@@ -191,15 +195,35 @@ class Engine:
 
     def step(self, clients: Sequence[Client]) -> list[Played]:
         """The next frame of each client, before it is drawn."""
+        groups = [clients[at : at + GROUP] for at in range(0, len(clients), GROUP)]
+        begun = [self._begin_motion(group, beside=len(groups) > 1) for group in groups]
+        played = []
+        for group, (due, pushed) in zip(groups, begun, strict=True):
+            rows = iter(pushed())
+            for client, one in zip(group, due, strict=True):
+                played.append(client.live.next_frame([mouth_motion(hop, next(rows)) for hop in one.hops]))
+        return played
+
+    def _begin_motion(
+        self, clients: Sequence[Client], *, beside: bool
+    ) -> tuple[list[Due], Callable[[], Sequence[torch.Tensor]]]:
+        """What clients are due, and what gives the rows that the speech model makes of it.
+
+        beside: it is made in a thread of its own, while this one has others' faces move.
+        """
         due = [client.live.next_hops() for client in clients]
         asked = [
             (client.speech_stream(self._speech, one.stream), hop)
             for client, one in zip(clients, due, strict=True)
             for hop in one.hops
         ]
-        rows = iter(self._speech.push(asked))
-        mouths = [[mouth_motion(hop, next(rows)) for hop in one.hops] for one in due]
-        return [client.live.next_frame(mouth) for client, mouth in zip(clients, mouths, strict=True)]
+        if beside:
+            return due, self._speaking.submit(self._push, asked).result
+        return due, lambda: self._speech.push(asked)
+
+    def _push(self, asked: Sequence[tuple[SpeechStream, Hop]]) -> Sequence[torch.Tensor]:
+        with torch_threads(1):
+            return self._speech.push(asked)
 
     def time_clients(self, clients: Sequence[Client], frames: int, warm: int) -> float:
         """Seconds that the slowest stage of a tick takes for clients, in the median; before the clock runs."""

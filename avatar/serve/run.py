@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from avatar.serve.encoders import Codec, VideoEncoder
 from avatar.serve.hub import Hub
 from avatar.serve.ice import Ice
 from avatar.serve.recording import Recordings
+
+SWITCH_SECONDS = 0.0005  # after which a thread that waits for the interpreter gets it: frames are due every 40 ms
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Service:
     def run(self) -> None:
         """Serve until a signal asks to end; then sessions that are open have half a minute."""
         log_to_stderr()
+        sys.setswitchinterval(SWITCH_SECONDS)
         server = make_server(self.hub, self._network, self._ice, self._recordings)
         self.hub.start()
         server.run()

@@ -284,6 +284,19 @@ def _ask(app: Any, method: str, path: str, body: Any = None, **headers: str) -> 
     return sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent)
 
 
+@pytest.mark.parametrize(("framed_by", "who"), [("", "'none'"), ("http://127.0.0.1:8770", "http://127.0.0.1:8770")])
+def test_a_live_page_stands_in_frames_of_its_studio_alone(framed_by: str, who: str) -> None:
+    from starlette.responses import Response
+
+    from avatar.serve.app import Network
+    from avatar.serve.guard import protect
+
+    app = protect(Response("page"), Network(framed_by=framed_by).guard())
+    policy = _ask(app, "GET", "/", host="127.0.0.1")[1]["content-security-policy"]
+    assert f"frame-ancestors {who};" in policy
+    assert policy.count("frame-ancestors") == 1
+
+
 def test_a_token_becomes_a_cookie(tmp_path: Path) -> None:
     from avatar.serve.guard import digest_token
 

@@ -30,13 +30,15 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 CORS_SECONDS = "600"  # that a browser need not ask again
 
 NOBODY = "'none'"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
+    f"frame-ancestors {NOBODY}; base-uri 'none'; form-action 'self'"
+)
+"""Of pages that load from their own server alone and cannot be framed."""
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob:; "
-        "connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
-        f"frame-ancestors {NOBODY}; base-uri 'none'; form-action 'self'"
-    ),
+    # painters assemble their loops in the page
+    "Content-Security-Policy": PAGE_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'"),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -44,7 +46,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cache-Control": "no-store",
 }
-"""Of every answer that does not set them itself. Pages load from their own server alone and cannot be framed."""
+"""Of every answer that does not set them itself."""
 
 
 @dataclass(frozen=True)

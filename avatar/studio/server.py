@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatar.core.files import UserError
-from avatar.serve.guard import LOOPBACK_NAMES, SECURITY_HEADERS, Guard, digest_token, is_loopback, protect
+from avatar.serve.guard import LOOPBACK_NAMES, PAGE_POLICY, Guard, digest_token, is_loopback, protect
 from avatar.studio import routes, routes_decks, routes_queue
 from avatar.studio.errors import RefusalError
 from avatar.studio.previews import prepare_previews
@@ -38,7 +38,7 @@ PAGE = Path(str(files("avatar.studio") / "page"))
 PAGE_HEADERS = {
     # frames are reports, and live pages on ports of this machine that nobody knows before; a frame gets the microphone
     # only where its element says so, too, which the live page's alone does
-    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"] + "; frame-src 'self' http://127.0.0.1:*",
+    "Content-Security-Policy": PAGE_POLICY + "; frame-src 'self' http://127.0.0.1:*",
     "Permissions-Policy": "camera=(self), microphone=*, geolocation=()",
     "Cache-Control": "no-cache",
 }

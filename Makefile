@@ -1,6 +1,6 @@
 VIDEO ?=
 SPEECH ?=
-BUDGET ?= 2m
+BUDGET ?= 75s
 PYTHON ?= python3
 # Which build of torch: cpu, cuda, or auto (by whether there is an NVIDIA driver).
 TORCH ?= auto

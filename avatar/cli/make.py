@@ -128,7 +128,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
     video: Annotated[Path | None, typer.Option(help="Your own clip. [default: the synthetic actor]")] = None,
     speech: Annotated[Path | None, typer.Option(help="Speech for the film. [default: the package's recording]")] = None,
-    budget: Annotated[str, typer.Option(help="Training time.")] = "2m",
+    budget: Annotated[str, typer.Option(help="Training time.")] = "75s",
     device: Device = "auto",
 ) -> None:
     """The whole way once: a clip becomes an avatar, and the avatar speaks."""

@@ -25,7 +25,7 @@ def run_demo(
     video: Path | None = None,
     speech: Path | None = None,
     *,
-    budget_seconds: float = 120.0,
+    budget_seconds: float = 75.0,
     device: DeviceName = "auto",
     progress: Progress = no_progress,
 ) -> dict[str, Path]:
